@@ -1,0 +1,200 @@
+/* conf - the configuration: one YAML file (and conf.d), checked whole.
+ *
+ * conf_load reads FILE and conf.d/[any].yaml beside it, in name order, into one
+ * immutable, reference counted snapshot, or gives back every error found,
+ * each as "file:line:col: error: ..." with the source line, a caret and what
+ * to write instead. Nothing is ever half loaded. What each key means, its
+ * type, default and limits are rows of conf_keys.h; the reader, the manual
+ * page (docs/configuration.md) and `umbra config show` come from that table.
+ *
+ * Strict profile of YAML: no anchors, aliases, tags, several documents,
+ * duplicate keys or unknown keys; scalars are typed by the table alone. A
+ * file is at most 1 MiB, nesting at most 16.
+ *
+ * Rooms below never see struct conf: flow hands each its own small options.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "mta/base/arena.h"
+#include "mta/base/buf.h"
+#include "mta/base/err.h"
+#include "mta/base/span.h"
+
+struct conf_cidr {
+	int v6;
+	uint8_t addr[16];
+	uint8_t bits;
+};
+
+struct conf_endpoint {    /* "0.0.0.0:25", "[::]:25", "mx.example.org:25" */
+	struct span host; /* without brackets */
+	uint16_t port;
+	struct span text; /* as written */
+};
+
+enum domain_type {
+	DOMAIN_AUTHORITATIVE,
+	DOMAIN_INTERNAL_RELAY,
+	DOMAIN_EXTERNAL_RELAY
+};
+
+struct conf_domain {
+	struct span name; /* lower case A-label; "*.example.org": subdomains */
+	enum domain_type type;
+};
+
+enum permission {        /* bits */
+	PERM_SUBMIT = 1, /* may hand in mail for accepted domains */
+	PERM_RELAY = 2,  /* and for every other domain */
+	PERM_ANY_SENDER = 4,
+	PERM_TRUSTED_HEADERS = 8,
+	PERM_BYPASS_SIZE = 16,
+};
+
+enum tls_mode { TLS_OFF, TLS_OFFER, TLS_REQUIRE, TLS_IMPLICIT };
+
+struct conf_receive {
+	struct span name;
+	struct conf_endpoint *bind;
+	unsigned nbind;
+	struct conf_cidr *remote; /* default: everybody */
+	unsigned nremote;
+	unsigned permissions;
+	struct {
+		enum tls_mode mode;
+		struct span cert, key;
+	} tls;
+	struct {
+		uint64_t message_size;           /* 36 MiB */
+		uint64_t header_size;            /* 256 KiB */
+		unsigned recipients;             /* per message: 200 */
+		unsigned connections;            /* 5000 */
+		unsigned connections_per_source; /* 20 */
+		unsigned hops;                   /* Received fields: 60 */
+		unsigned errors;                 /* then 421: 5... see table */
+		unsigned commands;  /* per session without a message: 1000 */
+		uint64_t data_rate; /* minimum bytes/s averaged: 100 */
+	} limits;
+	struct { /* milliseconds; RFC 5321 4.5.3.2.7: at least 5 minutes */
+		uint64_t command; /* 5 m: waiting for and receiving a command */
+		uint64_t data;    /* 10 m: no data at all */
+		uint64_t session; /* 0: none */
+	} timeouts;
+	struct span banner; /* after the node's name; empty: "ESMTP Umbra" */
+};
+
+enum send_protocol { SEND_SMTP, SEND_LMTP };
+enum send_tls {
+	SEND_TLS_NONE,
+	SEND_TLS_OPPORTUNISTIC,
+	SEND_TLS_ENCRYPT,
+	SEND_TLS_VERIFY
+};
+enum host_order { ORDER_LISTED, ORDER_SPREAD };
+
+struct conf_address_space {
+	struct span
+		pattern; /* "*", "example.org", "*.example.org": lower case */
+	unsigned cost;   /* 1..100 */
+};
+
+struct conf_send {
+	struct span name;
+	struct conf_address_space *space;
+	unsigned nspace;
+	struct conf_endpoint *smart_host; /* none: MX of the domain */
+	unsigned nsmart_host;
+	enum host_order order;
+	enum send_protocol protocol;
+	int enabled;
+	uint16_t port;    /* for MX: 25 */
+	struct span helo; /* default node.name */
+	struct {
+		enum send_tls mode;
+		struct span name; /* verify this instead of the host name */
+		struct span ca;   /* PEM bundle; empty: the system's */
+		struct span cert, key; /* client certificate */
+	} tls;
+	struct {
+		uint64_t message_size;            /* 35 MiB; 0 none */
+		unsigned connections;             /* per destination: 20 */
+		unsigned extra_connection_at;     /* queued messages: 20 */
+		unsigned messages_per_connection; /* 100 */
+		unsigned recipients;              /* per transaction: 100 */
+	} limits;
+	struct {                     /* ms; RFC 5321 4.5.3.2 */
+		uint64_t connect;    /* 30 s */
+		uint64_t greeting;   /* 5 m */
+		uint64_t command;    /* 5 m */
+		uint64_t data_start; /* 2 m: 354 */
+		uint64_t data_block; /* 3 m */
+		uint64_t data_done;  /* 10 m: reply to the final dot */
+		uint64_t idle;       /* 5 s: keep an unused connection */
+		uint64_t connection; /* 5 m: then a new one */
+	} timeouts;
+};
+
+struct conf {
+	atomic_uint refs;
+	struct arena arena;
+	struct span file;
+	struct {
+		struct span name, data, postmaster;
+		unsigned workers;      /* 0: by itself */
+		uint64_t stop_timeout; /* 30 s */
+	} node;
+	struct conf_domain *domain;
+	unsigned ndomain;
+	struct conf_receive *receive;
+	unsigned nreceive;
+	struct conf_send *send;
+	unsigned nsend;
+	struct {
+		struct {
+			unsigned glitch_count, transient_count;
+			uint64_t glitch_interval, transient_interval;
+			uint64_t interval, message_interval; /* ms */
+		} retry;
+		uint64_t expire_after;       /* ms: 2 d */
+		uint64_t delay_notice_after; /* ms: 4 h; 0: none */
+		uint64_t large_body;         /* 256 KiB */
+		uint64_t memory;             /* 256 MiB */
+	} queue;
+	struct {
+		struct span
+			servers; /* "127.0.0.1:53,..."; empty: resolv.conf */
+		uint64_t timeout;
+		unsigned tries;
+	} dns;
+	struct {
+		struct span level; /* error | warn | info | debug */
+	} log;
+	struct {
+		struct span socket;
+	} control;
+};
+
+/* errors: what to print to a person, one or more lines each; also warnings
+ * ("file:line:col: warning: ...") when the result is ERR_OK. Files named in
+ * the configuration are not opened here (tls/ checks its own). */
+enum err conf_load(
+	struct conf **c_r, const char *file, struct buf *errors) must_use;
+/* The same from memory, without conf.d, for tests: file is for messages. */
+enum err conf_parse(struct conf **c_r, const char *file, struct span text,
+	struct buf *errors) must_use;
+struct conf *conf_ref(struct conf *c);
+void conf_unref(struct conf **c);
+
+/* YAML that conf_load reads back to the same snapshot; only_set: without
+ * what is at its default. */
+void conf_show(const struct conf *c, int only_set, struct buf *out);
+/* Every key with type, default, limits and meaning: docs/configuration.md. */
+void conf_manual(struct buf *out);
+
+int cidr_parse(struct span s, struct conf_cidr *c_r);
+int cidr_match(const struct conf_cidr *c, int v6, const uint8_t addr[16]);
+int duration_parse(struct span s, uint64_t *ms_r); /* 30s 5m 4h 2d 500ms */
+int size_parse(struct span s, uint64_t *bytes_r);  /* 64KiB 10MiB 4096 */

@@ -1,0 +1,327 @@
+/* conf_keys - THE table: every configuration key, once.
+ *
+ * From these rows come the reader and its limits, the defaults, `umbra config
+ * show` and the manual (docs/configuration.md). To add a key: a member in
+ * conf.h, a row here.
+ *
+ * A list of rows per scope (see conf_private.h); the columns:
+ *   V(path, member, type, default, min, max, reload, prose, example)
+ *   L(path, member, count member, type, default, min, max, reload, prose,
+ *     example)             a list; min and max are of the number of members
+ *   W(path, member, type, default, words, reload, prose, example)
+ *                          one of these words, or for FLAGS some of them
+ *   N(path, type, words, prose)          known, not in this version
+ * The default is written as in the file, "" for none, NULL when the key must
+ * be given, "(...)" when it comes from another key. min and max are of the
+ * value for numbers, of the length for texts. Rows of one map stand together.
+ */
+#pragma once
+
+// clang-format off
+#define K_KIB 1024ULL
+#define K_MIB (1024 * K_KIB)
+#define K_GIB (1024 * K_MIB)
+#define K_TIB (1024 * K_GIB)
+#define K_MS 1ULL
+#define K_S 1000ULL
+#define K_MIN (60 * K_S)
+#define K_H (60 * K_MIN)
+#define K_D (24 * K_H)
+
+#define RELOAD 1
+#define RESTART 0
+
+/* S(name, scope or NULL, prose): in the order of the manual */
+#define CONF_SECTIONS(S) \
+S("node", NULL, \
+	"This machine: who it is among its peers and where it keeps its mail.") \
+S("accepted_domains", &domain_scope, \
+	"The domains that this relay takes mail for from everybody. A recipient " \
+	"in any other domain needs the permission `relay`. A list of maps.") \
+S("receive_connectors", &receive_scope, \
+	"Where mail comes in: an address to listen on, who may use it and what " \
+	"for. Several connectors may share an address and port; the one whose " \
+	"`remote` holds the most specific range with the client in it takes the " \
+	"connection. A list of maps, at least one.") \
+S("send_connectors", &send_scope, \
+	"Where mail goes out: which recipient domains, by which next hops. The " \
+	"most specific address space wins, then the lowest cost, then the first " \
+	"name in the alphabet. A list of maps.") \
+S("queue", NULL, \
+	"How long mail is kept and how often delivery is tried.") \
+S("dns", NULL, \
+	"How names are looked up.") \
+S("log", NULL, \
+	"What the daemon writes to stderr.") \
+S("control", NULL, \
+	"The door for the `umbra` command.") \
+S("shadow", NULL, "Second copies of messages on another node.") \
+S("back_pressure", NULL, "Thresholds at which less mail is let in.") \
+S("http", NULL, "The dashboard, metrics and API.")
+
+#define CONF_ROOT_KEYS(V, L, W, N) \
+V("node.name", node.name, DOMAIN, NULL, 1, 253, RESTART, \
+	"The full domain name of this machine. It is what the banner and EHLO " \
+	"say, what Received fields carry and what other nodes know it by.", \
+	"name: relay1.example.org") \
+V("node.data", node.data, PATH, NULL, 1, 1024, RESTART, \
+	"The directory of the queue. One daemon owns it at a time; its file " \
+	"system must honour fsync.", \
+	"data: /var/lib/umbra") \
+V("node.postmaster", node.postmaster, ADDRESS, "(postmaster@node.name)", 3, 320, RELOAD, \
+	"The person in charge: gets mail to `postmaster` without a domain and " \
+	"stands in notices as the one to ask.", \
+	"postmaster: postmaster@example.org") \
+V("node.workers", node.workers, COUNT, "0", 0, 256, RESTART, \
+	"How many loops share the connections; 0 lets the daemon choose. More " \
+	"than 1 is not available in this version.", \
+	"workers: 1") \
+V("node.stop_timeout", node.stop_timeout, DURATION, "30s", 0, 1 * K_H, RELOAD, \
+	"How long a stop waits for sessions in the middle of a message before " \
+	"they get 421. Nothing acknowledged is lost either way.", \
+	"stop_timeout: 10s") \
+\
+V("queue.retry.glitch_count", queue.retry.glitch_count, COUNT, "4", 0, 15, RELOAD, \
+	"How many quick tries a next hop gets after its connection first failed.", \
+	"glitch_count: 2") \
+V("queue.retry.glitch_interval", queue.retry.glitch_interval, DURATION, "1m", 1 * K_S, 12 * K_H, RELOAD, \
+	"The time between these.", \
+	"glitch_interval: 30s") \
+V("queue.retry.transient_count", queue.retry.transient_count, COUNT, "6", 0, 15, RELOAD, \
+	"How many tries follow the quick ones.", \
+	"transient_count: 3") \
+V("queue.retry.transient_interval", queue.retry.transient_interval, DURATION, "5m", 1 * K_S, 12 * K_H, RELOAD, \
+	"The time between these.", \
+	"transient_interval: 10m") \
+V("queue.retry.interval", queue.retry.interval, DURATION, "10m", 1 * K_S, 20 * K_D, RELOAD, \
+	"The time between all later tries, until the mail expires.", \
+	"interval: 30m") \
+V("queue.retry.message_interval", queue.retry.message_interval, DURATION, "15m", 1 * K_S, 1 * K_D, RELOAD, \
+	"How long one message waits when the next hop works but answered for " \
+	"this message or recipient with a 4xx reply.", \
+	"message_interval: 5m") \
+V("queue.expire_after", queue.expire_after, DURATION, "2d", 5 * K_S, 90 * K_D, RELOAD, \
+	"Mail that could not be delivered for so long goes back to its sender.", \
+	"expire_after: 5d") \
+V("queue.delay_notice_after", queue.delay_notice_after, DURATION, "4h", 0, 30 * K_D, RELOAD, \
+	"After so long the sender is told, once, that the mail is still waiting; " \
+	"0: never. Must be less than `queue.expire_after`.", \
+	"delay_notice_after: 1h") \
+V("queue.large_body", queue.large_body, SIZE, "256KiB", 4 * K_KIB, 1 * K_GIB, RELOAD, \
+	"A message above this size is written to a file of its own while it " \
+	"arrives; the others go into the database.", \
+	"large_body: 1MiB") \
+V("queue.memory", queue.memory, SIZE, "256MiB", 1 * K_MIB, 1 * K_TIB, RESTART, \
+	"Memory for messages on their way in and out. When it is used up, " \
+	"sockets are not read for a while. At least twice `queue.large_body`.", \
+	"memory: 1GiB") \
+\
+L("dns.servers", dns.servers, dns.servers, SERVERS, "", 0, 16, RESTART, \
+	"Resolvers to ask, as address or address:port. None: those of " \
+	"/etc/resolv.conf.", \
+	"servers: [\"127.0.0.1\", \"[::1]:53\"]") \
+V("dns.timeout", dns.timeout, DURATION, "5s", 100 * K_MS, 1 * K_MIN, RESTART, \
+	"How long one question waits for one resolver.", \
+	"timeout: 2s") \
+V("dns.tries", dns.tries, COUNT, "3", 1, 10, RESTART, \
+	"How often every resolver is asked before the question counts as failed.", \
+	"tries: 2") \
+\
+W("log.level", log.level, LEVEL, "info", "error|warn|info|debug", RELOAD, \
+	"The least important events that are written. `umbra log level` changes " \
+	"it while the daemon runs.", \
+	"level: debug") \
+N("log.tracking", LATER_MAP, NULL, \
+	"Message tracking files.") \
+N("log.protocol", LATER_MAP, NULL, \
+	"Protocol files: what was said on each connection.") \
+\
+V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, RESTART, \
+	"The UNIX socket that the daemon makes and the `umbra` command talks to. " \
+	"Its permissions decide who may.", \
+	"socket: /run/umbra/control.sock") \
+\
+N("shadow", LATER_MAP, NULL, "The whole section.") \
+N("back_pressure", LATER_MAP, NULL, "The whole section.") \
+N("http", LATER, NULL, "The whole section.")
+
+#define CONF_DOMAIN_KEYS(V, L, W, N) \
+V("name", name, PATTERN, NULL, 1, 253, RELOAD, \
+	"The domain. `*.example.org` means every domain below example.org, but " \
+	"not example.org itself. Letters beyond ASCII may be written as they are.", \
+	"name: example.org") \
+W("type", type, WORD, "authoritative", "authoritative|internal_relay|external_relay", RELOAD, \
+	"`authoritative`: all its mailboxes are behind this relay. " \
+	"`internal_relay`: some are in another system of ours. " \
+	"`external_relay`: all are in another system, outside.", \
+	"type: internal_relay")
+
+#define CONF_RECEIVE_KEYS(V, L, W, N) \
+V("name", name, NAME, NULL, 1, 64, RELOAD, \
+	"What logs and commands call it. Unique, upper and lower case alike.", \
+	"name: inbound") \
+L("bind", bind, nbind, BINDS, NULL, 1, 64, RELOAD, \
+	"Addresses and ports to listen on. IPv6 addresses stand in brackets.", \
+	"bind: [\"0.0.0.0:25\", \"[::]:25\"]") \
+L("remote", remote, nremote, CIDRS, "0.0.0.0/0, ::/0", 1, 4096, RELOAD, \
+	"Who is served here: addresses and ranges of clients.", \
+	"remote: [\"10.0.0.0/24\", \"2001:db8::/32\"]") \
+W("permissions", permissions, FLAGS, "submit", "submit|relay|any_sender|trusted_headers|bypass_size", RELOAD, \
+	"What these clients may do. `submit`: hand in mail for accepted domains. " \
+	"`relay`: and for every other domain (refused when `remote` holds " \
+	"everybody). `any_sender`: use a sender address in our own domains. " \
+	"`trusted_headers`: keep header fields that are for our own use. " \
+	"`bypass_size`: exceed `limits.message_size`.", \
+	"permissions: [submit, relay, any_sender]") \
+\
+W("tls.mode", tls.mode, WORD, "off", "off|offer|require|implicit", RELOAD, \
+	"`off`: no TLS. `offer`: STARTTLS is there for who wants it. `require`: " \
+	"no mail before STARTTLS. `implicit`: TLS from the first byte, as on port " \
+	"465. All but `off` need `tls.cert` and `tls.key`.", \
+	"mode: offer") \
+V("tls.cert", tls.cert, PATH, "", 1, 1024, RELOAD, \
+	"PEM file: the certificate, then the intermediate ones.", \
+	"cert: /etc/umbra/tls/mx.pem") \
+V("tls.key", tls.key, PATH, "", 1, 1024, RELOAD, \
+	"PEM file: its private key.", \
+	"key: /etc/umbra/tls/mx.key") \
+\
+V("limits.message_size", limits.message_size, SIZE, "36MiB", 1 * K_KIB, 2 * K_GIB, RELOAD, \
+	"The largest message, as SIZE tells the client.", \
+	"message_size: 50MiB") \
+V("limits.header_size", limits.header_size, SIZE, "256KiB", 1 * K_KIB, 16 * K_MIB, RELOAD, \
+	"The largest header.", \
+	"header_size: 64KiB") \
+V("limits.recipients", limits.recipients, COUNT, "200", 1, 100000, RELOAD, \
+	"Recipients of one message; those above it get 452 and come again in " \
+	"another one. RFC 5321 4.5.3.1.8 asks for at least 100.", \
+	"recipients: 1000") \
+V("limits.connections", limits.connections, COUNT, "5000", 1, 1000000, RELOAD, \
+	"Connections at a time.", \
+	"connections: 500") \
+V("limits.connections_per_source", limits.connections_per_source, COUNT, "20", 1, 1000000, RELOAD, \
+	"Connections at a time from one client address.", \
+	"connections_per_source: 100") \
+V("limits.hops", limits.hops, COUNT, "60", 1, 1000, RELOAD, \
+	"A message with more Received fields runs in a circle and is refused.", \
+	"hops: 30") \
+V("limits.errors", limits.errors, COUNT, "20", 1, 1000, RELOAD, \
+	"After so many protocol errors the client gets 421.", \
+	"errors: 5") \
+V("limits.commands", limits.commands, COUNT, "1000", 10, 1000000, RELOAD, \
+	"After so many commands without a message the client gets 421.", \
+	"commands: 200") \
+V("limits.data_rate", limits.data_rate, SIZE, "100", 0, 1 * K_GIB, RELOAD, \
+	"A client that sends a message slower than this, in bytes a second and " \
+	"on average, is cut off; 0: never.", \
+	"data_rate: 1KiB") \
+\
+V("timeouts.command", timeouts.command, DURATION, "5m", 1 * K_S, 1 * K_D, RELOAD, \
+	"How long a client may take for its next command. RFC 5321 4.5.3.2.7 asks " \
+	"for at least 5 minutes.", \
+	"command: 10m") \
+V("timeouts.data", timeouts.data, DURATION, "10m", 1 * K_S, 1 * K_D, RELOAD, \
+	"How long it may be silent in the middle of a message.", \
+	"data: 5m") \
+V("timeouts.session", timeouts.session, DURATION, "0s", 0, 30 * K_D, RELOAD, \
+	"How long a whole connection may last; 0: for ever.", \
+	"session: 1h") \
+\
+V("banner", banner, TEXT, "", 0, 128, RELOAD, \
+	"What the greeting says after the node's name. None: `ESMTP Umbra`.", \
+	"banner: \"ESMTP no spam, please\"") \
+N("shadow", LATER_WORD, "off|~require|~prefer|~next_hop", \
+	"Whether a second copy of each message is made on another node.")
+
+#define CONF_SEND_KEYS(V, L, W, N) \
+V("name", name, NAME, NULL, 1, 64, RELOAD, \
+	"What logs and commands call it. Unique, upper and lower case alike.", \
+	"name: internet") \
+L("address_spaces", space, nspace, SPACES, NULL, 1, 4096, RELOAD, \
+	"The recipient domains that it serves, as pattern or pattern;cost. The " \
+	"pattern is a domain, `*.` and a domain for all below it, or `*` for " \
+	"everything; the cost is 1 to 100, without one 1.", \
+	"address_spaces: [\"example.org;10\", \"*.example.org;20\"]") \
+L("smart_hosts", smart_host, nsmart_host, HOSTS, "", 0, 64, RELOAD, \
+	"Next hops: names or addresses, with :port where it is not 25 (24 for " \
+	"LMTP). None: the MX records of the recipient's domain.", \
+	"smart_hosts: [\"10.0.0.5:25\", \"mail.example.org\"]") \
+W("order", order, WORD, "listed", "listed|spread", RELOAD, \
+	"How smart hosts are taken. `listed`: the first that works. `spread`: in " \
+	"turns.", \
+	"order: spread") \
+W("protocol", protocol, WORD, "smtp", "smtp|lmtp", RELOAD, \
+	"What the next hop speaks. `lmtp` needs `smart_hosts`.", \
+	"protocol: lmtp") \
+W("enabled", enabled, WORD, "true", "false|true", RELOAD, \
+	"`false`: as if it were not there.", \
+	"enabled: false") \
+V("port", port, PORT, "25", 1, 65535, RELOAD, \
+	"The port of hosts that were found by MX records.", \
+	"port: 2525") \
+V("helo", helo, DOMAIN, "(node.name)", 1, 253, RELOAD, \
+	"The name that EHLO says.", \
+	"helo: out.example.org") \
+\
+W("tls.mode", tls.mode, WORD, "opportunistic", "none|opportunistic|encrypt|verify|~dane", RELOAD, \
+	"`none`: never. `opportunistic`: when the next hop offers it, whatever " \
+	"its certificate. `encrypt`: always, whatever its certificate. `verify`: " \
+	"always, with a certificate for its name. A message that cannot go this " \
+	"way waits.", \
+	"mode: encrypt") \
+V("tls.name", tls.name, DOMAIN, "", 1, 253, RELOAD, \
+	"The name that the certificate must have, when it is not the host's.", \
+	"name: mail.example.org") \
+V("tls.ca", tls.ca, PATH, "", 1, 1024, RELOAD, \
+	"PEM file with the authorities to trust. None: the system's.", \
+	"ca: /etc/umbra/tls/partner-ca.pem") \
+V("tls.cert", tls.cert, PATH, "", 1, 1024, RELOAD, \
+	"PEM file: our certificate, for next hops that ask for one.", \
+	"cert: /etc/umbra/tls/out.pem") \
+V("tls.key", tls.key, PATH, "", 1, 1024, RELOAD, \
+	"PEM file: its private key.", \
+	"key: /etc/umbra/tls/out.key") \
+\
+V("limits.message_size", limits.message_size, SIZE, "35MiB", 0, 2 * K_GIB, RELOAD, \
+	"The largest message that it takes; 0: any.", \
+	"message_size: 10MiB") \
+V("limits.connections", limits.connections, COUNT, "20", 1, 10000, RELOAD, \
+	"Connections at a time to one destination.", \
+	"connections: 5") \
+V("limits.extra_connection_at", limits.extra_connection_at, COUNT, "20", 1, 1000000, RELOAD, \
+	"One more connection is opened for every so many messages that wait for " \
+	"the destination.", \
+	"extra_connection_at: 2") \
+V("limits.messages_per_connection", limits.messages_per_connection, COUNT, "100", 1, 1000000, RELOAD, \
+	"After so many messages a connection is closed.", \
+	"messages_per_connection: 20") \
+V("limits.recipients", limits.recipients, COUNT, "100", 1, 100000, RELOAD, \
+	"Recipients of one transaction; more go in another one. RFC 5321 " \
+	"4.5.3.1.8: every server takes 100.", \
+	"recipients: 50") \
+\
+V("timeouts.connect", timeouts.connect, DURATION, "30s", 1 * K_S, 1 * K_H, RELOAD, \
+	"For the connection to one address.", \
+	"connect: 10s") \
+V("timeouts.greeting", timeouts.greeting, DURATION, "5m", 1 * K_S, 1 * K_D, RELOAD, \
+	"For the greeting. This and the four below: RFC 5321 4.5.3.2.", \
+	"greeting: 1m") \
+V("timeouts.command", timeouts.command, DURATION, "5m", 1 * K_S, 1 * K_D, RELOAD, \
+	"For the reply to EHLO, MAIL, RCPT and other commands.", \
+	"command: 2m") \
+V("timeouts.data_start", timeouts.data_start, DURATION, "2m", 1 * K_S, 1 * K_D, RELOAD, \
+	"For the reply to DATA.", \
+	"data_start: 1m") \
+V("timeouts.data_block", timeouts.data_block, DURATION, "3m", 1 * K_S, 1 * K_D, RELOAD, \
+	"For a piece of the message to be taken.", \
+	"data_block: 1m") \
+V("timeouts.data_done", timeouts.data_done, DURATION, "10m", 1 * K_S, 1 * K_D, RELOAD, \
+	"For the reply after the whole message. Too short makes duplicates.", \
+	"data_done: 15m") \
+V("timeouts.idle", timeouts.idle, DURATION, "5s", 0, 1 * K_H, RELOAD, \
+	"How long an unused connection is kept for the next message.", \
+	"idle: 30s") \
+V("timeouts.connection", timeouts.connection, DURATION, "5m", 1 * K_S, 1 * K_D, RELOAD, \
+	"A connection older than this takes no new message.", \
+	"connection: 10m")
+// clang-format on

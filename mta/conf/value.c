@@ -1,0 +1,364 @@
+/* value - single values: text to what the table's type says and back. The
+ * types are all here: YAML gives bytes only, so `no`, `010` and `1e3` mean
+ * what the key makes of them and nothing else. */
+#include "mta/base/check.h"
+#include "mta/conf/conf_private.h"
+
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+
+/* The largest first, "" last: what prints a value takes the first that
+ * divides it. */
+static const struct unit durations[] = {
+	{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+static const struct unit sizes[] = {{"TiB", 1ULL << 40}, {"GiB", 1ULL << 30},
+	{"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}, {"", 1}};
+
+static int unit_parse(
+	struct span s, const struct unit *u, size_t nu, uint64_t *v_r)
+{
+	size_t n = 0;
+	uint64_t v;
+
+	while (n < s.n && s.p[n] >= '0' && s.p[n] <= '9')
+		n++;
+	if (span_u64(span_head(s, n), UINT64_MAX, &v) != 0)
+		return -1;
+	s = span_skip(s, n);
+	/* Nought needs no unit. */
+	if (s.n == 0 && v == 0) {
+		*v_r = 0;
+		return 0;
+	}
+	for (size_t i = 0; i < nu; i++) {
+		if (!span_eq(s, span_str(u[i].name)))
+			continue;
+		return __builtin_mul_overflow(v, u[i].factor, v_r) ? -1 : 0;
+	}
+	return -1;
+}
+
+static void unit_print(
+	uint64_t v, const struct unit *u, size_t nu, struct buf *out)
+{
+	size_t i = 0;
+
+	while (i + 1 < nu && (v % u[i].factor || v < u[i].factor))
+		i++;
+	buf_addu(out, v / u[i].factor);
+	buf_adds(out, u[i].name);
+}
+
+int duration_parse(struct span s, uint64_t *ms_r)
+{
+	return unit_parse(s, durations, countof(durations), ms_r);
+}
+
+int size_parse(struct span s, uint64_t *bytes_r)
+{
+	return unit_parse(s, sizes, countof(sizes), bytes_r);
+}
+
+void duration_print(uint64_t ms, struct buf *out)
+{
+	if (ms == 0)
+		buf_adds(out, "0s");
+	else
+		unit_print(ms, durations, countof(durations), out);
+}
+
+void size_print(uint64_t bytes, struct buf *out)
+{
+	unit_print(bytes, sizes, countof(sizes), out);
+}
+
+void number_print(enum conf_type t, uint64_t v, struct buf *out)
+{
+	if (t == TYPE_DURATION)
+		duration_print(v, out);
+	else if (t == TYPE_SIZE)
+		size_print(v, out);
+	else
+		buf_addu(out, v);
+}
+
+int value_fault(struct buf *why, struct span s, const char *text)
+{
+	quote(why, s);
+	buf_addc(why, ' ');
+	buf_adds(why, text);
+	return -1;
+}
+
+static int read_number(
+	const struct conf_key *k, struct span s, void *at, struct buf *why)
+{
+	uint64_t v;
+
+	if (k->type == TYPE_DURATION) {
+		if (duration_parse(s, &v) != 0)
+			return value_fault(why, s,
+				"is not a time (write it as 500ms, 30s, 5m, "
+				"4h or 2d)");
+	} else if (k->type == TYPE_SIZE) {
+		if (size_parse(s, &v) != 0)
+			return value_fault(why, s,
+				"is not a size (write it as 4096, 64KiB, "
+				"36MiB or 2GiB)");
+	} else if (span_u64(s, UINT64_MAX, &v) != 0) {
+		return value_fault(why, s, "is not a whole number");
+	}
+	if (v < k->min || v > k->max) {
+		number_print(k->type, v, why);
+		buf_adds(why, " is outside ");
+		number_print(k->type, k->min, why);
+		buf_adds(why, " to ");
+		number_print(k->type, k->max, why);
+		return -1;
+	}
+	if (k->type == TYPE_COUNT)
+		*(unsigned *)at = (unsigned)v;
+	else if (k->type == TYPE_PORT)
+		*(uint16_t *)at = (uint16_t)v;
+	else
+		*(uint64_t *)at = v;
+	return 0;
+}
+
+/* read_word - the place of s among the words; those with a tilde are refused
+ * in words that say so. */
+static int read_word(const struct conf_key *k, struct span s, unsigned *place_r,
+	struct span *word_r, struct buf *why)
+{
+	struct span rest = span_str(k->words), w;
+	struct guess g = {.wrong = s};
+	unsigned place = 0;
+
+	for (; words_next(&rest, '|', &w); place++) {
+		if (w.p[0] == '~') {
+			if (span_eq(span_skip(w, 1), s))
+				return value_fault(why, s,
+					"is not available in this version");
+			continue;
+		}
+		if (span_eq(w, s)) {
+			*place_r = place;
+			*word_r = w;
+			return 0;
+		}
+		guess_try(&g, w);
+	}
+	quote(why, s);
+	buf_adds(why, " is not one of ");
+	rest = span_str(k->words);
+	for (place = 0; words_next(&rest, '|', &w); place++)
+		if (w.p[0] != '~')
+			buf_addf(why, "%s%.*s", place ? ", " : "", SPAN_ARG(w));
+	guess_print(&g, why);
+	return -1;
+}
+
+static int read_text(const struct conf_key *k, struct span s, struct arena *a,
+	struct span *at, struct buf *why)
+{
+	if (s.n < k->min || s.n > k->max) {
+		buf_addf(why, "must have %u to %u characters", (unsigned)k->min,
+			(unsigned)k->max);
+		return -1;
+	}
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if (c < 0x20 || c == 0x7f)
+			return value_fault(
+				why, s, "has a control character in it");
+		if (k->type == TYPE_TEXT && c >= 0x80)
+			return value_fault(why, s, "may hold only ASCII");
+		if (k->type == TYPE_NAME && c != '-' && c != '_' && c != '.' &&
+			!((c | 0x20) >= 'a' && (c | 0x20) <= 'z') &&
+			!(c >= '0' && c <= '9'))
+			return value_fault(why, s,
+				"may hold only letters, digits, '.', '-' and "
+				"'_'");
+	}
+	if (k->type == TYPE_PATH && s.p[0] != '/')
+		return value_fault(
+			why, s, "is not an absolute path (start it with /)");
+	*at = arena_span(a, s);
+	return 0;
+}
+
+/* domain_value - the message is the quoted text and what domain_read says. */
+int domain_value(
+	struct span s, struct arena *a, struct span *at, struct buf *why)
+{
+	struct buf reason;
+	int rc;
+
+	buf_init(&reason, 256);
+	rc = domain_read(s, a, at, &reason);
+	if (rc != 0) {
+		quote(why, s);
+		buf_addf(why, " is not a domain name: it %s", buf_str(&reason));
+	}
+	buf_fini(&reason);
+	return rc;
+}
+
+/* read_pattern - a domain, or "*." and a domain; "*" alone when all is set. */
+static int read_pattern(struct span s, int all, struct arena *a,
+	struct span *at, struct buf *why)
+{
+	struct span name;
+	char *p;
+
+	if (all && span_eq(s, SPAN("*"))) {
+		*at = SPAN("*");
+		return 0;
+	}
+	if (span_eq(s, SPAN("*")))
+		return value_fault(why, s,
+			"would accept mail for every domain there is; name "
+			"your domains");
+	if (!span_starts(s, SPAN("*.")))
+		return domain_value(s, a, at, why);
+	if (domain_value(span_skip(s, 2), a, &name, why) != 0)
+		return -1;
+	p = arena_alloc(a, name.n + 2);
+	memcpy(p, "*.", 2);
+	memcpy(p + 2, name.p, name.n);
+	*at = span(p, name.n + 2);
+	return 0;
+}
+
+static int is_atext(unsigned char c)
+{
+	return ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+	       (c >= '0' && c <= '9') ||
+	       (c && strchr("!#$%&'*+-/=?^_`{|}~", c));
+}
+
+/* read_address - a dot-string (RFC 5321 4.1.2), '@', a domain. A quoted local
+ * part would be legal and is never what somebody means here. */
+static int read_address(
+	struct span s, struct arena *a, struct span *at, struct buf *why)
+{
+	ptrdiff_t sep = span_rchr(s, '@');
+	struct span local, domain;
+	char *p;
+	int dot = 1; /* at the start: a dot may not follow */
+
+	if (sep < 1 || sep > 64)
+		return value_fault(why, s,
+			"is not an address (write it as postmaster@example."
+			"org)");
+	local = span_head(s, (size_t)sep);
+	for (size_t i = 0; i < local.n; i++) {
+		int is_dot = local.p[i] == '.';
+
+		if ((is_dot && dot) ||
+			(!is_dot && !is_atext((unsigned char)local.p[i])))
+			return value_fault(why, s,
+				"is not an address: the part before @ may hold "
+				"only letters, digits, inner dots and some "
+				"signs");
+		dot = is_dot;
+	}
+	if (dot)
+		return value_fault(
+			why, s, "is not an address: a dot before the @");
+	if (domain_value(span_skip(s, local.n + 1), a, &domain, why) != 0)
+		return -1;
+	p = arena_alloc(a, local.n + 1 + domain.n);
+	memcpy(p, local.p, local.n);
+	p[local.n] = '@';
+	memcpy(p + local.n + 1, domain.p, domain.n);
+	*at = span(p, local.n + 1 + domain.n);
+	return 0;
+}
+
+static int read_space(struct span s, struct arena *a,
+	struct conf_address_space *at, struct buf *why)
+{
+	ptrdiff_t semi = span_chr(s, ';');
+	uint64_t cost = 1;
+
+	if (semi >= 0 &&
+		(span_u64(span_skip(s, (size_t)semi + 1), 100, &cost) != 0 ||
+			cost == 0))
+		return value_fault(why, s,
+			"has a cost that is not 1 to 100 (write it as "
+			"example.org;10)");
+	if (semi >= 0)
+		s = span_head(s, (size_t)semi);
+	at->cost = (unsigned)cost;
+	return read_pattern(s, 1, a, &at->pattern, why);
+}
+
+size_t value_size(enum conf_type t)
+{
+	switch (t) {
+	case TYPE_BINDS:
+	case TYPE_HOSTS:
+		return sizeof(struct conf_endpoint);
+	case TYPE_CIDRS:
+		return sizeof(struct conf_cidr);
+	case TYPE_SPACES:
+		return sizeof(struct conf_address_space);
+	default:
+		return 0; /* flags and servers: all in one value */
+	}
+}
+
+int value_read(const struct conf_key *k, struct span s, struct arena *a,
+	void *at, struct buf *why)
+{
+	struct span word;
+	unsigned place;
+
+	switch (k->type) {
+	case TYPE_TEXT:
+	case TYPE_NAME:
+	case TYPE_PATH:
+		return read_text(k, s, a, at, why);
+	case TYPE_DOMAIN:
+		return domain_value(s, a, at, why);
+	case TYPE_PATTERN:
+		return read_pattern(s, 0, a, at, why);
+	case TYPE_ADDRESS:
+		return read_address(s, a, at, why);
+	case TYPE_COUNT:
+	case TYPE_PORT:
+	case TYPE_SIZE:
+	case TYPE_DURATION:
+		return read_number(k, s, at, why);
+	case TYPE_BINDS:
+	case TYPE_HOSTS:
+		return endpoint_read(k->type, s, a, at, why);
+	case TYPE_CIDRS:
+		return cidr_value(s, at, why);
+	case TYPE_SPACES:
+		return read_space(s, a, at, why);
+	case TYPE_SERVERS:
+		return server_read(s, a, at, why);
+	case TYPE_WORD:
+	case TYPE_LEVEL:
+	case TYPE_FLAGS:
+	case TYPE_LATER_WORD:
+		break;
+	case TYPE_LATER:
+	case TYPE_LATER_MAP:
+		must(0);
+	}
+	if (read_word(k, s, &place, &word, why) != 0)
+		return -1;
+	if (k->type == TYPE_WORD)
+		*(int *)at = (int)place;
+	else if (k->type == TYPE_LEVEL)
+		*(struct span *)at = word;
+	else if (k->type == TYPE_FLAGS)
+		*(unsigned *)at |= 1U << place;
+	return 0;
+}

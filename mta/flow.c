@@ -1,0 +1,355 @@
+/* flow - THE page: how a node is put together, and how it ends.
+ *
+ * receive hands messages to the queue; the queue asks route_recipients where
+ * they go and tells flow_ready when a next hop has something; its pool takes
+ * leases and gives each back through flow_attempted, which reports and
+ * settles. Everything else here is start, reload and stop.
+ */
+#include "mta/flow.h"
+
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+
+static void stop_delivery(void *arg);
+
+/* --- the bolts ----------------------------------------------------------- */
+
+static int accepts(void *arg, struct span domain)
+{
+	struct node *n = arg;
+
+	return route_accepted(n->routes, domain) != NULL;
+}
+
+/* The address is taken apart where it was authorised: at its last '@'. */
+static struct span domain_of(struct span address)
+{
+	ptrdiff_t at = span_rchr(address, '@');
+
+	return at < 0 ? span(NULL, 0) : span_skip(address, (size_t)at + 1);
+}
+
+static void route_recipients(void *arg, const struct envelope *e,
+	struct span *key, struct arena *scratch)
+{
+	struct node *n = arg;
+	struct route_choice c;
+
+	for (unsigned i = 0; i < e->nrcpt; i++) {
+		route_choose(n->routes, domain_of(e->rcpt[i].address), e->size,
+			scratch, &c);
+		key[i] = c.key;
+	}
+}
+
+static struct tls_context *receive_tls(void *arg, unsigned connector)
+{
+	struct node *n = arg;
+
+	return n->tls->receive[connector];
+}
+
+/* Ourselves: every address that a receive connector is bound to by name, and
+ * the unspecified one. Loopback through MX is refused by deliver anyway. */
+static int is_self(void *arg, const struct net_addr *a)
+{
+	struct node *n = arg;
+
+	for (unsigned i = 0; i < n->conf->nreceive; i++)
+		for (unsigned j = 0; j < n->conf->receive[i].nbind; j++) {
+			const struct conf_endpoint *at =
+				&n->conf->receive[i].bind[j];
+			struct net_addr mine;
+
+			if (net_addr_parse(at->host, at->port, &mine) == 0 &&
+				net_addr_eq(a, &mine))
+				return 1;
+		}
+	return 0;
+}
+
+static void on_queue_fatal(void *arg, enum err e, const char *text)
+{
+	struct node *n = arg;
+
+	log_event(n->log, EV_QUEUE_FATAL, F_STR("error", err_text(e)),
+		F_STR("text", text));
+	n->failed = 1;
+	node_stop(n);
+}
+
+static struct conf *ctl_conf(void *arg)
+{
+	struct node *n = arg;
+
+	return n->conf;
+}
+
+static const struct route_table *ctl_routes(void *arg)
+{
+	struct node *n = arg;
+
+	return n->routes;
+}
+
+static void ctl_receive(void *arg, struct receive_counts *c_r)
+{
+	struct node *n = arg;
+
+	receive_counts(n->receive, c_r);
+}
+
+static enum err ctl_reload(void *arg, struct buf *why)
+{
+	return node_reload(arg, why);
+}
+
+/* --- start --------------------------------------------------------------- */
+
+static enum err open_queue(struct node *n, struct buf *why)
+{
+	const struct conf *c = n->conf;
+	struct arena mem = {0};
+	struct queue_options o = {
+		.loop = n->loop,
+		.log = n->log,
+		.dir = arena_str(&mem, c->node.data),
+		.large_body = c->queue.large_body,
+		.memory = c->queue.memory,
+		.retry =
+			{
+				.glitch_count = c->queue.retry.glitch_count,
+				.transient_count =
+					c->queue.retry.transient_count,
+				.glitch_interval =
+					c->queue.retry.glitch_interval,
+				.transient_interval =
+					c->queue.retry.transient_interval,
+				.interval = c->queue.retry.interval,
+				.message_interval =
+					c->queue.retry.message_interval,
+			},
+		.expire_after = c->queue.expire_after,
+		.delay_notice_after = c->queue.delay_notice_after,
+	};
+	struct queue_events ev = {
+		.arg = n,
+		.route = route_recipients,
+		.hop_new = flow_hop_new,
+		.hop_gone = flow_hop_gone,
+		.ready = flow_ready,
+		.expired = flow_expired,
+		.delayed = flow_delayed,
+		.fatal = on_queue_fatal,
+	};
+	enum err e;
+
+	if (n->queue) { /* a reload */
+		queue_set_options(n->queue, &o);
+		e = ERR_OK;
+	} else {
+		e = queue_open(&n->queue, &o, &ev, why);
+	}
+	arena_fini(&mem);
+	return e;
+}
+
+static enum err open_dns(struct node *n, struct buf *why)
+{
+	const struct conf *c = n->conf;
+	struct arena mem = {0};
+	struct dns_options o = {
+		.servers = c->dns.servers.n ? arena_str(&mem, c->dns.servers)
+					    : NULL,
+		.timeout_ms = (unsigned)c->dns.timeout,
+		.tries = c->dns.tries,
+	};
+	enum err e = dns_create(&n->dns, n->loop, &o);
+
+	if (e != ERR_OK)
+		buf_addf(why, "dns: cannot start the resolver: %s\n",
+			err_text(e));
+	arena_fini(&mem);
+	return e;
+}
+
+static void make_delivery(struct node *n)
+{
+	struct deliver_options o = {
+		.loop = n->loop,
+		.log = n->log,
+		.dns = n->dns,
+		.queue = n->queue,
+		.node = n->conf->node.name,
+		.arg = n,
+		.attempted = flow_attempted,
+		.tls = flow_send_tls,
+		.is_self = is_self,
+	};
+
+	n->deliver = deliver_create(&o);
+}
+
+static void make_receive(struct node *n)
+{
+	struct receive_options o = {
+		.loop = n->loop,
+		.log = n->log,
+		.queue = n->queue,
+		.arg = n,
+		.accepts = accepts,
+		.tls = receive_tls,
+	};
+
+	n->receive = receive_create(&o);
+}
+
+static enum err open_ctl(struct node *n, struct buf *why)
+{
+	struct arena mem = {0};
+	struct ctl_options o = {
+		.loop = n->loop,
+		.log = n->log,
+		.queue = n->queue,
+		.socket = arena_str(&mem, n->conf->control.socket),
+		.arg = n,
+		.conf = ctl_conf,
+		.routes = ctl_routes,
+		.receive = ctl_receive,
+		.reload = ctl_reload,
+		.describe = flow_describe,
+		.started = n->started,
+	};
+	enum err e = ERR_OK;
+
+	if (n->conf->control.socket.n)
+		e = ctl_open(&n->ctl, &o, why);
+	arena_fini(&mem);
+	return e;
+}
+
+enum err node_start(struct node **n_r, struct loop *l, struct log *log,
+	struct conf *conf, const char *file, void (*stopped)(struct node *n),
+	struct buf *why)
+{
+	struct node *n = x_calloc(1, sizeof *n);
+	enum err e;
+
+	*n_r = n;
+	n->loop = l;
+	n->log = log;
+	n->file = file;
+	n->conf = conf_ref(conf);
+	n->stopped = stopped;
+	n->started = loop_wall(l);
+	if ((e = node_tls_load(&n->tls, conf, why)) != ERR_OK)
+		return e;
+	n->routes = route_table_create(conf);
+	if ((e = open_queue(n, why)) != ERR_OK ||
+		(e = open_dns(n, why)) != ERR_OK)
+		return e;
+	make_delivery(n);
+	make_receive(n);
+	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
+		(e = receive_configure(n->receive, conf, why)) != ERR_OK)
+		return e;
+	return open_ctl(n, why);
+}
+
+/* --- reload -------------------------------------------------------------- */
+
+enum err node_reload(struct node *n, struct buf *why)
+{
+	struct conf *c, *old = n->conf;
+	struct node_tls *tls, *old_tls = n->tls;
+	enum err e;
+
+	if (n->state != NODE_RUNNING || !n->file)
+		return ERR_BUSY;
+	e = conf_load(&c, n->file, why);
+	if (e != ERR_OK)
+		return e;
+	e = node_tls_load(&tls, c, why);
+	if (e != ERR_OK) {
+		conf_unref(&c);
+		return e;
+	}
+	n->tls = tls;
+	e = receive_configure(n->receive, c, why);
+	if (e != ERR_OK) {
+		n->tls = old_tls;
+		node_tls_unref(&tls);
+		conf_unref(&c);
+		return e;
+	}
+	n->conf = c;
+	route_table_destroy(&n->routes);
+	n->routes = route_table_create(c);
+	e = open_queue(n, why);
+	must(e == ERR_OK);
+	dns_flush_cache(n->dns);
+	flow_hops_reload(n);
+	queue_reroute(n->queue);
+	conf_unref(&old);
+	node_tls_unref(&old_tls);
+	return ERR_OK;
+}
+
+/* --- stop ---------------------------------------------------------------- */
+
+static void maybe_stopped(struct node *n)
+{
+	if (n->state != NODE_STOPPING || n->receive || flow_hops_busy(n))
+		return;
+	n->state = NODE_STOPPED;
+	n->stopped(n);
+}
+
+void flow_pool_gone(struct node *n)
+{
+	maybe_stopped(n);
+}
+
+static void stop_delivery(void *arg)
+{
+	struct node *n = arg;
+
+	receive_destroy(&n->receive);
+	maybe_stopped(n);
+}
+
+/* Receiving and delivering end side by side: what is in flight may finish
+ * until the deadline, nothing new begins. */
+void node_stop(struct node *n)
+{
+	uint64_t ms = n->failed ? 0 : n->conf->node.stop_timeout;
+
+	if (n->state != NODE_RUNNING)
+		return;
+	n->state = NODE_STOPPING;
+	log_event(n->log, EV_NODE_STOPPING,
+		F_STR("reason", n->failed ? "failure" : "asked"));
+	ctl_close(&n->ctl);
+	flow_hops_stop(n, ms);
+	receive_stop(n->receive, ms, stop_delivery, n);
+}
+
+/* Also for a node that did not start completely. */
+void node_free(struct node **np)
+{
+	struct node *n = *np;
+
+	if (!n)
+		return;
+	ctl_close(&n->ctl);
+	receive_destroy(&n->receive);
+	queue_close(&n->queue);
+	deliver_destroy(&n->deliver);
+	dns_destroy(&n->dns);
+	route_table_destroy(&n->routes);
+	node_tls_unref(&n->tls);
+	conf_unref(&n->conf);
+	free(n);
+	*np = NULL;
+}

@@ -1,0 +1,87 @@
+/* flow - a whole node: everything bolted together, and its life.
+ *
+ * A struct node owns everything; there are no globals, so several nodes can
+ * live in one process (tests, simulator).
+ *
+ *   client ==SMTP==> receive --intake--> queue --lease--> deliver ==SMTP==>
+ *                                        ^ | ^                 |
+ *                                        | | '--- settle ------'
+ *                                        | '--- failed, delayed --> report
+ *                                        '------ intake, null sender --'
+ */
+#pragma once
+
+#include "dns/dns.h"
+#include "mta/base/log.h"
+#include "mta/base/loop.h"
+#include "mta/conf/conf.h"
+#include "mta/ctl/ctl.h"
+#include "mta/deliver/deliver.h"
+#include "mta/receive/receive.h"
+#include "mta/route/route.h"
+#include "queue/queue.h"
+
+struct node_tls { /* contexts of one snapshot, by connector index */
+	unsigned refs;
+	struct tls_context **receive, **send;
+	unsigned nreceive, nsend;
+};
+
+struct node {
+	struct loop *loop;
+	struct log *log;
+	const char *file; /* configuration; NULL: no reload */
+	struct conf *conf;
+	struct node_tls *tls;
+	struct route_table *routes;
+	struct queue *queue;
+	struct dns *dns;
+	struct receive *receive;
+	struct deliver *deliver;
+	struct ctl *ctl;
+	uint64_t started; /* wall */
+	unsigned pools;   /* owners that exist */
+	enum { NODE_RUNNING, NODE_STOPPING, NODE_STOPPED } state;
+	int failed; /* ended by a fatal error */
+	void (*stopped)(struct node *n);
+	struct {
+		uint64_t failed, delayed, sent, to_postmaster, dropped;
+	} reports;
+};
+
+/* Opens everything and starts to accept and deliver. conf and log are the
+ * caller's references; why says what failed. stopped fires once after
+ * node_stop, or after a fatal error (then failed is set), never inside a
+ * call; afterwards node_free. */
+enum err node_start(struct node **n_r, struct loop *l, struct log *log,
+	struct conf *conf, const char *file, void (*stopped)(struct node *n),
+	struct buf *why) must_use;
+/* Loads every certificate and key that a configuration names: the part of a
+ * check that conf_load cannot do. Appends warnings to why as well. */
+enum err node_check_tls(struct conf *c, struct buf *why) must_use;
+enum err node_reload(struct node *n, struct buf *why) must_use;
+void node_stop(struct node *n); /* twice is harmless */
+void node_free(struct node **n);
+
+/* flow_hops.c */
+void flow_hop_new(void *arg, struct nexthop *h);
+void flow_hop_gone(void *arg, struct nexthop *h);
+void flow_ready(void *arg, struct nexthop *h);
+void flow_hops_reload(struct node *n);
+void flow_hops_stop(struct node *n, uint64_t deadline_ms);
+int flow_hops_busy(struct node *n); /* a pool is still at work */
+void flow_describe(void *arg, const struct nexthop *h, struct buf *out);
+struct tls_context *flow_send_tls(void *arg, const struct conf_send *c);
+
+/* flow_settle.c */
+void flow_attempted(void *arg, struct lease *take_l, const struct result *r);
+void flow_expired(void *arg, struct lease *take_l);
+void flow_delayed(void *arg, struct lease *take_l);
+
+/* flow_tls.c */
+enum err node_tls_load(
+	struct node_tls **t_r, const struct conf *c, struct buf *why) must_use;
+struct node_tls *node_tls_ref(struct node_tls *t);
+void node_tls_unref(struct node_tls **t);
+
+void flow_pool_gone(struct node *n); /* an owner ended */

@@ -1,0 +1,363 @@
+/* flow_settle - from what became of an attempt to what the queue records.
+ *
+ * The order is the promise: a notice is durable before the recipient that it
+ * is about is marked final (docs/message-life.md, M4). So results are turned
+ * into settlements, the notices they call for are handed to the queue, and
+ * only when all of those are committed is the lease settled. When a notice
+ * cannot be stored its recipients are deferred: nothing is forgotten.
+ */
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+#include "mta/flow.h"
+#include "mta/report/report.h"
+
+enum { SETTLING_MAGIC = 0x5e77, KINDS = 3 };
+
+struct settling {
+	unsigned magic;
+	struct node *node;
+	struct lease *lease;
+	struct arena mem;      /* texts, settlements */
+	struct settle *settle; /* per lease->rcpt */
+	unsigned pending;      /* notices that are not durable yet */
+	int delay_only;        /* afterwards queue_delay_noticed */
+	int failed;            /* a notice could not be stored */
+};
+
+struct notice {
+	struct settling *s;
+	struct intake intake;
+	struct arena mem;
+	struct envelope env;
+	struct body *body;
+	enum report_kind kind;
+	unsigned to_postmaster;
+};
+
+static void finish(struct settling *s)
+{
+	struct node *n = s->node;
+
+	if (s->failed)
+		for (unsigned i = 0; i < s->lease->nrcpt; i++)
+			if (s->settle[i].verdict == VERDICT_FINAL &&
+				s->settle[i].code / 100 != 2)
+				s->settle[i].verdict = VERDICT_DEFER;
+	if (s->delay_only)
+		queue_delay_noticed(n->queue, &s->lease);
+	else
+		queue_settle(n->queue, &s->lease, s->settle);
+	arena_fini(&s->mem);
+	s->magic = 0;
+	free(s);
+}
+
+static void count(struct node *n, const struct notice *t)
+{
+	static const char *const names[KINDS] = {
+		[REPORT_FAILED] = "failed",
+		[REPORT_DELAYED] = "delayed",
+		[REPORT_SENT] = "sent",
+	};
+
+	n->reports.failed += t->kind == REPORT_FAILED;
+	n->reports.delayed += t->kind == REPORT_DELAYED;
+	n->reports.sent += t->kind == REPORT_SENT;
+	n->reports.to_postmaster += t->to_postmaster;
+	log_event(n->log, EV_REPORT_QUEUED, F_ID("msg", t->s->lease->env->id),
+		F_TRACE("trace", t->s->lease->env->trace),
+		F_ID("report", t->env.id), F_STR("kind", names[t->kind]),
+		F_ADDR("to", t->env.rcpt[0].address));
+}
+
+static void on_notice(struct intake *i, enum err e)
+{
+	struct notice *t = container_of(i, struct notice, intake);
+	struct settling *s = t->s;
+
+	if (e == ERR_OK)
+		count(s->node, t);
+	else
+		s->failed = 1;
+	body_unref(&t->body);
+	arena_fini(&t->mem);
+	free(t);
+	if (--s->pending == 0)
+		finish(s);
+}
+
+/* What of the original goes into the notice. A body in a file is only read
+ * as far as its header block reaches. */
+static struct span original(struct settling *s, struct arena *a, int *whole_r)
+{
+	const struct lease *l = s->lease;
+	size_t head = l->env->header, got = 0;
+	char *p;
+
+	*whole_r = 0;
+	if (l->body && l->body->mem) {
+		*whole_r = 1;
+		return blob_span(l->body->mem);
+	}
+	if (!l->body || head == 0)
+		return span(NULL, 0);
+	p = arena_alloc(a, head);
+	if (store_file_read(queue_store(s->node->queue), l->body->file, 0, p,
+		    head, &got) != ERR_OK)
+		return span(NULL, 0);
+	return span(p, got);
+}
+
+static void dropped(
+	struct settling *s, const struct recipient *r, const char *why)
+{
+	s->node->reports.dropped++;
+	log_event(s->node->log, EV_REPORT_DROPPED,
+		F_ID("msg", s->lease->env->id),
+		F_TRACE("trace", s->lease->env->trace),
+		F_ADDR("to", r->address), F_STR("reason", why));
+}
+
+static void send_notice(struct settling *s, enum report_kind kind,
+	const struct report_recipient *rcpt, unsigned n, int to_postmaster)
+{
+	struct node *node = s->node;
+	const struct envelope *env = s->lease->env;
+	struct notice *t = x_calloc(1, sizeof *t);
+	struct report r = {
+		.kind = kind,
+		.env = env,
+		.node = node->conf->node.name,
+		.postmaster = node->conf->node.postmaster,
+		.wall = loop_wall(node->loop),
+		.expires = env->received + node->conf->queue.expire_after,
+		.id = queue_next_id(node->queue),
+		.rcpt = rcpt,
+		.nrcpt = n,
+	};
+	struct blob *mem;
+
+	t->s = s;
+	t->kind = kind;
+	t->to_postmaster = to_postmaster != 0;
+	rand_bytes(loop_rand(node->loop), r.trace.b, sizeof r.trace.b);
+	r.original = original(s, &t->mem, &r.original_whole);
+	mem = report_build(&r,
+		to_postmaster ? node->conf->node.postmaster : env->sender,
+		&t->mem, &t->env);
+	if (!mem) {
+		s->failed = 1;
+		arena_fini(&t->mem);
+		free(t);
+		return;
+	}
+	t->body = body_from_blob(mem, queue_budget(node->queue));
+	t->intake.done = on_notice;
+	s->pending++;
+	queue_intake(node->queue, &t->intake, &t->env, t->body);
+}
+
+/* One notice of a kind to the sender, and one to the postmaster, about those
+ * recipients whose bit is set in pick. */
+static void send_notices(struct settling *s, enum report_kind kind,
+	const struct report_recipient *all, const uint8_t *pick)
+{
+	const struct lease *l = s->lease;
+	struct report_recipient *some =
+		arena_alloc(&s->mem, l->nrcpt * sizeof *some);
+
+	for (int to = 1; to <= 2; to++) {
+		unsigned n = 0;
+
+		for (unsigned i = 0; i < l->nrcpt; i++) {
+			const char *why = "";
+			int w;
+
+			if (pick[i] != 1u + (unsigned)kind)
+				continue;
+			w = report_wanted(kind, l->env, all[i].rcpt,
+				s->node->conf->node.postmaster, &why);
+			if (w == to)
+				some[n++] = all[i];
+			else if (w == 0 && to == 1 && kind == REPORT_FAILED)
+				dropped(s, all[i].rcpt, why);
+		}
+		if (n)
+			send_notice(s, kind, some, n, to == 2);
+	}
+}
+
+static struct settling *settling_create(struct node *n, struct lease *l)
+{
+	struct settling *s = x_calloc(1, sizeof *s);
+
+	s->magic = SETTLING_MAGIC;
+	s->node = n;
+	s->lease = l;
+	s->settle = arena_alloc(&s->mem, l->nrcpt * sizeof *s->settle);
+	return s;
+}
+
+static struct settle settle_of(struct settling *s, const struct result *r)
+{
+	static const enum verdict verdicts[] = {
+		[RESULT_SENT] = VERDICT_FINAL,
+		[RESULT_FAILED] = VERDICT_FINAL,
+		[RESULT_DEFERRED] = VERDICT_DEFER,
+		[RESULT_RELEASED] = VERDICT_RELEASE,
+	};
+	struct outcome o = outcome_copy(&s->mem, &r->outcome);
+
+	return (struct settle){.verdict = verdicts[r->kind],
+		.code = o.code,
+		.enh = {o.enh.class, o.enh.subject, o.enh.detail},
+		.text = o.text,
+		.host = o.host};
+}
+
+/* Nothing but plain deliveries: the common case costs nothing. */
+static int plain(const struct lease *l, const struct result *r)
+{
+	for (unsigned i = 0; i < l->nrcpt; i++)
+		if (r[i].kind == RESULT_FAILED ||
+			(r[i].kind == RESULT_SENT && !r[i].dsn_passed &&
+				l->env->rcpt[l->rcpt[i]].notify))
+			return 0;
+	return 1;
+}
+
+static void settle_plain(
+	struct node *n, struct lease *l, const struct result *r)
+{
+	struct settling s = {.node = n};
+	struct settle one, *v = &one;
+
+	if (l->nrcpt > 1)
+		v = arena_alloc(&s.mem, l->nrcpt * sizeof *v);
+	for (unsigned i = 0; i < l->nrcpt; i++) {
+		if (r[i].kind == RESULT_SENT)
+			v[i] = (struct settle){
+				.verdict = VERDICT_FINAL, .code = 250};
+		else
+			v[i] = settle_of(&s, &r[i]);
+	}
+	queue_settle(n->queue, &l, v);
+	arena_fini(&s.mem);
+}
+
+void flow_attempted(void *arg, struct lease *take_l, const struct result *r)
+{
+	struct node *n = arg;
+	struct settling *s;
+	struct report_recipient *all;
+	uint8_t *pick;
+
+	if (plain(take_l, r)) {
+		settle_plain(n, take_l, r);
+		return;
+	}
+	s = settling_create(n, take_l);
+	all = arena_alloc(&s->mem, take_l->nrcpt * sizeof *all);
+	pick = arena_alloc(&s->mem, take_l->nrcpt);
+	for (unsigned i = 0; i < take_l->nrcpt; i++) {
+		s->settle[i] = settle_of(s, &r[i]);
+		all[i].rcpt = &take_l->env->rcpt[take_l->rcpt[i]];
+		all[i].outcome = outcome_copy(&s->mem, &r[i].outcome);
+		all[i].tried = loop_wall(n->loop);
+		if (r[i].kind == RESULT_FAILED)
+			pick[i] = 1 + REPORT_FAILED;
+		else if (r[i].kind == RESULT_SENT && !r[i].dsn_passed)
+			pick[i] = 1 + REPORT_SENT;
+	}
+	s->pending = 1; /* until all notices are on their way */
+	send_notices(s, REPORT_FAILED, all, pick);
+	send_notices(s, REPORT_SENT, all, pick);
+	if (--s->pending == 0)
+		finish(s);
+}
+
+/* What the last attempt said, kept with the message. */
+static struct outcome last_said(struct settling *s, unsigned i)
+{
+	struct rcpt_status st = {0};
+	struct outcome o = {0};
+
+	if (queue_lease_status(s->node->queue, s->lease, i, &st) == 0 &&
+		st.code) {
+		o.code = st.code;
+		o.enh = (struct enhanced){st.enh[0], st.enh[1], st.enh[2]};
+		o.text = st.text;
+		o.host = st.host;
+	} else if (s->lease->hop && s->lease->hop->last_code) {
+		o.code = s->lease->hop->last_code;
+		o.text = s->lease->hop->last_text;
+		o.host = s->lease->hop->last_host;
+	}
+	return outcome_copy(&s->mem, &o);
+}
+
+void flow_expired(void *arg, struct lease *take_l)
+{
+	struct node *n = arg;
+	struct settling *s = settling_create(n, take_l);
+	struct report_recipient *all =
+		arena_alloc(&s->mem, take_l->nrcpt * sizeof *all);
+	uint8_t *pick = arena_alloc(&s->mem, take_l->nrcpt);
+
+	for (unsigned i = 0; i < take_l->nrcpt; i++) {
+		struct outcome last = last_said(s, i);
+		struct buf text;
+
+		buf_init(&text, 2048);
+		buf_adds(&text, "delivery time expired");
+		if (last.text.n)
+			buf_addf(&text, ", last answer: %u %.*s", last.code,
+				SPAN_ARG(last.text));
+		all[i].rcpt = &take_l->env->rcpt[take_l->rcpt[i]];
+		all[i].outcome = (struct outcome){.code = 554,
+			.enh = {5, 4, 7},
+			.text = arena_span(&s->mem, buf_span(&text)),
+			.host = last.host};
+		all[i].tried = loop_wall(n->loop);
+		pick[i] = 1 + REPORT_FAILED;
+		s->settle[i] = (struct settle){.verdict = VERDICT_FINAL,
+			.code = 554,
+			.enh = {5, 4, 7},
+			.text = all[i].outcome.text,
+			.host = last.host};
+		log_event(n->log, EV_MESSAGE_EXPIRED,
+			F_ID("msg", take_l->env->id),
+			F_TRACE("trace", take_l->env->trace),
+			F_ADDR("to", all[i].rcpt->address),
+			F_SPAN("said", last.text));
+		buf_fini(&text);
+	}
+	s->pending = 1;
+	send_notices(s, REPORT_FAILED, all, pick);
+	if (--s->pending == 0)
+		finish(s);
+}
+
+void flow_delayed(void *arg, struct lease *take_l)
+{
+	struct node *n = arg;
+	struct settling *s = settling_create(n, take_l);
+	struct report_recipient *all =
+		arena_alloc(&s->mem, take_l->nrcpt * sizeof *all);
+	uint8_t *pick = arena_alloc(&s->mem, take_l->nrcpt);
+
+	s->delay_only = 1;
+	for (unsigned i = 0; i < take_l->nrcpt; i++) {
+		all[i].rcpt = &take_l->env->rcpt[take_l->rcpt[i]];
+		all[i].outcome = last_said(s, i);
+		if (!all[i].outcome.code)
+			all[i].outcome = OUTCOME(451, 4, 4, 0,
+				"not delivered yet; no host has answered");
+		pick[i] = 1 + REPORT_DELAYED;
+	}
+	s->pending = 1;
+	send_notices(s, REPORT_DELAYED, all, pick);
+	if (--s->pending == 0)
+		finish(s);
+}

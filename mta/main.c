@@ -1,0 +1,225 @@
+/* main - umbrad: arguments, start order, signals, exit. Nothing else. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "mta/base/check.h"
+#include "mta/base/loop_uv.h"
+#include "mta/flow.h"
+#include "mta/version.h"
+
+struct program {
+	struct loop *loop;
+	struct log *log;
+	struct node *node;
+	uv_signal_t term, intr, hup;
+};
+
+static void usage(FILE *f)
+{
+	fputs("usage: umbrad -c FILE [--check]\n"
+	      "       umbrad --version\n"
+	      "  -c, --config FILE  the configuration (see "
+	      "docs/configuration.md)\n"
+	      "      --check        check it, say what is wrong, and exit 0 or "
+	      "78\n",
+		f);
+}
+
+/* systemd's readiness protocol: one datagram to $NOTIFY_SOCKET. */
+static void notify(const char *state)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	size_t n = path ? strlen(path) : 0;
+	int fd;
+
+	if (n == 0 || n >= sizeof un.sun_path)
+		return;
+	memcpy(un.sun_path, path, n);
+	if (un.sun_path[0] == '@')
+		un.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	(void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL,
+		(const struct sockaddr *)&un,
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+	close(fd);
+}
+
+static uint64_t wall(void *arg)
+{
+	return loop_wall(arg);
+}
+
+static void on_stop_signal(uv_signal_t *s, int signum)
+{
+	struct program *p = s->data;
+
+	(void)signum;
+	notify("STOPPING=1");
+	node_stop(p->node);
+}
+
+static void on_reload_signal(uv_signal_t *s, int signum)
+{
+	struct program *p = s->data;
+	struct buf why;
+	enum err e;
+
+	(void)signum;
+	notify("RELOADING=1");
+	buf_init(&why, 256 * 1024);
+	e = node_reload(p->node, &why);
+	if (e == ERR_OK)
+		log_event(p->log, EV_CONFIG_LOADED,
+			F_SPAN("warnings", buf_span(&why)));
+	else
+		log_event(p->log, EV_CONFIG_REFUSED,
+			F_STR("error", err_text(e)),
+			F_SPAN("text", buf_span(&why)));
+	buf_fini(&why);
+	notify("READY=1");
+}
+
+static void watch(
+	struct program *p, uv_signal_t *s, int signum, uv_signal_cb cb)
+{
+	must(uv_signal_init(loop_uv(p->loop), s) == 0);
+	s->data = p;
+	must(uv_signal_start(s, cb, signum) == 0);
+}
+
+static void on_stopped(struct node *n)
+{
+	loop_stop(n->loop);
+}
+
+/* 5,000 idle connections need more descriptors than the usual 1,024. */
+static void raise_limits(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static int run(struct program *p, struct conf *conf, const char *file)
+{
+	struct buf why;
+	enum log_level level;
+	enum err e;
+	int status = EX_OK;
+
+	buf_init(&why, 256 * 1024);
+	if (log_level_parse(conf->log.level, &level) == 0)
+		log_set_level(p->log, level);
+	log_event(p->log, EV_NODE_START, F_STR("version", UMBRA_VERSION),
+		F_SPAN("name", conf->node.name), F_U("pid", getpid()),
+		F_STR("tls", tls_library_version()));
+	e = node_start(&p->node, p->loop, p->log, conf, file, on_stopped, &why);
+	if (e != ERR_OK) {
+		log_event(p->log, EV_NODE_FATAL, F_STR("error", err_text(e)));
+		log_flush(p->log);
+		fprintf(stderr, "umbrad: %s\n", buf_str(&why));
+		status = e == ERR_CONFIG ? EX_CONFIG : EX_UNAVAILABLE;
+	} else {
+		watch(p, &p->term, SIGTERM, on_stop_signal);
+		watch(p, &p->intr, SIGINT, on_stop_signal);
+		watch(p, &p->hup, SIGHUP, on_reload_signal);
+		log_event(p->log, EV_NODE_READY, F_SPAN("config", conf->file));
+		notify("READY=1");
+		loop_run(p->loop);
+		uv_close((uv_handle_t *)&p->term, NULL);
+		uv_close((uv_handle_t *)&p->intr, NULL);
+		uv_close((uv_handle_t *)&p->hup, NULL);
+		if (p->node->failed)
+			status = EX_IOERR;
+	}
+	buf_fini(&why);
+	node_free(&p->node);
+	return status;
+}
+
+static int load(const char *file, struct conf **c_r, int check)
+{
+	struct buf why;
+	enum err e;
+
+	buf_init(&why, 256 * 1024);
+	e = conf_load(c_r, file, &why);
+	if (e == ERR_OK && check)
+		e = node_check_tls(*c_r, &why);
+	if (why.n)
+		fputs(buf_str(&why), stderr);
+	buf_fini(&why);
+	return e == ERR_OK ? EX_OK : EX_CONFIG;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, 'k'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct program p = {0};
+	struct conf *conf = NULL;
+	const char *file = NULL;
+	int check = 0, o, status;
+
+	while ((o = getopt_long(argc, argv, "c:h", options, NULL)) != -1)
+		switch (o) {
+		case 'c':
+			file = optarg;
+			break;
+		case 'k':
+			check = 1;
+			break;
+		case 'v':
+			puts("umbrad " UMBRA_VERSION);
+			return EX_OK;
+		case 'h':
+			usage(stdout);
+			return EX_OK;
+		default:
+			usage(stderr);
+			return EX_USAGE;
+		}
+	if (!file || optind != argc) {
+		usage(stderr);
+		return EX_USAGE;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	umask(077);
+	status = load(file, &conf, check);
+	if (status != EX_OK || check) {
+		if (status == EX_OK)
+			printf("%s: ok\n", file);
+		conf_unref(&conf);
+		return status;
+	}
+	raise_limits();
+	must(loop_create(&p.loop) == ERR_OK);
+	must(log_create(&p.log, STDERR_FILENO, wall, p.loop) == ERR_OK);
+	status = run(&p, conf, file);
+	conf_unref(&conf);
+	log_event(p.log, EV_NODE_STOPPED, F_U("status", status));
+	/* The log reads the loop's clock, so it ends first. */
+	log_destroy(&p.log);
+	loop_destroy(&p.loop);
+	return status;
+}

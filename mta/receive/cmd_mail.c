@@ -1,0 +1,92 @@
+/* cmd_mail - MAIL: a transaction begins (RFC 5321 4.1.1.2). */
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+#include "mta/receive/session.h"
+
+static void args_fault(struct session *s, enum args_fault f, const char *why)
+{
+	switch (f) {
+	case ARGS_ADDRESS:
+		session_reply(s, 501, 5, 1, 7, "%s", why);
+		break;
+	case ARGS_UNKNOWN:
+		session_reply(s, 555, 5, 5, 4, "%s", why);
+		break;
+	default:
+		session_reply(s, 501, 5, 5, 4, "%s", why);
+	}
+}
+
+/* What is wrong with the parameters as a whole; 0 when nothing is. */
+static int refused(struct session *s, const struct mail_args *m)
+{
+	const struct conf_receive *conf = s->c->conf;
+	uint64_t limit = conf->limits.message_size;
+
+	if (!s->esmtp && m->seen) {
+		session_reply(s, 555, 5, 5, 4, "parameters need EHLO");
+		return 1;
+	}
+	if ((m->from.flags & ADDRESS_UTF8) && !m->smtputf8) {
+		session_reply(
+			s, 553, 5, 6, 7, "non-ASCII address needs SMTPUTF8");
+		return 1;
+	}
+	if (limit && m->size > limit &&
+		!(conf->permissions & PERM_BYPASS_SIZE)) {
+		session_reply(s, 552, 5, 3, 4,
+			"message too large, the limit is %llu octets",
+			(unsigned long long)limit);
+		return 1;
+	}
+	return 0;
+}
+
+/* The transaction keeps copies; the command line goes away. */
+static struct transaction *begin(struct session *s, const struct mail_args *m)
+{
+	struct transaction *t = x_calloc(1, sizeof *t);
+	const struct conf_receive *conf = s->c->conf;
+
+	t->s = s;
+	t->mail = *m;
+	t->mail.from.text = arena_span(&t->mem, m->from.text);
+	t->mail.envid = arena_span(&t->mem, m->envid);
+	t->mail.auth = arena_span(&t->mem, m->auth);
+	t->limit = conf->permissions & PERM_BYPASS_SIZE
+			   ? UINT64_MAX
+			   : conf->limits.message_size;
+	if (t->limit == 0)
+		t->limit = UINT64_MAX;
+	return t;
+}
+
+enum cmd cmd_mail(struct session *s, const struct command *c)
+{
+	struct mail_args m;
+	const char *why = "syntax error";
+	enum args_fault f;
+
+	if (s->tx && s->tx->failed)
+		transaction_end(s); /* a failed BDAT needs no RSET */
+	if (s->tx) {
+		session_reply(s, 503, 5, 5, 1, "a transaction is open: RSET");
+		return CMD_DONE;
+	}
+	f = mail_args_parse(c->args, &m, &why);
+	if (f != ARGS_OK) {
+		args_fault(s, f, why);
+		return CMD_DONE;
+	}
+	if (refused(s, &m))
+		return CMD_DONE;
+	if (budget_over(queue_budget(s->r->o.queue))) {
+		session_reply(s, 452, 4, 3, 1,
+			"insufficient system resources (memory for bodies)");
+		return CMD_DONE;
+	}
+	s->tx = begin(s, &m);
+	session_reply(s, 250, 2, 1, 0, "sender ok");
+	return CMD_DONE;
+}

@@ -1,0 +1,410 @@
+/* receive - listeners, the choice of the connector, and counting clients.
+ *
+ * A snapshot in use is a generation: its connectors live until the last
+ * session that began under it has ended. Listeners outlive generations: a
+ * bind that stays is never closed.
+ */
+#include "mta/receive/receive.h"
+
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+#include "mta/receive/session.h"
+
+enum { BACKLOG = 4096 };
+
+struct bind {
+	struct list node;
+	struct receive *r;
+	struct listener *l;
+	struct net_addr at;
+	struct buf text; /* as in the configuration */
+	int wanted;
+};
+
+struct source { /* one client address */
+	struct map_node node;
+	unsigned sessions;
+	char key[17];
+};
+
+/* --- generations --------------------------------------------------------- */
+
+static void generation_unref(struct generation **gp)
+{
+	struct generation *g = *gp;
+
+	*gp = NULL;
+	if (!g || --g->refs)
+		return;
+	for (unsigned i = 0; i < g->n; i++) {
+		tls_context_unref(&g->connector[i].tls);
+		buf_fini(&g->connector[i].ehlo);
+		buf_fini(&g->connector[i].ehlo_tls);
+	}
+	conf_unref(&g->conf);
+	free(g->connector);
+	free(g);
+}
+
+/* What EHLO offers, once per connector. */
+static void ehlo_lines(struct connector *c, struct buf *b, int encrypted)
+{
+	const struct conf_receive *conf = c->conf;
+
+	buf_init(b, 1024);
+	buf_addf(b, "250-PIPELINING\r\n250-SIZE %llu\r\n",
+		(unsigned long long)conf->limits.message_size);
+	if (c->tls && !encrypted)
+		buf_adds(b, "250-STARTTLS\r\n");
+	buf_addf(b, "250-LIMITS RCPTMAX=%u\r\n", conf->limits.recipients);
+	buf_adds(b, "250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n"
+		    "250-SMTPUTF8\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n");
+}
+
+static struct generation *generation_create(
+	struct receive *r, struct conf *conf)
+{
+	struct generation *g = x_calloc(1, sizeof *g);
+
+	g->refs = 1;
+	g->r = r;
+	g->conf = conf_ref(conf);
+	g->n = conf->nreceive;
+	g->connector = x_calloc(g->n ? g->n : 1, sizeof *g->connector);
+	for (unsigned i = 0; i < g->n; i++) {
+		struct connector *c = &g->connector[i];
+
+		c->gen = g;
+		c->conf = &conf->receive[i];
+		if (c->conf->tls.mode != TLS_OFF)
+			c->tls = r->o.tls(r->o.arg, i);
+		if (c->tls)
+			tls_context_ref(c->tls);
+		ehlo_lines(c, &c->ehlo, 0);
+		ehlo_lines(c, &c->ehlo_tls, 1);
+	}
+	return g;
+}
+
+/* How specific a connector's match is: prefix length + 1; 0: no match. */
+static unsigned match(const struct conf_receive *c, const struct net_addr *peer)
+{
+	unsigned best = c->nremote ? 0 : 1;
+
+	for (unsigned i = 0; i < c->nremote; i++)
+		if (cidr_match(&c->remote[i], peer->v6, peer->b) &&
+			c->remote[i].bits + 1u > best)
+			best = c->remote[i].bits + 1u;
+	return best;
+}
+
+static int binds(const struct conf_receive *c, struct span text)
+{
+	for (unsigned i = 0; i < c->nbind; i++)
+		if (span_ieq(c->bind[i].text, text))
+			return 1;
+	return 0;
+}
+
+struct connector *connector_for(struct generation *g,
+	const struct conf_endpoint *at, const struct net_addr *peer)
+{
+	struct connector *best = NULL;
+	unsigned most = 0, m;
+
+	for (unsigned i = 0; i < g->n; i++) {
+		if (!binds(g->connector[i].conf, at->text))
+			continue;
+		m = match(g->connector[i].conf, peer);
+		if (m > most) {
+			most = m;
+			best = &g->connector[i];
+		}
+	}
+	return best;
+}
+
+/* --- clients ------------------------------------------------------------- */
+
+static struct source *source_get(struct receive *r, const struct net_addr *a)
+{
+	char key[17];
+	size_t n = a->v6 ? 17 : 5;
+	struct map_node *found;
+	struct source *src;
+
+	key[0] = (char)a->v6;
+	memcpy(key + 1, a->b, n - 1);
+	found = map_get(&r->sources, span(key, n));
+	if (found)
+		return container_of(found, struct source, node);
+	src = x_calloc(1, sizeof *src);
+	memcpy(src->key, key, n);
+	map_put(&r->sources, &src->node, span(src->key, n));
+	return src;
+}
+
+static void source_put(struct receive *r, struct source *src)
+{
+	if (src->sessions)
+		return;
+	map_del(&r->sources, &src->node);
+	free(src);
+}
+
+/* A client that gets no session: one line, and good-bye. */
+static void turn_away(struct receive *r, struct stream *st, const char *line,
+	const char *reason)
+{
+	struct net_addr peer = stream_peer(st);
+	char text[46];
+
+	r->counts.refused++;
+	log_event(r->o.log, EV_SESSION_REFUSED,
+		F_SPAN("client", net_addr_text(&peer, text)),
+		F_STR("reason", reason));
+	stream_write(st, span_str(line));
+	stream_close(st);
+}
+
+static void on_accepted(void *arg, struct stream *st)
+{
+	struct bind *b = arg;
+	struct receive *r = b->r;
+	struct net_addr peer = stream_peer(st);
+	struct conf_endpoint at = {.text = buf_span(&b->text)};
+	struct connector *c = connector_for(r->gen, &at, &peer);
+	struct source *src;
+
+	r->counts.connections++;
+	if (!c) {
+		turn_away(r, st, "554 5.7.1 no service for your address\r\n",
+			"no receive connector for this address");
+		return;
+	}
+	if (r->stopping) {
+		turn_away(r, st, "421 4.3.2 shutting down\r\n", "stopping");
+		return;
+	}
+	if (c->sessions >= c->conf->limits.connections) {
+		turn_away(r, st, "421 4.3.2 too many connections\r\n",
+			"limits.connections");
+		return;
+	}
+	src = source_get(r, &peer);
+	if (src->sessions >= c->conf->limits.connections_per_source) {
+		turn_away(r, st,
+			"421 4.7.0 too many connections from your address\r\n",
+			"limits.connections_per_source");
+		return;
+	}
+	src->sessions++;
+	r->counts.sessions++;
+	session_accept(r, r->gen, c, st, src);
+}
+
+static void on_stopped(struct post *p)
+{
+	struct receive *r = container_of(p, struct receive, stopped);
+
+	r->done(r->done_arg);
+}
+
+static void maybe_stopped(struct receive *r)
+{
+	if (!r->stopping || !list_empty(&r->sessions) || !r->done ||
+		r->stopped.fn)
+		return;
+	timer_stop(&r->deadline);
+	r->stopped.fn = on_stopped;
+	loop_post(r->o.loop, &r->stopped);
+}
+
+void receive_session_gone(struct receive *r, struct session *s)
+{
+	struct generation *g = s->c->gen;
+
+	list_del(&s->node);
+	s->c->sessions--;
+	r->counts.sessions--;
+	s->source->sessions--;
+	source_put(r, s->source);
+	generation_unref(&g);
+	maybe_stopped(r);
+}
+
+/* --- listeners ----------------------------------------------------------- */
+
+static void bind_free(struct bind *b)
+{
+	listener_close(&b->l);
+	list_del(&b->node);
+	buf_fini(&b->text);
+	free(b);
+}
+
+static struct bind *bind_find(struct receive *r, struct span text)
+{
+	list_each (it, &r->listeners) {
+		struct bind *b = list_item(it, struct bind, node);
+
+		if (span_ieq(buf_span(&b->text), text))
+			return b;
+	}
+	return NULL;
+}
+
+static enum err bind_open(struct receive *r, const struct conf_receive *c,
+	const struct conf_endpoint *at, struct buf *why)
+{
+	struct bind *b = bind_find(r, at->text);
+	enum err e;
+
+	if (b) {
+		b->wanted = 1;
+		return ERR_OK;
+	}
+	b = x_calloc(1, sizeof *b);
+	b->r = r;
+	b->wanted = 2; /* new */
+	buf_init(&b->text, 300);
+	buf_add(&b->text, at->text);
+	list_init(&b->node);
+	if (net_addr_parse(at->host, at->port, &b->at) != 0) {
+		buf_addf(why,
+			"receive connector \"%.*s\": %.*s is not an address",
+			SPAN_ARG(c->name), SPAN_ARG(at->text));
+		bind_free(b);
+		return ERR_CONFIG;
+	}
+	e = listener_open(
+		&b->l, r->o.loop, &b->at, BACKLOG, on_accepted, b, why);
+	if (e != ERR_OK) {
+		buf_addf(why, " (receive connector \"%.*s\")",
+			SPAN_ARG(c->name));
+		bind_free(b);
+		return e;
+	}
+	list_append(&r->listeners, &b->node);
+	log_event(r->o.log, EV_LISTEN, F_SPAN("bind", at->text),
+		F_SPAN("connector", c->name));
+	return ERR_OK;
+}
+
+static enum err open_all(
+	struct receive *r, const struct conf *c, struct buf *why)
+{
+	enum err e;
+
+	for (unsigned i = 0; i < c->nreceive; i++)
+		for (unsigned j = 0; j < c->receive[i].nbind; j++) {
+			e = bind_open(
+				r, &c->receive[i], &c->receive[i].bind[j], why);
+			if (e != ERR_OK)
+				return e;
+		}
+	return ERR_OK;
+}
+
+/* After success those that nobody wanted go; after a failure the new ones. */
+static void sweep(struct receive *r, int unwanted)
+{
+	list_each_safe (it, &r->listeners) {
+		struct bind *b = list_item(it, struct bind, node);
+
+		if (b->wanted == unwanted)
+			bind_free(b);
+	}
+}
+
+enum err receive_configure(struct receive *r, struct conf *c, struct buf *why)
+{
+	enum err e;
+
+	list_each (it, &r->listeners)
+		list_item(it, struct bind, node)->wanted = 0;
+	e = open_all(r, c, why);
+	sweep(r, e == ERR_OK ? 0 : 2);
+	if (e != ERR_OK)
+		return e;
+	generation_unref(&r->gen);
+	r->gen = generation_create(r, c);
+	return ERR_OK;
+}
+
+/* --- life ---------------------------------------------------------------- */
+
+static void on_stop_deadline(struct timer *t)
+{
+	struct receive *r = container_of(t, struct receive, deadline);
+
+	list_each_safe (it, &r->sessions) {
+		struct session *s = list_item(it, struct session, node);
+
+		if (!s->closing)
+			session_reply(s, 421, 4, 3, 2, "shutting down");
+		session_shut(s, "stopped");
+	}
+}
+
+struct receive *receive_create(const struct receive_options *o)
+{
+	struct receive *r = x_calloc(1, sizeof *r);
+	uint64_t key[2];
+
+	r->o = *o;
+	list_init(&r->sessions);
+	list_init(&r->listeners);
+	rand_bytes(loop_rand(o->loop), key, sizeof key);
+	map_init(&r->sources, key);
+	timer_init(&r->deadline, o->loop, on_stop_deadline);
+	buf_init(&r->scratch, 16384);
+	return r;
+}
+
+void receive_stop(struct receive *r, uint64_t deadline_ms,
+	void (*done)(void *arg), void *arg)
+{
+	r->stopping = 1;
+	r->done = done;
+	r->done_arg = arg;
+	sweep(r, 0);
+	sweep(r, 1);
+	sweep(r, 2);
+	/* Who is between messages hears it now, without waiting to ask. */
+	list_each_safe (it, &r->sessions) {
+		struct session *s = list_item(it, struct session, node);
+
+		if (s->tx || s->closing || !s->greeted)
+			continue;
+		session_reply(
+			s, 421, 4, 3, 2, "shutting down, try again later");
+		session_shut(s, "stopped");
+	}
+	timer_start(&r->deadline, deadline_ms);
+	maybe_stopped(r);
+}
+
+void receive_destroy(struct receive **rp)
+{
+	struct receive *r = *rp;
+
+	if (!r)
+		return;
+	must(list_empty(&r->sessions));
+	sweep(r, 0);
+	sweep(r, 1);
+	sweep(r, 2);
+	timer_stop(&r->deadline);
+	generation_unref(&r->gen);
+	map_fini(&r->sources);
+	buf_fini(&r->scratch);
+	free(r);
+	*rp = NULL;
+}
+
+void receive_counts(const struct receive *r, struct receive_counts *c_r)
+{
+	*c_r = r->counts;
+}

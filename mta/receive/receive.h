@@ -1,0 +1,61 @@
+/* receive - taking mail in: listeners, receive connectors, SMTP sessions.
+ *
+ * Words:
+ *   connector   one entry of receive_connectors: binds, whom it is for
+ *               (remote), permissions, limits. Several may share a bind; the
+ *               one whose most specific remote range covers the client wins.
+ *   session     one client connection.
+ *   transaction what MAIL begins and the end of data, RSET, EHLO, STARTTLS or
+ *               the end of the session ends: one struct, replaced as a whole.
+ *
+ * receive knows the queue's intake and nothing about where mail goes.
+ */
+#pragma once
+
+#include "mta/base/log.h"
+#include "mta/base/loop.h"
+#include "mta/conf/conf.h"
+#include "mta/net/stream.h"
+#include "queue/queue.h"
+#include "tls/tls.h"
+
+struct receive;
+
+struct receive_options {
+	struct loop *loop;
+	struct log *log;
+	struct queue *queue;
+	void *arg;
+	/* Is the domain of a recipient one of ours (any accepted type)? */
+	int (*accepts)(void *arg, struct span domain);
+	/* The server context of a connector by its index in the snapshot, or
+	 * NULL when it has none (any more): STARTTLS is not offered then. */
+	struct tls_context *(*tls)(void *arg, unsigned connector);
+};
+
+struct receive_counts {
+	uint64_t sessions;    /* open now */
+	uint64_t connections; /* since the start */
+	uint64_t refused;     /* connections */
+	uint64_t accepted;    /* messages */
+	uint64_t rejected;    /* messages and recipients */
+};
+
+/* Nothing listens yet. */
+struct receive *receive_create(const struct receive_options *o);
+
+/* Applies a snapshot: opens new binds, closes those that are gone; sessions
+ * keep their connector until they end. On an error (why) nothing has changed.
+ * Called again after the TLS contexts changed. */
+enum err receive_configure(
+	struct receive *r, struct conf *c, struct buf *why) must_use;
+
+/* Stops listening; sessions get 421 at their next command, those in DATA may
+ * finish until the deadline. done(arg) when the last one has ended; never
+ * inside the call. */
+void receive_stop(struct receive *r, uint64_t deadline_ms,
+	void (*done)(void *arg), void *arg);
+/* After done, or when nothing was ever configured. */
+void receive_destroy(struct receive **r);
+
+void receive_counts(const struct receive *r, struct receive_counts *c_r);

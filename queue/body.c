@@ -1,0 +1,112 @@
+/* body - shared message bodies, and the budget for those in memory. */
+#include "queue/body.h"
+
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+
+void budget_init(struct budget *b, uint64_t limit)
+{
+	*b = (struct budget){.limit = limit};
+	list_init(&b->waiters);
+}
+
+void budget_take(struct budget *b, uint64_t n)
+{
+	must(!__builtin_add_overflow(b->used, n, &b->used));
+}
+
+/* Waiters are called when an eighth of the limit is free again, so that they
+ * do not stop and go with every body. Each is called once; what a waiter adds
+ * while they are called waits for the next time, and when one of them uses up
+ * the room, the rest waits on in front. */
+void budget_give(struct budget *b, uint64_t n)
+{
+	struct list now;
+
+	must(n <= b->used);
+	b->used -= n;
+	if (list_empty(&b->waiters) || b->used > b->limit - b->limit / 8)
+		return;
+	list_init(&now);
+	list_splice(&now, &b->waiters);
+	while (!list_empty(&now) && b->used <= b->limit) {
+		struct budget_waiter *w =
+			list_first(&now, struct budget_waiter, node);
+
+		list_del(&w->node);
+		w->fn(w);
+	}
+	list_splice(&now, &b->waiters);
+	list_splice(&b->waiters, &now);
+}
+
+int budget_over(struct budget *b)
+{
+	if (b->used <= b->limit)
+		return 0;
+	if (b->over)
+		b->over(b->arg);
+	return b->used > b->limit;
+}
+
+void budget_wait(struct budget *b, struct budget_waiter *w)
+{
+	list_append(&b->waiters, &w->node);
+}
+
+void budget_unwait(struct budget_waiter *w)
+{
+	if (w->node.next)
+		list_del(&w->node);
+}
+
+struct body *body_from_blob(struct blob *take_mem, struct budget *b)
+{
+	struct body *body = x_calloc(1, sizeof *body);
+
+	must(take_mem != NULL && b != NULL);
+	body->refs = 1;
+	body->size = take_mem->n;
+	body->mem = take_mem;
+	body->budget = b;
+	budget_take(b, take_mem->cap);
+	return body;
+}
+
+struct body *body_from_file(uint64_t file, uint64_t size)
+{
+	struct body *body = x_calloc(1, sizeof *body);
+
+	body->refs = 1;
+	body->size = size;
+	body->file = file;
+	return body;
+}
+
+struct body *body_ref(struct body *b)
+{
+	must(b->refs > 0);
+	b->refs++;
+	return b;
+}
+
+void body_unref(struct body **bp)
+{
+	struct body *b = *bp;
+	struct budget *budget;
+	uint64_t n;
+
+	*bp = NULL;
+	if (!b)
+		return;
+	must(b->refs > 0);
+	if (--b->refs)
+		return;
+	budget = b->budget;
+	n = b->mem ? b->mem->cap : 0;
+	blob_unref(b->mem);
+	free(b);
+	if (budget)
+		budget_give(budget, n);
+}

@@ -1,0 +1,48 @@
+/* body - the stored octets of one message, shared without copying.
+ *
+ * In memory (a blob), or in a file of its own when it is larger than
+ * queue.large_body. Reference counted; immutable once complete. A body in
+ * memory is accounted in the queue's budget until the last reference goes.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "mta/base/blob.h"
+#include "mta/base/list.h"
+#include "mta/base/span.h"
+
+/* budget - memory for bodies in flight and cached, one per loop. Taking never
+ * fails: whoever takes looks at budget_over and stops reading. */
+struct budget {
+	uint64_t limit, used;
+	struct list waiters;
+	void (*over)(void *arg); /* asks the owner to drop cached bodies */
+	void *arg;
+};
+
+struct budget_waiter {
+	struct list node;
+	void (*fn)(struct budget_waiter *w); /* there is room again */
+};
+
+void budget_init(struct budget *b, uint64_t limit);
+void budget_take(struct budget *b, uint64_t n);
+void budget_give(struct budget *b, uint64_t n); /* may call waiters */
+int budget_over(struct budget *b); /* asks to drop caches first */
+void budget_wait(struct budget *b, struct budget_waiter *w);
+void budget_unwait(struct budget_waiter *w);
+
+struct body {
+	unsigned refs;         /* one loop only */
+	uint64_t size;
+	struct blob *mem;      /* or NULL */
+	struct budget *budget; /* accounted: mem->cap */
+	uint64_t file;         /* id of the body file when mem is NULL */
+};
+
+struct body *body_from_blob(struct blob *take_mem, struct budget *b);
+struct body *body_from_file(uint64_t file, uint64_t size);
+struct body *body_ref(struct body *b);
+void body_unref(struct body **b);

@@ -1,0 +1,497 @@
+/* lease - giving legs out, and writing down what became of them.
+ *
+ * A lease covers a whole leg (one that is larger than the taker wants is
+ * split first), so that a leg is in exactly one pair of hands. Settling is
+ * where the schedule, the status record and the delete come together; the
+ * common case, everything of a small message final at once, touches no status
+ * at all.
+ */
+#include "queue/message.h"
+
+#include <stdlib.h>
+
+enum { STATUS_MOST = 256 << 20 };
+
+static struct grant *grant_of(struct lease *l)
+{
+	struct grant *g = container_of(l, struct grant, l);
+
+	check_obj(g, GRANT_MAGIC);
+	return g;
+}
+
+static struct grant *grant_new(struct queue *q, struct message *m,
+	struct held *h, unsigned n)
+{
+	struct grant *g = malloc(sizeof *g + n * sizeof g->rcpt[0]);
+
+	must(g != NULL);
+	*g = (struct grant){
+		.magic = GRANT_MAGIC,
+		.generation = q->generation,
+		.m = m,
+		.held = h,
+	};
+	g->l.env = &h->env;
+	g->l.rcpt = g->rcpt;
+	g->l.nrcpt = n;
+	g->l.since = loop_now(q->o.loop);
+	g->l.body = body_ref(h->body);
+	list_init(&g->l.node);
+	return g;
+}
+
+static void grant_free(struct queue *q, struct grant *g)
+{
+	g->magic = 0;
+	body_unref(&g->l.body);
+	held_put(q, g->held);
+	free(g);
+}
+
+/* The message of l cannot be read. In the end l is not where it was. */
+static void trouble(struct queue *q, struct leg *l, enum err e,
+	const char *why)
+{
+	struct leg *o = l->m->legs;
+
+	if (e == ERR_IO)
+		queue_fatal_later(q, e, why);
+	while (o && o->state != LEG_LEASED)
+		o = o->next;
+	if (e == ERR_IO || err_temporary(e) || o) {
+		leg_defer(q, l, queue_jitter(q, q->o.retry.glitch_interval));
+		return;
+	}
+	message_damaged(q, l->m, why);
+}
+
+struct grant *grant_leg(struct queue *q, struct leg *l)
+{
+	struct grant *g;
+	struct held *h;
+	const char *why = "";
+	enum err e = held_get(q, l->m, 1, &h, &why);
+
+	if (e != ERR_OK) {
+		trouble(q, l, e, why);
+		return NULL;
+	}
+	g = grant_new(q, l->m, h, l->nrcpt);
+	g->l.hop = l->hop;
+	g->l.attempts = l->attempts;
+	g->l.leg = l;
+	for (unsigned i = 0; i < l->nrcpt; i++)
+		g->rcpt[i] = leg_rcpt(l, i);
+	leg_take(q, l, g);
+	return g;
+}
+
+/* The first max recipients stay in l, the rest is a leg of its own, next. */
+static void split(struct queue *q, struct leg *l, unsigned max)
+{
+	unsigned n = l->nrcpt, *v = x_calloc(n, sizeof *v);
+	struct leg *rest = leg_new(q, l->m);
+
+	for (unsigned i = 0; i < n; i++)
+		v[i] = leg_rcpt(l, i);
+	leg_set_rcpt(q, rest, v + max, n - max);
+	leg_set_rcpt(q, l, v, max);
+	free(v);
+	rest->attempts = l->attempts;
+	leg_attach(q, rest, l->hop);
+	leg_ready(q, rest);
+}
+
+struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
+{
+	struct leg *l;
+	struct grant *g;
+
+	check_obj(q, QUEUE_MAGIC);
+	must(max > 0);
+	while (h->state == HOP_READY && !q->stopped &&
+		(l = list_first(&h->legs_ready, struct leg, node))) {
+		if (l->nrcpt > max)
+			split(q, l, max);
+		g = grant_leg(q, l);
+		if (g)
+			return &g->l;
+	}
+	return NULL;
+}
+
+struct grant *grant_notice(struct queue *q, struct message *m)
+{
+	const struct rcpt_status *s;
+	struct grant *g;
+	struct held *h;
+	const char *why;
+	unsigned n = 0;
+
+	if (!m->legs || held_get(q, m, 1, &h, &why) != ERR_OK)
+		return NULL;
+	g = grant_new(q, m, h, m->nrcpt);
+	g->notice = 1;
+	g->l.hop = m->legs->hop;
+	g->l.attempts = m->legs->attempts;
+	s = h->status.rcpt;
+	for (unsigned i = 0; i < m->nrcpt; i++)
+		if (!s || s[i].state == RCPT_PENDING)
+			g->rcpt[n++] = i;
+	g->l.nrcpt = n;
+	m->notice = g;
+	return g;
+}
+
+int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
+	struct rcpt_status *out_r)
+{
+	const struct grant *g = (const void *)l; /* its first member */
+	const struct status *s;
+
+	check_obj(q, QUEUE_MAGIC);
+	check_obj(g, GRANT_MAGIC);
+	s = &g->held->status;
+	if (i >= l->nrcpt)
+		return -1;
+	*out_r = s->rcpt ? s->rcpt[l->rcpt[i]]
+			 : (struct rcpt_status){ .state = RCPT_PENDING };
+	return 0;
+}
+
+static void status_ensure(struct held *h)
+{
+	if (h->status.rcpt)
+		return;
+	h->status.nrcpt = h->env.nrcpt;
+	h->status.rcpt = arena_alloc(
+		&h->arena, h->env.nrcpt * sizeof *h->status.rcpt);
+}
+
+/* When the first of the deferred legs is due, as wall time. */
+static uint64_t first_due(struct queue *q, const struct message *m)
+{
+	uint64_t at = UINT64_MAX, now = loop_now(q->o.loop);
+
+	for (const struct leg *l = m->legs; l; l = l->next)
+		if (l->state == LEG_DEFERRED && l->due.key < at)
+			at = l->due.key;
+	if (at == UINT64_MAX)
+		return 0;
+	return loop_wall(q->o.loop) + (at > now ? at - now : 0);
+}
+
+static void on_status(struct store_op *op);
+
+static struct status_write *write_new(struct queue *q, struct message *m)
+{
+	struct status_write *w = x_calloc(1, sizeof *w);
+
+	w->q = q;
+	w->m = m;
+	buf_init(&w->now, STATUS_MOST);
+	buf_init(&w->newer, STATUS_MOST);
+	return w;
+}
+
+static void write_submit(struct status_write *w, struct msg_id id)
+{
+	w->op = (struct store_op){
+		.verb = STORE_STATUS,
+		.id = id,
+		.record = buf_span(&w->now),
+		.done = on_status,
+		.arg = w->q,
+	};
+	store_submit(w->q->store, &w->op);
+}
+
+static void write_free(struct status_write *w)
+{
+	if (w->m)
+		w->m->write = NULL;
+	buf_fini(&w->now);
+	buf_fini(&w->newer);
+	free(w);
+}
+
+static void take_newer(struct status_write *w)
+{
+	struct buf t = w->now;
+
+	w->now = w->newer;
+	w->newer = t;
+	buf_clear(&w->newer);
+}
+
+static void on_status(struct store_op *op)
+{
+	struct status_write *w = container_of(op, struct status_write, op);
+	struct queue *q = w->q;
+
+	if (!w->m || q->stopped) {
+		write_free(w);
+	} else if (w->newer.n) {
+		take_newer(w);
+		write_submit(w, w->m->id);
+	} else if (op->result == ERR_NOSPACE) {
+		queue_submit_again(q, op);
+	} else {
+		write_free(w);
+	}
+}
+
+static void status_write(struct queue *q, struct message *m, struct held *h)
+{
+	struct status_write *w = m->write;
+	struct buf *b;
+
+	h->status.due = first_due(q, m);
+	if (!w)
+		w = m->write = write_new(q, m);
+	b = w->now.n ? &w->newer : &w->now;
+	buf_clear(b);
+	must(status_encode(&h->status, b) == 0);
+	if (b == &w->now)
+		write_submit(w, m->id);
+}
+
+void status_write_forget(struct queue *q, struct message *m)
+{
+	(void)q;
+	if (m->write)
+		m->write->m = NULL;
+	m->write = NULL;
+}
+
+/* Operations that were refused for lack of space, in their order. A status
+ * whose message was deleted meanwhile must not come after the delete. */
+void queue_submit_again(struct queue *q, struct store_op *op)
+{
+	op->next = NULL;
+	*q->again_tail = op;
+	q->again_tail = &op->next;
+	if (!q->again_timer.armed)
+		timer_start(&q->again_timer, AGAIN_MS);
+}
+
+void on_again(struct timer *t)
+{
+	struct queue *q = container_of(t, struct queue, again_timer);
+	struct store_op *op = q->again, *next;
+
+	check_obj(q, QUEUE_MAGIC);
+	q->again = NULL;
+	q->again_tail = &q->again;
+	for (; op; op = next) {
+		struct status_write *w =
+			container_of(op, struct status_write, op);
+
+		next = op->next;
+		op->next = NULL;
+		if (op->verb != STORE_STATUS) {
+			store_submit(q->store, op);
+		} else if (w->m) {
+			if (w->newer.n)
+				take_newer(w);
+			write_submit(w, w->m->id);
+		} else {
+			write_free(w);
+		}
+	}
+}
+
+void status_flush(struct queue *q)
+{
+	list_each(it, &q->messages) {
+		struct message *m = message_at(it);
+		struct status_write *w;
+
+		if (!m->write || !m->write->newer.n)
+			continue;
+		w = write_new(q, NULL);
+		w->now = m->write->newer;
+		buf_init(&m->write->newer, STATUS_MOST);
+		write_submit(w, m->id);
+	}
+}
+
+void again_drop(struct queue *q)
+{
+	struct store_op *op = q->again, *next;
+
+	q->again = NULL;
+	q->again_tail = &q->again;
+	for (; op; op = next) {
+		next = op->next;
+		if (op->verb == STORE_STATUS)
+			write_free(container_of(op, struct status_write, op));
+		else
+			message_free(
+				q, container_of(op, struct message, del));
+	}
+}
+
+static void record(struct queue *q, struct held *h, unsigned r,
+	const struct settle *s)
+{
+	struct rcpt_status *t = &h->status.rcpt[r];
+
+	if (s->verdict == VERDICT_FINAL)
+		t->state = RCPT_FINAL;
+	if (t->attempts < UINT16_MAX)
+		t->attempts++;
+	t->tried = loop_wall(q->o.loop);
+	if (s->code == 0)
+		return;
+	t->code = s->code;
+	memcpy(t->enh, s->enh, sizeof t->enh);
+	t->text = arena_span(&h->arena, span_head(s->text, STATUS_TEXT));
+	t->host = arena_span(&h->arena, span_head(s->host, STATUS_TEXT));
+}
+
+/* A leg with something pending goes back. A reporter that could not report
+ * gets it again, but not at once. */
+static void put_back(struct queue *q, struct leg *l, const struct grant *g,
+	enum verdict v)
+{
+	if (g->expired)
+		leg_defer(q, l, queue_jitter(q, q->o.retry.glitch_interval));
+	else if (v == VERDICT_DEFER && !message_too_old(q, l->m))
+		leg_defer(q, l, queue_jitter(q, q->o.retry.message_interval));
+	else
+		leg_ready(q, l);
+}
+
+/* What became of the leg: nothing is left, or what is deferred, or what was
+ * released; with both, the released ones get a leg of their own. */
+static void regroup(struct queue *q, struct grant *g, const struct settle *s,
+	const unsigned n[3])
+{
+	struct leg *l = g->l.leg, *other;
+	unsigned *v[3] = { NULL }, at[3] = { 0 };
+	enum verdict first = n[VERDICT_DEFER] ? VERDICT_DEFER : VERDICT_RELEASE;
+
+	if (n[VERDICT_FINAL] == g->l.nrcpt) {
+		leg_detach(q, l);
+		leg_free(q, l);
+		return;
+	}
+	if (n[first] == g->l.nrcpt) {
+		put_back(q, l, g, first);
+		return;
+	}
+	for (int i = 0; i < 3; i++)
+		v[i] = arena_alloc(&q->scratch, (n[i] + 1) * sizeof(unsigned));
+	for (unsigned i = 0; i < g->l.nrcpt; i++)
+		v[s[i].verdict][at[s[i].verdict]++] = g->rcpt[i];
+	if (first == VERDICT_DEFER && n[VERDICT_RELEASE]) {
+		other = leg_new(q, g->m);
+		leg_attach(q, other, l->hop);
+		leg_set_rcpt(
+			q, other, v[VERDICT_RELEASE], n[VERDICT_RELEASE]);
+		other->attempts = g->l.attempts;
+		put_back(q, other, g, VERDICT_RELEASE);
+	}
+	leg_set_rcpt(q, l, v[first], n[first]);
+	put_back(q, l, g, first);
+	arena_fini(&q->scratch);
+}
+
+static void report_in(struct queue *q)
+{
+	if (q->reports_out-- == REPORTS_OUT)
+		timer_start(&q->age_timer, 1);
+	if (!list_empty(&q->expired))
+		queue_want_turn(q);
+}
+
+/* No notice could be made: its message is the next to get one, when the timer
+ * comes round. */
+static void notice_released(struct queue *q, struct grant *g)
+{
+	report_in(q);
+	if (g->m) {
+		g->m->notice = NULL;
+		expire_notice_again(q, g->m);
+	}
+	grant_free(q, g);
+}
+
+static void count(struct grant *g, const struct settle *s, unsigned n[3])
+{
+	for (unsigned i = 0; i < g->l.nrcpt; i++) {
+		must(s[i].verdict <= VERDICT_RELEASE);
+		n[s[i].verdict]++;
+	}
+}
+
+/* What was said of each recipient, into the status in memory. */
+static void record_all(struct queue *q, struct grant *g,
+	const struct settle *s)
+{
+	status_ensure(g->held);
+	for (unsigned i = 0; i < g->l.nrcpt; i++)
+		if (s[i].verdict != VERDICT_RELEASE)
+			record(q, g->held, g->rcpt[i], &s[i]);
+	g->held->keep = 0; /* the first attempt is over */
+}
+
+void queue_settle(struct queue *q, struct lease **take_l,
+	const struct settle *s)
+{
+	struct grant *g = grant_of(*take_l);
+	struct message *m = g->m;
+	struct leg *l = g->l.leg;
+	unsigned n[3] = { 0 };
+	int moved = g->generation != q->generation;
+
+	check_obj(q, QUEUE_MAGIC);
+	if (g->notice) {
+		*take_l = NULL;
+		notice_released(q, g);
+		return;
+	}
+	check_obj(m, MESSAGE_MAGIC);
+	must(l->grant == g);
+	*take_l = NULL;
+	count(g, s, n);
+	if (g->expired)
+		report_in(q);
+	m->pending -= n[VERDICT_FINAL];
+	if (m->pending == 0) {
+		message_done(q, m);
+		grant_free(q, g);
+		return;
+	}
+	if (n[VERDICT_DEFER] && l->attempts < UINT16_MAX)
+		l->attempts++;
+	if (n[VERDICT_RELEASE] < g->l.nrcpt)
+		record_all(q, g, s);
+	regroup(q, g, s, n);
+	if (n[VERDICT_RELEASE] < g->l.nrcpt)
+		status_write(q, m, g->held);
+	grant_free(q, g);
+	if (moved)
+		message_reroute(q, m);
+}
+
+void queue_delay_noticed(struct queue *q, struct lease **take_l)
+{
+	struct grant *g = grant_of(*take_l);
+	struct message *m = g->m;
+
+	check_obj(q, QUEUE_MAGIC);
+	must(g->notice);
+	*take_l = NULL;
+	report_in(q);
+	if (m) {
+		m->notice = NULL;
+		m->noticed = 1;
+		status_ensure(g->held);
+		g->held->status.delay_noticed = 1;
+		status_write(q, m, g->held);
+	}
+	grant_free(q, g);
+}

@@ -1,0 +1,146 @@
+/* list - what administrators see of the queue.
+ *
+ * queue_next_message is called once per message of a listing, message by
+ * message, while the queue changes: it remembers where it was last, so that a
+ * walk costs one step per call; from anywhere else it searches the marks.
+ */
+#include "queue/message.h"
+
+enum { WALK_STEPS = 4 };
+
+struct nexthop *queue_hop(struct queue *q, struct span key)
+{
+	struct map_node *n;
+
+	check_obj(q, QUEUE_MAGIC);
+	n = map_get(&q->hops, key);
+	return n ? container_of(n, struct nexthop, node) : NULL;
+}
+
+struct nexthop *queue_hop_next(struct queue *q, struct nexthop *h)
+{
+	struct map_node *n;
+
+	check_obj(q, QUEUE_MAGIC);
+	n = map_next(&q->hops, h ? &h->node : NULL);
+	return n ? container_of(n, struct nexthop, node) : NULL;
+}
+
+/* The last message with an id of at most after, or the head. */
+static struct list *before(struct queue *q, struct msg_id after)
+{
+	struct list *at = q->walk;
+
+	if (at != &q->messages && message_at(at)->id.v > after.v)
+		return message_find(q, after);
+	for (int i = 0; i < WALK_STEPS; i++) {
+		if (at->next == &q->messages ||
+			message_at(at->next)->id.v > after.v)
+			return at;
+		at = at->next;
+	}
+	return message_find(q, after);
+}
+
+struct msg_id queue_next_message(struct queue *q, struct msg_id after)
+{
+	struct list *at;
+
+	check_obj(q, QUEUE_MAGIC);
+	at = before(q, after)->next;
+	if (at == &q->messages)
+		return (struct msg_id){ 0 };
+	q->walk = at;
+	return message_at(at)->id;
+}
+
+static const char *state_name(const struct leg *l)
+{
+	if (l->state == LEG_LEASED || l->state == LEG_EXPIRED)
+		return "active";
+	if (l->hop->state == HOP_SUSPENDED)
+		return "suspended";
+	if (l->state == LEG_DEFERRED || l->hop->state == HOP_RETRY)
+		return "retry";
+	return "ready";
+}
+
+static uint64_t leg_due(struct queue *q, const struct leg *l)
+{
+	uint64_t at = 0, now = loop_now(q->o.loop);
+
+	if (l->state == LEG_DEFERRED)
+		at = l->due.key;
+	else if (l->state == LEG_READY && l->hop->state == HOP_RETRY)
+		at = l->hop->retry_at;
+	if (at == 0)
+		return 0;
+	return loop_wall(q->o.loop) + (at > now ? at - now : 0);
+}
+
+static void view_legs(struct queue *q, const struct message *m,
+	struct message_view *v)
+{
+	v->hop = arena_alloc(&q->view, m->nrcpt * sizeof(struct nexthop *));
+	v->state = arena_alloc(&q->view, m->nrcpt * sizeof(char *));
+	for (unsigned i = 0; i < m->nrcpt; i++)
+		v->state[i] = "final";
+	for (const struct leg *l = m->legs; l; l = l->next) {
+		uint64_t due = leg_due(q, l);
+
+		if (due && (v->due == 0 || due < v->due))
+			v->due = due;
+		for (unsigned i = 0; i < l->nrcpt; i++) {
+			v->hop[leg_rcpt(l, i)] = l->hop;
+			v->state[leg_rcpt(l, i)] = state_name(l);
+		}
+	}
+}
+
+static const struct status *view_status(struct queue *q, const struct held *h)
+{
+	struct status *s = arena_alloc(&q->view, sizeof *s);
+
+	*s = h->status;
+	if (!s->rcpt) {
+		s->nrcpt = h->env.nrcpt;
+		s->rcpt = arena_alloc(
+			&q->view, s->nrcpt * sizeof(struct rcpt_status));
+	}
+	return s;
+}
+
+/* Gives back what the last view held. */
+void view_end(struct queue *q)
+{
+	if (q->viewed)
+		held_put(q, q->viewed);
+	q->viewed = NULL;
+	arena_fini(&q->view);
+}
+
+int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r)
+{
+	struct list *at;
+	struct message *m;
+	const char *why;
+
+	check_obj(q, QUEUE_MAGIC);
+	view_end(q);
+	at = message_find(q, id);
+	if (at == &q->messages || message_at(at)->id.v != id.v)
+		return -1;
+	m = message_at(at);
+	if (held_get(q, m, 0, &q->viewed, &why) != ERR_OK) {
+		q->viewed = NULL;
+		return -1;
+	}
+	*v_r = (struct message_view){
+		.id = m->id,
+		.env = &q->viewed->env,
+		.status = view_status(q, q->viewed),
+		.expires = m->received + q->o.expire_after,
+	};
+	view_legs(q, m, v_r);
+	return 0;
+}

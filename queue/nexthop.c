@@ -1,0 +1,382 @@
+/* nexthop - the next hops, their retry ladder, and the places of legs.
+ *
+ * A next hop lives from the first leg that needs it until it was empty for
+ * three minutes. A leg is in one place at a time (enum leg_state); every move
+ * goes through the leg_ functions here, which keep all counts.
+ */
+#include "queue/message.h"
+
+#include <stdlib.h>
+
+enum { ORDER_STEPS = 8 };
+
+static struct leg *leg_at(struct list *n)
+{
+	return list_item(n, struct leg, node);
+}
+
+uint64_t queue_jitter(struct queue *q, uint64_t ms)
+{
+	return ms - ms / 10 +
+		rand_below(loop_rand(q->o.loop), ms / 10 * 2 + 1);
+}
+
+void queue_want_turn(struct queue *q)
+{
+	if (q->turn_wanted)
+		return;
+	q->turn_wanted = 1;
+	timer_start(&q->turn, 0);
+}
+
+/* One timer for whatever is due first, hop or leg. */
+static void arm_due(struct queue *q)
+{
+	struct heap_node *l = heap_min(&q->due_legs);
+	struct heap_node *h = heap_min(&q->due_hops);
+	uint64_t at = UINT64_MAX, now = loop_now(q->o.loop);
+
+	if (l)
+		at = l->key;
+	if (h && h->key < at)
+		at = h->key;
+	if (at == UINT64_MAX || (q->due_timer.armed && q->due_timer.due <= at))
+		return;
+	timer_start(&q->due_timer, at > now ? at - now : 1);
+}
+
+static void note_ready(struct queue *q, struct nexthop *h)
+{
+	if (h->state != HOP_READY || h->ready == 0)
+		return;
+	if (list_empty(&h->notify))
+		list_append(&q->notify, &h->notify);
+	queue_want_turn(q);
+}
+
+void hop_run_ready(struct queue *q)
+{
+	struct list now;
+	struct nexthop *h;
+
+	/* What comes up while these run is for the next round. */
+	list_init(&now);
+	list_splice(&now, &q->notify);
+	while ((h = list_first(&now, struct nexthop, notify))) {
+		list_del(&h->notify);
+		if (h->state == HOP_READY && h->ready)
+			q->ev.ready(q->ev.arg, h);
+	}
+}
+
+static void set_state(struct queue *q, struct nexthop *h, enum hop_state s)
+{
+	if (h->state == HOP_SUSPENDED)
+		q->suspended -= h->queued;
+	if (s == HOP_SUSPENDED)
+		q->suspended += h->queued;
+	if (s != HOP_RETRY) {
+		heap_del(&q->due_hops, &h->due);
+		h->retry_at = 0;
+	}
+	h->state = s;
+	note_ready(q, h);
+}
+
+static void start_idle(struct queue *q, struct nexthop *h)
+{
+	h->idle_since = loop_now(q->o.loop);
+	list_append(&q->idle, &h->idle);
+	if (!q->idle_timer.armed)
+		timer_start(&q->idle_timer, HOP_IDLE_MS);
+}
+
+static struct nexthop *hop_new(struct queue *q, struct span key)
+{
+	struct nexthop *h = x_calloc(1, sizeof *h + key.n + 1);
+
+	memcpy(h->key, key.p, key.n);
+	list_init(&h->legs_ready);
+	list_init(&h->legs_waiting);
+	list_init(&h->notify);
+	list_init(&h->idle);
+	map_put(&q->hops, &h->node, span(h->key, key.n));
+	q->index_bytes += sizeof *h + key.n + 1;
+	start_idle(q, h);
+	if (q->ev.hop_new)
+		q->ev.hop_new(q->ev.arg, h);
+	return h;
+}
+
+/* Most mail in a row goes the same way: the last hop is tried first, so that
+ * its key is compared once and not hashed at all. */
+struct nexthop *hop_get(struct queue *q, struct span key)
+{
+	struct nexthop *h = q->last_hop;
+	struct map_node *n;
+
+	if (h && span_eq(h->node.key, key))
+		return h;
+	n = map_get(&q->hops, key);
+	h = n ? container_of(n, struct nexthop, node) : hop_new(q, key);
+	q->last_hop = h;
+	return h;
+}
+
+void hop_free(struct queue *q, struct nexthop *h)
+{
+	must(h->queued == 0);
+	if (q->last_hop == h)
+		q->last_hop = NULL;
+	heap_del(&q->due_hops, &h->due);
+	list_del(&h->notify);
+	list_del(&h->idle);
+	map_del(&q->hops, &h->node);
+	q->index_bytes -= sizeof *h + h->node.key.n + 1;
+	arena_fini(&h->text);
+	free(h);
+}
+
+void on_idle_hops(struct timer *t)
+{
+	struct queue *q = container_of(t, struct queue, idle_timer);
+	struct nexthop *h;
+	uint64_t now = loop_now(q->o.loop);
+
+	check_obj(q, QUEUE_MAGIC);
+	while ((h = list_first(&q->idle, struct nexthop, idle))) {
+		if (h->idle_since + HOP_IDLE_MS > now) {
+			timer_start(t, h->idle_since + HOP_IDLE_MS - now);
+			return;
+		}
+		if (q->ev.hop_gone)
+			q->ev.hop_gone(q->ev.arg, h);
+		hop_free(q, h);
+	}
+}
+
+void leg_attach(struct queue *q, struct leg *l, struct nexthop *h)
+{
+	must(l->hop == NULL);
+	l->hop = h;
+	l->state = LEG_NEW;
+	if (h->queued++ == 0)
+		list_del(&h->idle);
+	if (h->state == HOP_SUSPENDED)
+		q->suspended++;
+	q->legs++;
+}
+
+/* Out of its place, whatever that is. */
+static void leave(struct queue *q, struct leg *l)
+{
+	struct nexthop *h = l->hop;
+
+	list_del(&l->node);
+	switch ((enum leg_state)l->state) {
+	case LEG_READY:
+		h->ready--;
+		break;
+	case LEG_DEFERRED:
+		heap_del(&q->due_legs, &l->due);
+		h->deferred--;
+		q->deferred--;
+		break;
+	case LEG_LEASED:
+		l->grant = NULL;
+		h->leased--;
+		q->leased--;
+		break;
+	case LEG_NEW:
+	case LEG_EXPIRED:
+		break;
+	}
+	l->state = LEG_NEW;
+}
+
+void leg_detach(struct queue *q, struct leg *l)
+{
+	struct nexthop *h = l->hop;
+
+	leave(q, l);
+	l->hop = NULL;
+	q->legs--;
+	if (h->state == HOP_SUSPENDED)
+		q->suspended--;
+	if (--h->queued == 0)
+		start_idle(q, h);
+}
+
+/* Where it belongs by age, without looking far: new mail goes to the end,
+ * what comes back from a lease or a wait near the front. */
+static struct list *place(struct nexthop *h, const struct leg *l)
+{
+	struct list *head = &h->legs_ready, *at = head;
+	uint64_t id = l->m->id.v;
+
+	for (int i = 0; i < ORDER_STEPS; i++, at = at->prev)
+		if (at->prev == head || leg_at(at->prev)->m->id.v <= id)
+			return at;
+	at = head->next;
+	for (int i = 0; i < ORDER_STEPS; i++, at = at->next)
+		if (at == head || leg_at(at)->m->id.v > id)
+			break;
+	return at;
+}
+
+void leg_ready(struct queue *q, struct leg *l)
+{
+	struct nexthop *h = l->hop;
+
+	if (message_too_old(q, l->m)) {
+		leg_expire(q, l);
+		return;
+	}
+	leave(q, l);
+	l->state = LEG_READY;
+	list_insert_before(place(h, l), &l->node);
+	h->ready++;
+	note_ready(q, h);
+}
+
+void leg_defer(struct queue *q, struct leg *l, uint64_t ms)
+{
+	leave(q, l);
+	l->state = LEG_DEFERRED;
+	list_append(&l->hop->legs_waiting, &l->node);
+	heap_put(&q->due_legs, &l->due, loop_now(q->o.loop) + ms);
+	l->hop->deferred++;
+	q->deferred++;
+	arm_due(q);
+}
+
+void leg_take(struct queue *q, struct leg *l, struct grant *g)
+{
+	leave(q, l);
+	l->state = LEG_LEASED;
+	l->grant = g;
+	l->hop->leased++;
+	q->leased++;
+}
+
+void leg_expire(struct queue *q, struct leg *l)
+{
+	leave(q, l);
+	l->state = LEG_EXPIRED;
+	list_append(&q->expired, &l->node);
+	queue_want_turn(q);
+}
+
+void on_due(struct timer *t)
+{
+	struct queue *q = container_of(t, struct queue, due_timer);
+	struct heap_node *n;
+	uint64_t now = loop_now(q->o.loop);
+
+	check_obj(q, QUEUE_MAGIC);
+	while ((n = heap_min(&q->due_hops)) && n->key <= now)
+		set_state(q, container_of(n, struct nexthop, due), HOP_READY);
+	for (int i = 0; i < TURN_LEGS; i++) {
+		n = heap_min(&q->due_legs);
+		if (!n || n->key > now)
+			break;
+		leg_ready(q, container_of(n, struct leg, due));
+	}
+	arm_due(q);
+}
+
+static void remember(struct queue *q, struct nexthop *h, uint16_t code,
+	struct span text, struct span host)
+{
+	struct arena old = h->text;
+
+	/* text may be what h said last: copied before that goes. */
+	h->text = (struct arena){ 0 };
+	h->last_code = code;
+	h->last_text = arena_span(&h->text, span_head(text, STATUS_TEXT));
+	h->last_host = arena_span(&h->text, span_head(host, STATUS_TEXT));
+	h->last_try = loop_wall(q->o.loop);
+	arena_fini(&old);
+}
+
+static uint64_t ladder(struct queue *q, unsigned failures)
+{
+	const struct queue_retry *r = &q->o.retry;
+
+	if (failures <= r->glitch_count)
+		return queue_jitter(q, r->glitch_interval);
+	if (failures - r->glitch_count <= r->transient_count)
+		return queue_jitter(q, r->transient_interval);
+	return queue_jitter(q, r->interval);
+}
+
+/* Several connections that fail at once are one step of the ladder: what
+ * fails while the hop waits already only says why. */
+void queue_hop_failed(struct queue *q, struct nexthop *h, uint16_t code,
+	const uint16_t enh[3], struct span text, struct span host)
+{
+	uint64_t ms;
+
+	check_obj(q, QUEUE_MAGIC);
+	(void)enh; /* a hop has no enhanced code of its own; recipients do */
+	remember(q, h, code, text, host);
+	if (h->state != HOP_READY)
+		return;
+	if (h->failures < UINT32_MAX)
+		h->failures++;
+	ms = ladder(q, h->failures);
+	set_state(q, h, HOP_RETRY);
+	h->retry_at = loop_now(q->o.loop) + ms;
+	heap_put(&q->due_hops, &h->due, h->retry_at);
+	arm_due(q);
+	log_event(q->o.log, EV_NEXTHOP_DELAYED, F_SPAN("hop", h->node.key),
+		F_MS("retry", ms), F_U("failures", h->failures),
+		F_U("queued", h->queued), F_U("code", code),
+		F_SPAN("said", h->last_text), F_SPAN("host", h->last_host));
+}
+
+void queue_hop_ok(struct queue *q, struct nexthop *h)
+{
+	check_obj(q, QUEUE_MAGIC);
+	h->last_try = loop_wall(q->o.loop);
+	if (h->failures)
+		log_event(q->o.log, EV_NEXTHOP_RECOVERED,
+			F_SPAN("hop", h->node.key),
+			F_U("failures", h->failures), F_U("queued", h->queued));
+	h->failures = 0;
+	if (h->state == HOP_RETRY)
+		set_state(q, h, HOP_READY);
+}
+
+void queue_hop_suspend(struct queue *q, struct nexthop *h)
+{
+	check_obj(q, QUEUE_MAGIC);
+	set_state(q, h, HOP_SUSPENDED);
+}
+
+void queue_hop_resume(struct queue *q, struct nexthop *h)
+{
+	check_obj(q, QUEUE_MAGIC);
+	if (h->state == HOP_SUSPENDED)
+		set_state(q, h, HOP_READY);
+}
+
+unsigned queue_retry_now(struct queue *q, struct nexthop *h)
+{
+	unsigned n = 0;
+
+	check_obj(q, QUEUE_MAGIC);
+	if (!h) {
+		while ((h = queue_hop_next(q, h)))
+			n += queue_retry_now(q, h);
+		return n;
+	}
+	if (h->state == HOP_SUSPENDED)
+		return 0;
+	if (h->state == HOP_RETRY)
+		set_state(q, h, HOP_READY);
+	while (!list_empty(&h->legs_waiting))
+		leg_ready(q, leg_at(h->legs_waiting.next));
+	note_ready(q, h);
+	return h->ready;
+}

@@ -1,0 +1,227 @@
+/* queue - the only door to the queue: intake, leases, settlement, listing.
+ *
+ * The queue knows messages and next hops by name; what a name means, how mail
+ * is sent and what a notice looks like are its callers' business. It calls
+ * upward only through struct queue_events, which flow.c installs.
+ *
+ * Words:
+ *   intake    handing in a message; done after it is durable.
+ *   next hop  where a message goes next, under a key that routing gave
+ *             ("mailbox-servers|example.org"); each has its own queue.
+ *   leg       the recipients of one message that share a next hop.
+ *   lease     a leg in somebody's hands: nobody else gets it until it is
+ *             settled. Memory only: a crash ends all leases.
+ *   settle    saying what became of each recipient of a lease.
+ *
+ * docs/message-life.md has the states and what is on disk in each.
+ *
+ * One loop owns a queue; the only thread behind it is the store's.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "mta/base/arena.h"
+#include "mta/base/heap.h"
+#include "mta/base/list.h"
+#include "mta/base/log.h"
+#include "mta/base/loop.h"
+#include "mta/base/map.h"
+#include "queue/body.h"
+#include "queue/envelope.h"
+#include "queue/store.h"
+
+struct queue;
+struct leg;
+struct held;
+
+struct queue_retry { /* ms; reference: Exchange's ladder */
+	unsigned glitch_count, transient_count; /* 4, 6 */
+	uint64_t glitch_interval;    /* 1 m */
+	uint64_t transient_interval; /* 5 m */
+	uint64_t interval;           /* 10 m */
+	uint64_t message_interval;   /* 15 m: after a message's own 4xx */
+};
+
+struct queue_options {
+	struct loop *loop;
+	struct log *log;
+	const char *dir;
+	uint64_t large_body, memory;
+	struct queue_retry retry;
+	uint64_t expire_after;       /* 2 d */
+	uint64_t delay_notice_after; /* 4 h; 0: never */
+};
+
+enum hop_state {
+	HOP_READY,     /* may be tried */
+	HOP_RETRY,     /* a connection failure delays all of it until due */
+	HOP_SUSPENDED, /* nothing is tried until resumed (unreachable) */
+};
+
+struct nexthop {
+	struct map_node node;   /* key: the name */
+	enum hop_state state;
+	unsigned queued;        /* legs here, in any state */
+	unsigned ready;         /* of these: wait for nothing but the hop */
+	unsigned leased;
+	unsigned deferred;      /* wait for their own retry time */
+	unsigned failures;      /* of the connection, in a row */
+	uint64_t retry_at;      /* loop_now of the next try, in HOP_RETRY */
+	uint64_t last_try;      /* wall */
+	struct arena text;      /* holds last */
+	uint16_t last_code;     /* last error, 0 none */
+	struct span last_text, last_host;
+	void *owner;            /* flow's: the delivery pool */
+	struct list legs_ready, legs_waiting; /* queue's own below */
+	struct heap_node due;
+	struct list notify;
+	struct list idle;
+	uint64_t idle_since;
+	struct leg *gather[2];
+	char key[];
+};
+
+struct lease {
+	struct nexthop *hop;
+	const struct envelope *env;
+	const unsigned *rcpt;   /* indices into env->rcpt, pending ones */
+	unsigned nrcpt;
+	unsigned attempts;      /* earlier attempts of this leg */
+	uint64_t since;         /* loop_now of the lease */
+	struct body *body;      /* in memory or in a file; the lease's own ref */
+	void *leg;              /* queue's own */
+	struct list node;       /* the holder's */
+	void *holder;           /* the holder's */
+};
+
+struct queue_events {
+	void *arg;
+	/* Gives every recipient its next hop's key. Keys live in scratch (or
+	 * longer). Called at intake, at start and when routing changed. */
+	void (*route)(void *arg, const struct envelope *e, struct span *key,
+		struct arena *scratch);
+	/* A next hop came into being: set owner, suspend it if nothing can be
+	 * delivered. Called before ready. */
+	void (*hop_new)(void *arg, struct nexthop *h);
+	/* Empty for 3 minutes and idle: it goes away after this call. */
+	void (*hop_gone)(void *arg, struct nexthop *h);
+	/* There is something to lease, and there may not have been before. At
+	 * most once per hop and turn, from a hook or a timer. */
+	void (*ready)(void *arg, struct nexthop *h);
+	/* The lease's recipients are too old; whoever takes it reports and
+	 * settles them as final. last: their last error is in the status. */
+	void (*expired)(void *arg, struct lease *take_l);
+	/* A delay notice is due for the lease's recipients; afterwards
+	 * queue_delay_noticed. */
+	void (*delayed)(void *arg, struct lease *take_l);
+	/* Nothing can be written any more: stop accepting and exit. */
+	void (*fatal)(void *arg, enum err e, const char *text);
+};
+
+enum err queue_open(struct queue **q_r, const struct queue_options *o,
+	const struct queue_events *ev, struct buf *why) must_use;
+/* Reads the database and rebuilds the schedule; logs queue.recovered. */
+enum err queue_recover(struct queue *q, struct buf *why) must_use;
+/* All leases must be settled or released; waits for the store. */
+void queue_close(struct queue **q);
+void queue_set_options(struct queue *q, const struct queue_options *o);
+
+/* The id of the next message: for its Received field and its 250. */
+struct msg_id queue_next_id(struct queue *q);
+struct budget *queue_budget(struct queue *q);
+struct store *queue_store(struct queue *q);
+uint64_t queue_large_body(const struct queue *q);
+
+/* Intake: env (its spans and recipients) and body are only read during the
+ * call, except that body is referenced. done(i, e) fires once, after the
+ * commit (ERR_OK: durable), never inside the call; the message is routed and
+ * can be leased right after done returns. With an error nothing remains. */
+struct intake {
+	struct store_op op;
+	struct held *held;   /* these three are the queue's own */
+	struct body *body;
+	struct queue *q;
+	void (*done)(struct intake *i, enum err e);
+	void *arg;
+};
+void queue_intake(struct queue *q, struct intake *i,
+	const struct envelope *env, struct body *body);
+
+/* The oldest ready leg of h, at most max recipients of it (the rest stays
+ * ready). NULL: nothing is ready, or h waits. The body is loaded. */
+struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max);
+
+enum verdict {
+	VERDICT_FINAL,   /* done: delivered, or failed and reported */
+	VERDICT_DEFER,   /* its own 4xx: again after message_interval */
+	VERDICT_RELEASE, /* not its fault (connection): ready again as before,
+	                    to be taken when the hop may be tried */
+};
+
+struct settle {
+	enum verdict verdict;
+	uint16_t code;      /* what was said last; 0: nothing new */
+	uint16_t enh[3];
+	struct span text, host;
+};
+
+/* One per lease->rcpt. Ends the lease. The message leaves the queue when its
+ * last recipient is final. */
+void queue_settle(struct queue *q, struct lease **take_l,
+	const struct settle *s);
+/* What is known of recipient l->rcpt[i] before this attempt: last error,
+ * attempts. Spans live as long as the lease. 0, or -1 when i is not in it. */
+int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
+	struct rcpt_status *out_r);
+/* After delayed(): the notice is durable (or none was wanted). A notice lease
+ * takes nothing away from delivery, names all pending recipients of the
+ * message (hop is the next hop of some of them), has no leg, and is ended
+ * by this call; or by queue_settle (which reads no s) when no notice could be
+ * made: then it comes again. */
+void queue_delay_noticed(struct queue *q, struct lease **take_l);
+
+/* The connection to a hop failed (all hosts): the ladder decides the next
+ * time, with jitter; what is ready waits. */
+void queue_hop_failed(struct queue *q, struct nexthop *h, uint16_t code,
+	const uint16_t enh[3], struct span text, struct span host);
+void queue_hop_ok(struct queue *q, struct nexthop *h);
+void queue_hop_suspend(struct queue *q, struct nexthop *h);
+void queue_hop_resume(struct queue *q, struct nexthop *h);
+
+/* Everything that matches is tried now. NULL: every hop; also messages that
+ * wait for their own retry time. Returns the number of legs. */
+unsigned queue_retry_now(struct queue *q, struct nexthop *h);
+/* Asks route again for everything that is not leased (the routing changed).
+ * Works in slices of a few ms per turn. */
+void queue_reroute(struct queue *q);
+
+/* Listing. */
+struct nexthop *queue_hop(struct queue *q, struct span key);
+struct nexthop *queue_hop_next(struct queue *q, struct nexthop *h);
+
+struct queue_counts {
+	uint64_t messages, bytes, legs, leased, deferred, suspended;
+	uint64_t intake, done;        /* since the start */
+	uint64_t oldest;              /* wall of the oldest message; 0 none */
+	uint64_t memory_used, memory_limit;
+	uint64_t index_bytes;         /* heap used by the schedule */
+	uint64_t commits, committed;  /* transactions, operations in them */
+};
+void queue_counts(struct queue *q, struct queue_counts *c_r);
+
+/* One message as listed; spans live until the next call on the queue. */
+struct message_view {
+	struct msg_id id;
+	const struct envelope *env;
+	const struct status *status;
+	const struct nexthop **hop;   /* per recipient; NULL when final */
+	const char **state;           /* per recipient: "active", "ready",
+	                                 "retry", "suspended", "final" */
+	uint64_t due;                 /* wall of the next try; 0: now/unknown */
+	uint64_t expires;             /* wall */
+};
+/* 0, or -1 when there is no such message. */
+int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r);
+/* The first message with an id above after; id 0 at the end. Cheap. */
+struct msg_id queue_next_message(struct queue *q, struct msg_id after);

@@ -1,0 +1,297 @@
+/* store_lmdb - the cover of LMDB; no other file knows it.
+ *
+ * A commit of LMDB is an fdatasync of the data and a write of a meta page
+ * through a descriptor opened with O_DSYNC. A failed one is never tried again:
+ * what a file system says about the same pages the second time cannot be
+ * believed. The exception is a full device, which LMDB meets before it has
+ * synced anything.
+ */
+#include <errno.h>
+#include <lmdb.h>
+
+#include "mta/base/check.h"
+#include "queue/store_private.h"
+
+#define MAP_SIZE ((size_t)1 << 40)
+
+void put_be(uint8_t *p, uint64_t v, unsigned n)
+{
+	while (n--) {
+		p[n] = (uint8_t)v;
+		v >>= 8;
+	}
+}
+
+uint64_t get_be(const char *p, unsigned n)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		v = v << 8 | (uint8_t)p[i];
+	return v;
+}
+
+struct span id_key(struct key *k, uint64_t id)
+{
+	put_be(k->b, id, KEY_ID);
+	return span((const char *)k->b, KEY_ID);
+}
+
+struct span piece_key(struct key *k, uint64_t id, uint64_t piece)
+{
+	put_be(k->b, id, KEY_ID);
+	put_be(k->b + KEY_ID, piece, KEY_PIECE - KEY_ID);
+	return span((const char *)k->b, KEY_PIECE);
+}
+
+/* LMDB only reads through the pointer of a value that it is given. */
+static MDB_val val(struct span s)
+{
+	union {
+		const char *in;
+		void *out;
+	} u = {s.p};
+
+	return (MDB_val){s.n, u.out};
+}
+
+static enum err translate(int rc)
+{
+	switch (rc) {
+	case 0:
+		return ERR_OK;
+	case MDB_MAP_FULL:
+		return ERR_NOSPACE;
+	case MDB_NOTFOUND:
+		return ERR_NOTFOUND;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_INVALID:
+	case MDB_INCOMPATIBLE:
+	case MDB_BAD_VALSIZE:
+		return ERR_CORRUPT;
+	case MDB_VERSION_MISMATCH:
+		return ERR_VERSION;
+	case MDB_PANIC:
+		return ERR_IO;
+	case MDB_TXN_FULL:
+		return ERR_LIMIT;
+	default:
+		return rc > 0 ? err_from_errno(rc) : ERR_INTERNAL;
+	}
+}
+
+static void explain_open(struct store *s, int rc, struct buf *why)
+{
+	const char *dir = s->dir.path;
+
+	switch (rc) {
+	case MDB_INVALID:
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case EINVAL:
+	case ENOMEM: /* a page number that is garbage asks for a huge map */
+		buf_addf(why,
+			"%s/" DATA_FILE " is damaged (%s). Restore %s from a "
+			"backup, or keep it for recovery and start with an "
+			"empty queue: mv %s %s.damaged",
+			dir, mdb_strerror(rc), dir, dir, dir);
+		break;
+	case MDB_VERSION_MISMATCH:
+		buf_addf(why,
+			"%s/" DATA_FILE " was written by another version of "
+			"LMDB; drain the queue with the version that wrote it",
+			dir);
+		break;
+	default:
+		if (rc < 0)
+			buf_addf(why, "%s/" DATA_FILE ": %s", dir,
+				mdb_strerror(rc));
+		else
+			dir_explain(&s->dir, DATA_FILE, rc, why);
+	}
+}
+
+enum err db_open(struct store *s, struct buf *why)
+{
+	int rc, dead;
+
+	if ((rc = mdb_env_create(&s->env)) == 0 &&
+		(rc = mdb_env_set_mapsize(s->env, MAP_SIZE)) == 0 &&
+		(rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&
+		(rc = mdb_env_open(s->env, s->dir.path,
+			 MDB_NOMEMINIT | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0)
+		rc = mdb_reader_check(s->env, &dead);
+	if (rc == 0)
+		rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->read);
+	if (rc) {
+		explain_open(s, rc, why);
+		return rc == EINVAL || rc == ENOMEM ? ERR_CORRUPT
+						    : translate(rc);
+	}
+	mdb_txn_reset(s->read);
+	return ERR_OK;
+}
+
+void db_close(struct store *s)
+{
+	if (s->read)
+		mdb_txn_abort(s->read);
+	if (s->env)
+		mdb_env_close(s->env);
+	s->read = NULL;
+	s->env = NULL;
+}
+
+enum err db_table(struct store *s, struct MDB_txn *t, unsigned db, int create)
+{
+	static const char *const name[DB_COUNT] = {
+		"env", "body", "status", "meta", "damaged"};
+
+	return translate(
+		mdb_dbi_open(t, name[db], create ? MDB_CREATE : 0, &s->db[db]));
+}
+
+enum err db_empty(struct MDB_txn *t, int *empty_r)
+{
+	MDB_dbi all;
+	MDB_stat st = {0};
+	int rc = mdb_dbi_open(t, NULL, 0, &all);
+
+	if (rc == 0)
+		rc = mdb_stat(t, all, &st);
+	*empty_r = st.ms_entries == 0;
+	return translate(rc);
+}
+
+static void fail(struct store *s, enum err e, const char *said)
+{
+	struct buf b;
+
+	if (atomic_load(&s->failed) != ERR_OK)
+		return;
+	buf_init(&b, sizeof s->fail_text);
+	buf_addf(&b,
+		"%s/" DATA_FILE ": %s; whether the last write is on disk is "
+		"unknown; look at the kernel's log (dmesg) and start again: "
+		"what was acknowledged is recovered",
+		s->dir.path, said);
+	if (b.full) /* of a very long path */
+		buf_adds((buf_clear(&b), &b), said);
+	memcpy(s->fail_text, buf_str(&b), b.n);
+	buf_fini(&b);
+	atomic_store(&s->failed, e);
+}
+
+enum err db_begin(struct store *s, struct MDB_txn **t_r)
+{
+	int rc = mdb_txn_begin(s->env, NULL, 0, t_r);
+
+	if (rc)
+		fail(s, translate(rc), mdb_strerror(rc));
+	return translate(rc);
+}
+
+/* LMDB takes a short write for EIO, and a short write is how a device often
+ * gets full; at that point nothing has been synced, and the transaction is as
+ * if it had never been. */
+enum err db_end(struct store *s, struct MDB_txn *t, enum err e)
+{
+	int rc;
+
+	if (e != ERR_OK) {
+		mdb_txn_abort(t);
+		if (e == ERR_NOSPACE) /* only the map can be full before */
+			atomic_store(&s->full, 2);
+		else
+			fail(s, e, err_text(e));
+		return e;
+	}
+	rc = mdb_txn_commit(t);
+	if (rc == EIO && dir_full(&s->dir))
+		rc = ENOSPC;
+	e = translate(rc);
+	if (e == ERR_NOSPACE)
+		atomic_store(&s->full, rc == MDB_MAP_FULL ? 2 : 1);
+	else if (e != ERR_OK)
+		fail(s, e, mdb_strerror(rc));
+	return e;
+}
+
+enum err db_read(struct store *s)
+{
+	return translate(mdb_txn_renew(s->read));
+}
+
+void db_read_end(struct store *s)
+{
+	mdb_txn_reset(s->read);
+}
+
+enum err db_get(
+	struct MDB_txn *t, unsigned db, struct span key, struct span *v_r)
+{
+	MDB_val k = val(key), v;
+	int rc = mdb_get(t, db, &k, &v);
+
+	if (rc == 0)
+		*v_r = span(v.mv_data, v.mv_size);
+	return translate(rc);
+}
+
+enum err db_put(struct MDB_txn *t, unsigned db, struct span key, struct span v)
+{
+	MDB_val k = val(key), data = val(v);
+
+	return translate(mdb_put(t, db, &k, &data, 0));
+}
+
+enum err db_append(
+	struct MDB_txn *t, unsigned db, struct span key, struct span v)
+{
+	MDB_val k = val(key), data = val(v);
+	int rc = mdb_put(t, db, &k, &data, MDB_APPEND);
+
+	if (rc == MDB_KEYEXIST) /* not above all others */
+		return db_put(t, db, key, v);
+	return translate(rc);
+}
+
+enum err db_del(struct MDB_txn *t, unsigned db, struct span key)
+{
+	MDB_val k = val(key);
+
+	return translate(mdb_del(t, db, &k, NULL));
+}
+
+enum err db_cursor_open(struct MDB_txn *t, unsigned db, struct db_cursor *c_r)
+{
+	*c_r = (struct db_cursor){0};
+	return translate(mdb_cursor_open(t, db, &c_r->c));
+}
+
+void db_cursor_close(struct db_cursor *c)
+{
+	if (c->c)
+		mdb_cursor_close(c->c);
+	c->c = NULL;
+}
+
+enum err db_move(struct db_cursor *c, enum db_move how)
+{
+	static const MDB_cursor_op op[] = {
+		[DB_FIRST] = MDB_FIRST,
+		[DB_LAST] = MDB_LAST,
+		[DB_NEXT] = MDB_NEXT,
+		[DB_PREV] = MDB_PREV,
+		[DB_SEEK] = MDB_SET_RANGE,
+	};
+	MDB_val k = val(c->key), v;
+	int rc = mdb_cursor_get(c->c, &k, &v, op[how]);
+
+	if (rc == 0) {
+		c->key = span(k.mv_data, k.mv_size);
+		c->v = span(v.mv_data, v.mv_size);
+	}
+	return translate(rc);
+}

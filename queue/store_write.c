@@ -1,0 +1,228 @@
+/* store_write - what the writer's thread does with a list of operations. */
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+#include "queue/store_private.h"
+
+/* A value above a page would have to find pages side by side, for which LMDB
+ * reads its whole free list: so there are none. */
+static enum err put_record(
+	struct MDB_txn *t, unsigned db, uint64_t id, struct span rec)
+{
+	struct key k;
+	enum err e =
+		db_append(t, db, id_key(&k, id), span_head(rec, STORE_CHUNK));
+
+	for (uint64_t piece = 1; e == ERR_OK && rec.n > STORE_CHUNK; piece++) {
+		rec = span_skip(rec, STORE_CHUNK);
+		e = db_append(t, db, piece_key(&k, id, piece),
+			span_head(rec, STORE_CHUNK));
+	}
+	return e;
+}
+
+static enum err delete_pieces(
+	struct MDB_txn *t, unsigned db, uint64_t id, uint64_t from)
+{
+	struct key k;
+	enum err e = ERR_OK;
+
+	for (uint64_t piece = from; e == ERR_OK; piece++)
+		e = db_del(t, db,
+			piece ? piece_key(&k, id, piece) : id_key(&k, id));
+	return e == ERR_NOTFOUND ? ERR_OK : e;
+}
+
+static uint64_t chunks(uint64_t n)
+{
+	return n / STORE_CHUNK + (n % STORE_CHUNK != 0);
+}
+
+static enum err put_message(
+	struct store *s, struct MDB_txn *t, const struct store_op *op)
+{
+	struct span body = blob_span(op->mem);
+	struct key k;
+	enum err e = put_record(t, s->db[DB_ENV], op->id.v, op->record);
+
+	must(op->id.v != 0 && (!op->mem || body.n == op->size));
+	for (uint64_t chunk = 0; e == ERR_OK && body.n; chunk++) {
+		e = db_append(t, s->db[DB_BODY], piece_key(&k, op->id.v, chunk),
+			span_head(body, STORE_CHUNK));
+		body = span_skip(body, STORE_CHUNK);
+	}
+	return e;
+}
+
+static enum err put_status(
+	struct store *s, struct MDB_txn *t, const struct store_op *op)
+{
+	uint64_t pieces = chunks(op->record.n);
+	enum err e = put_record(t, s->db[DB_STATUS], op->id.v, op->record);
+
+	/* The one before may have been longer. */
+	if (e == ERR_OK)
+		e = delete_pieces(
+			t, s->db[DB_STATUS], op->id.v, pieces ? pieces : 1);
+	return e;
+}
+
+static enum err delete_message(
+	struct store *s, struct MDB_txn *t, const struct store_op *op)
+{
+	uint64_t n = op->in_file ? 0 : chunks(op->size);
+	struct key k;
+	enum err e = delete_pieces(t, s->db[DB_ENV], op->id.v, 0);
+
+	if (e == ERR_OK)
+		e = delete_pieces(t, s->db[DB_STATUS], op->id.v, 0);
+	for (uint64_t chunk = 0; e == ERR_OK && chunk < n; chunk++) {
+		e = db_del(t, s->db[DB_BODY], piece_key(&k, op->id.v, chunk));
+		if (e == ERR_NOTFOUND)
+			e = ERR_OK;
+	}
+	return e;
+}
+
+static void add_dead(struct store *s, struct store_op *op)
+{
+	if (s->ndead == s->dead_cap) {
+		s->dead_cap = s->dead_cap ? s->dead_cap * 2 : 256;
+		s->dead = x_realloc(
+			s->dead, s->dead_cap * sizeof(struct store_op *));
+	}
+	s->dead[s->ndead++] = op;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	struct store_op *const *x = a, *const *y = b;
+
+	return (*x)->id.v < (*y)->id.v ? -1 : (*x)->id.v > (*y)->id.v;
+}
+
+/* Deletes go last and by id, so that neighbours share their pages: nothing
+ * is ever done to a message after its delete. */
+static enum err apply(struct store *s, struct MDB_txn *t,
+	struct store_op *first, const struct store_op *end, uint64_t *next)
+{
+	uint8_t be[8];
+	enum err e = ERR_OK;
+
+	s->ndead = 0;
+	for (struct store_op *op = first; e == ERR_OK && op != end;
+		op = op->next) {
+		if (op->verb == STORE_DELETE) {
+			add_dead(s, op);
+			continue;
+		}
+		if (op->verb == STORE_PUT)
+			e = put_message(s, t, op);
+		else
+			e = put_status(s, t, op);
+		if (op->verb == STORE_PUT && op->id.v >= *next)
+			*next = op->id.v + 1;
+	}
+	if (s->ndead > 1)
+		qsort(s->dead, s->ndead, sizeof(struct store_op *), by_id);
+	for (unsigned i = 0; e == ERR_OK && i < s->ndead; i++)
+		e = delete_message(s, t, s->dead[i]);
+	if (e == ERR_OK && *next != s->next) {
+		put_be(be, *next, sizeof be);
+		e = db_put(t, s->db[DB_META], SPAN("next"),
+			span((const char *)be, sizeof be));
+	}
+	return e;
+}
+
+/* One transaction for first up to end. */
+static enum err transact(
+	struct store *s, struct store_op *first, struct store_op *end)
+{
+	struct MDB_txn *t;
+	uint64_t next = s->next, n = 0;
+	enum err e = db_begin(s, &t);
+
+	if (e == ERR_OK)
+		e = db_end(s, t, apply(s, t, first, end, &next));
+	for (struct store_op *op = first; op != end; op = op->next) {
+		op->result = e;
+		n++;
+	}
+	if (e != ERR_OK)
+		return e;
+	s->next = next;
+	atomic_fetch_add(&s->commits, 1);
+	atomic_fetch_add(&s->ops, n);
+	return ERR_OK;
+}
+
+/* The operation after the last one of op's call; whether a put is in it. */
+static struct store_op *call_end(struct store_op *op, int *put_r)
+{
+	*put_r = op->verb == STORE_PUT;
+	for (; op->joined && op->next; op = op->next)
+		*put_r |= op->next->verb == STORE_PUT;
+	return op->next;
+}
+
+/* The device is full. Calls with a put fail as they are; the others, deletes
+ * and statuses, are tried each on its own, because a small transaction finds
+ * enough free pages in the file when a large one does not, and a delete frees
+ * more. At last the reserve is spent. */
+static void transact_frugally(struct store *s, struct store_op *first)
+{
+	struct store_op *op, *end;
+	enum err e = ERR_OK;
+	int put;
+
+	for (op = first; op; op = end) {
+		end = call_end(op, &put);
+		if (put)
+			continue; /* its result is set */
+		if (e != ERR_OK && e != ERR_NOSPACE) {
+			for (; op != end; op = op->next)
+				op->result = e;
+			continue;
+		}
+		e = transact(s, op, end);
+		if (e == ERR_NOSPACE && dir_release(&s->dir))
+			e = transact(s, op, end);
+	}
+}
+
+void store_commit(void *arg, struct store_op *first)
+{
+	struct store *s = arg;
+	enum err e = (enum err)atomic_load(&s->failed);
+
+	check_obj(s, STORE_MAGIC);
+	if (e != ERR_OK) {
+		for (struct store_op *op = first; op; op = op->next)
+			op->result = e;
+		return;
+	}
+	e = transact(s, first, NULL);
+	if (e == ERR_NOSPACE)
+		transact_frugally(s, first);
+	else if (e == ERR_OK)
+		dir_reserve(&s->dir);
+	for (struct store_op *op = first; op; op = op->next)
+		if (op->verb == STORE_DELETE && op->in_file &&
+			op->result == ERR_OK)
+			/* What stays is an orphan at the next start. */
+			e = bodyfile_unlink(s, op->id.v);
+}
+
+void store_committed(void *arg)
+{
+	struct store *s = arg;
+	enum err e = (enum err)atomic_load(&s->failed);
+
+	check_obj(s, STORE_MAGIC);
+	if (e == ERR_OK || s->told)
+		return;
+	s->told = 1;
+	if (s->o.fatal)
+		s->o.fatal(s->o.arg, e, s->fail_text);
+}

@@ -1,0 +1,224 @@
+/* sim_loop - the loop on a fake clock. */
+#include "tests/sim/sim_loop.h"
+
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+
+enum { SIM_LOOP_MAGIC = 0x51b100b, ROUNDS = 16 };
+
+struct loop {
+	unsigned magic;
+	uint64_t now, wall;
+	uint64_t turns;
+	int stop, hooked;
+	struct timers timers;
+	struct post *posts, **posts_tail;
+	struct list hooks;
+	struct rand rand;
+};
+
+struct sim_work {
+	struct post post;
+	struct work *w;
+};
+
+struct loop *sim_loop_create(uint64_t seed)
+{
+	struct loop *l = x_calloc(1, sizeof *l);
+
+	l->magic = SIM_LOOP_MAGIC;
+	l->now = SIM_NOW;
+	l->wall = SIM_WALL;
+	l->posts_tail = &l->posts;
+	list_init(&l->hooks);
+	rand_seed(&l->rand, seed);
+	return l;
+}
+
+enum err loop_create(struct loop **l_r)
+{
+	*l_r = sim_loop_create(1);
+	return ERR_OK;
+}
+
+void loop_destroy(struct loop **lp)
+{
+	struct loop *l = *lp;
+
+	if (!l)
+		return;
+	check_obj(l, SIM_LOOP_MAGIC);
+	must(list_empty(&l->hooks) && !l->posts);
+	heap_fini(&l->timers.heap);
+	free(l);
+	*lp = NULL;
+}
+
+void loop_run(struct loop *l)
+{
+	l->stop = 0;
+	while (!l->stop && sim_loop_turn(l))
+		;
+}
+
+void loop_stop(struct loop *l)
+{
+	l->stop = 1;
+}
+
+uint64_t loop_now(const struct loop *l)
+{
+	return l->now;
+}
+
+uint64_t loop_wall(const struct loop *l)
+{
+	return l->wall;
+}
+
+struct rand *loop_rand(struct loop *l)
+{
+	return &l->rand;
+}
+
+struct timers *loop_timers(struct loop *l)
+{
+	return &l->timers;
+}
+
+void loop_post(struct loop *l, struct post *p)
+{
+	p->next = NULL;
+	*l->posts_tail = p;
+	l->posts_tail = &p->next;
+}
+
+void loop_hook(struct loop *l, struct hook *h)
+{
+	list_append(&l->hooks, &h->node);
+	l->hooked = 1;
+}
+
+void hook_remove(struct hook *h)
+{
+	if (h->node.next)
+		list_del(&h->node);
+}
+
+static void on_work_done(struct post *p)
+{
+	struct sim_work *s = container_of(p, struct sim_work, post);
+	struct work *w = s->w;
+
+	free(s);
+	w->impl = NULL;
+	w->done(w);
+}
+
+static void on_work(struct post *p)
+{
+	struct sim_work *s = container_of(p, struct sim_work, post);
+
+	s->w->run(s->w);
+	s->post.fn = on_work_done;
+	loop_post(s->w->loop, &s->post);
+}
+
+void loop_work(struct loop *l, struct work *w)
+{
+	struct sim_work *s = x_calloc(1, sizeof *s);
+
+	s->w = w;
+	s->post.fn = on_work;
+	w->impl = s;
+	w->loop = l;
+	loop_post(l, &s->post);
+}
+
+static int run_posts(struct loop *l)
+{
+	struct post *p = l->posts, *next;
+
+	l->posts = NULL;
+	l->posts_tail = &l->posts;
+	if (!p)
+		return 0;
+	for (; p; p = next) {
+		next = p->next;
+		p->fn(p);
+	}
+	return 1;
+}
+
+static void run_hooks(struct loop *l)
+{
+	struct list done;
+
+	/* A hook may remove itself or any other: no iterator is kept. */
+	list_init(&done);
+	while (!list_empty(&l->hooks)) {
+		struct hook *h = list_first(&l->hooks, struct hook, node);
+
+		list_del(&h->node);
+		list_append(&done, &h->node);
+		h->fn(h);
+	}
+	list_splice(&l->hooks, &done);
+}
+
+uint64_t sim_loop_next(const struct loop *l)
+{
+	uint64_t at = timers_next(&l->timers);
+
+	if (l->posts || l->hooked)
+		return l->now;
+	return at == UINT64_MAX || at > l->now ? at : l->now;
+}
+
+int sim_loop_turn(struct loop *l)
+{
+	uint64_t at = sim_loop_next(l);
+
+	check_obj(l, SIM_LOOP_MAGIC);
+	if (at == UINT64_MAX)
+		return 0;
+	l->wall += at - l->now;
+	l->now = at;
+	l->turns++;
+	timers_run(&l->timers, l->now);
+	for (int i = 0; i < ROUNDS; i++) {
+		run_posts(l);
+		l->hooked = 0;
+		run_hooks(l);
+		if (!l->posts && !l->hooked)
+			break;
+	}
+	return 1;
+}
+
+void sim_loop_step_until(struct loop *l, uint64_t ms)
+{
+	l->stop = 0;
+	while (!l->stop && sim_loop_next(l) <= ms)
+		sim_loop_turn(l);
+	if (l->stop || l->now >= ms)
+		return;
+	l->wall += ms - l->now;
+	l->now = ms;
+}
+
+void sim_loop_step(struct loop *l, uint64_t ms)
+{
+	sim_loop_step_until(l, l->now + ms);
+}
+
+void sim_loop_shift_wall(struct loop *l, int64_t ms)
+{
+	l->wall = (uint64_t)((int64_t)l->wall + ms);
+}
+
+uint64_t sim_loop_turns(const struct loop *l)
+{
+	return l->turns;
+}

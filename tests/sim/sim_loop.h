@@ -1,0 +1,31 @@
+/* sim_loop - the loop of mta/base/loop.h on a fake clock.
+ *
+ * Everything is deterministic: time stands still until somebody steps; then
+ * it jumps to the next due timer. Turns are as in the real loop: due timers,
+ * posts in their order, finished work, then the hooks; again while those made
+ * new posts. Many nodes may share one simulated loop.
+ *
+ * loop_run runs until loop_stop, or until nothing is due any more.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "mta/base/loop.h"
+
+enum { SIM_NOW = 1000 };                   /* loop_now at the start */
+#define SIM_WALL UINT64_C(1790000000000)   /* loop_wall at the start */
+
+struct loop *sim_loop_create(uint64_t seed);
+
+/* Whether anything is to be done, and when: loop_now of the next turn. */
+uint64_t sim_loop_next(const struct loop *l); /* UINT64_MAX: nothing */
+/* One turn; time moves to it. 0: there was nothing to do. */
+int sim_loop_turn(struct loop *l);
+/* Turns until loop_now is ms, and everything due then is done; or until
+ * loop_stop. */
+void sim_loop_step_until(struct loop *l, uint64_t ms);
+void sim_loop_step(struct loop *l, uint64_t ms); /* from now */
+/* The wall clock is set; timers do not notice. */
+void sim_loop_shift_wall(struct loop *l, int64_t ms);
+uint64_t sim_loop_turns(const struct loop *l);

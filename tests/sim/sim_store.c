@@ -1,0 +1,613 @@
+/* sim_store - the store in memory, on a simulated disk. */
+#include "tests/sim/sim_store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mta/base/blob.h"
+#include "mta/base/check.h"
+
+enum { SIM_DISK_MAGIC = 0xd15c, SIM_STORE_MAGIC = 0x5705e, LAZY_MS = 20 };
+
+struct sim_record {
+	struct map_node node;
+	uint64_t id;
+	char *env, *status;
+	size_t env_n, status_n;
+	struct blob *body;
+	int aside;
+};
+
+struct sim_file {
+	struct map_node node;
+	uint64_t id;
+	char *p;
+	size_t n, cap;
+	int finished;
+};
+
+struct store {
+	unsigned magic;
+	struct sim_disk *d;
+	struct store_options o;
+	enum err dead;
+	struct store_op *waiting, **waiting_tail;
+	struct store_op *flying;  /* the transaction under way */
+	int busy, urgent;
+	const char *full;
+	struct hook hook;
+	struct timer commit, lazy;
+	struct post fatal;
+};
+
+static struct span id_key(const uint64_t *id)
+{
+	return span((const char *)id, sizeof *id);
+}
+
+static struct sim_record *record_get(const struct sim_disk *d, uint64_t id)
+{
+	struct map_node *n = map_get(&d->records, id_key(&id));
+
+	return n ? container_of(n, struct sim_record, node) : NULL;
+}
+
+static struct sim_file *file_get(const struct sim_disk *d, uint64_t id)
+{
+	struct map_node *n = map_get(&d->files, id_key(&id));
+
+	return n ? container_of(n, struct sim_file, node) : NULL;
+}
+
+static void record_del(struct sim_disk *d, struct sim_record *r)
+{
+	map_del(&d->records, &r->node);
+	blob_unref(r->body);
+	free(r->env);
+	free(r->status);
+	free(r);
+}
+
+static void file_del(struct sim_disk *d, struct sim_file *f)
+{
+	map_del(&d->files, &f->node);
+	free(f->p);
+	free(f);
+}
+
+static void set(char **p, size_t *n, struct span s)
+{
+	*p = x_realloc(*p, s.n + 1);
+	if (s.n)
+		memcpy(*p, s.p, s.n);
+	*n = s.n;
+}
+
+struct sim_disk *sim_disk_create(uint64_t seed)
+{
+	struct sim_disk *d = x_calloc(1, sizeof *d);
+	uint64_t key[2];
+
+	d->magic = SIM_DISK_MAGIC;
+	rand_seed(&d->rand, seed);
+	key[0] = rand_u64(&d->rand);
+	key[1] = rand_u64(&d->rand);
+	map_init(&d->records, key);
+	map_init(&d->files, key);
+	rand_bytes(&d->rand, d->sid, sizeof d->sid);
+	d->next = 1;
+	snprintf(d->dir, sizeof d->dir, "sim:%" PRIxPTR, (uintptr_t)d);
+	return d;
+}
+
+void sim_disk_destroy(struct sim_disk **dp)
+{
+	struct sim_disk *d = *dp;
+	struct map_node *n;
+
+	check_obj(d, SIM_DISK_MAGIC);
+	must(!d->open);
+	while ((n = map_next(&d->records, NULL)))
+		record_del(d, container_of(n, struct sim_record, node));
+	while ((n = map_next(&d->files, NULL)))
+		file_del(d, container_of(n, struct sim_file, node));
+	map_fini(&d->records);
+	map_fini(&d->files);
+	d->magic = 0;
+	free(d);
+	*dp = NULL;
+}
+
+const char *sim_disk_dir(struct sim_disk *d)
+{
+	return d->dir;
+}
+
+static void apply(struct sim_disk *d, const struct store_op *op)
+{
+	struct sim_record *r = record_get(d, op->id.v);
+	struct sim_file *f;
+
+	d->operations++;
+	switch (op->verb) {
+	case STORE_PUT:
+		must(!r);
+		r = x_calloc(1, sizeof *r);
+		r->id = op->id.v;
+		map_put(&d->records, &r->node, id_key(&r->id));
+		set(&r->env, &r->env_n, op->record);
+		if (op->mem) {
+			must(op->mem->n == op->size);
+			r->body = blob_ref(op->mem);
+		}
+		if (op->id.v >= d->next)
+			d->next = op->id.v + 1;
+		d->puts++;
+		break;
+	case STORE_DELETE:
+		f = op->in_file ? file_get(d, op->id.v) : NULL;
+		if (r)
+			record_del(d, r);
+		if (f)
+			file_del(d, f);
+		d->deletes++;
+		break;
+	case STORE_STATUS:
+		if (r)
+			set(&r->status, &r->status_n, op->record);
+		d->statuses++;
+		break;
+	}
+}
+
+/* Commits what flies; the result of each is in op->result. */
+static void commit(struct store *s)
+{
+	struct sim_disk *d = s->d;
+	enum err e = s->dead ? s->dead : d->fail;
+	int keep = e == ERR_OK;
+
+	d->commits++;
+	if (e == ERR_NOSPACE)
+		s->full = "simulated disk: full";
+	if (e != ERR_OK && e != ERR_NOSPACE && !s->dead) {
+		s->dead = e;
+		loop_post(s->o.loop, &s->fatal);
+		keep = (int)rand_below(&d->rand, 2);
+	}
+	for (struct store_op *op = s->flying; op; op = op->next) {
+		int ok = keep ||
+			(e == ERR_NOSPACE && op->verb == STORE_DELETE);
+
+		if (ok)
+			apply(d, op);
+		op->result = e == ERR_NOSPACE && ok ? ERR_OK : e;
+	}
+}
+
+static void tell(struct store *s)
+{
+	struct store_op *op = s->flying, *next;
+
+	s->flying = NULL;
+	for (; op; op = next) {
+		next = op->next;
+		if (op->done)
+			op->done(op);
+	}
+}
+
+static void start(struct store *s)
+{
+	if (s->busy || !s->waiting)
+		return;
+	timer_stop(&s->lazy);
+	s->flying = s->waiting;
+	s->waiting = NULL;
+	s->waiting_tail = &s->waiting;
+	s->busy = 1;
+	s->urgent = 0;
+	timer_start(&s->commit, s->d->latency);
+}
+
+static void on_commit(struct timer *t)
+{
+	struct store *s = container_of(t, struct store, commit);
+
+	check_obj(s, SIM_STORE_MAGIC);
+	commit(s);
+	s->busy = 0;
+	tell(s);
+}
+
+static void on_lazy(struct timer *t)
+{
+	start(container_of(t, struct store, lazy));
+}
+
+/* The hand-over at the end of a turn. */
+static void on_hand_over(struct hook *h)
+{
+	struct store *s = container_of(h, struct store, hook);
+
+	check_obj(s, SIM_STORE_MAGIC);
+	if (s->busy || !s->waiting)
+		return;
+	if (s->urgent)
+		start(s);
+	else if (!s->lazy.armed)
+		timer_start(&s->lazy, LAZY_MS);
+}
+
+static void on_fatal(struct post *p)
+{
+	struct store *s = container_of(p, struct store, fatal);
+
+	s->o.fatal(s->o.arg, s->dead, "simulated disk: write failed");
+}
+
+enum err store_open(struct store **s_r, const struct store_options *o,
+	struct buf *why)
+{
+	struct store *s;
+	struct sim_disk *d;
+	uintptr_t at;
+
+	if (sscanf(o->dir, "sim:%" SCNxPTR, &at) != 1) {
+		buf_addf(why, "%s: not a simulated disk", o->dir);
+		return ERR_NOTFOUND;
+	}
+	d = (struct sim_disk *)at;
+	check_obj(d, SIM_DISK_MAGIC);
+	if (d->open) {
+		buf_addf(why, "%s: in use", o->dir);
+		return ERR_BUSY;
+	}
+	s = x_calloc(1, sizeof *s);
+	s->magic = SIM_STORE_MAGIC;
+	s->d = d;
+	s->o = *o;
+	s->waiting_tail = &s->waiting;
+	timer_init(&s->commit, o->loop, on_commit);
+	timer_init(&s->lazy, o->loop, on_lazy);
+	s->fatal.fn = on_fatal;
+	s->hook.fn = on_hand_over;
+	loop_hook(o->loop, &s->hook);
+	d->open = s;
+	d->inc++;
+	*s_r = s;
+	return ERR_OK;
+}
+
+static void store_free(struct store **sp)
+{
+	struct store *s = *sp;
+
+	timer_stop(&s->commit);
+	timer_stop(&s->lazy);
+	hook_remove(&s->hook);
+	s->d->open = NULL;
+	s->magic = 0;
+	free(s);
+	*sp = NULL;
+}
+
+void store_close(struct store **sp)
+{
+	struct store *s = *sp;
+
+	if (!s)
+		return;
+	check_obj(s, SIM_STORE_MAGIC);
+	while (s->flying || s->waiting) {
+		if (!s->flying)
+			start(s);
+		timer_stop(&s->commit);
+		commit(s);
+		s->busy = 0;
+		tell(s);
+	}
+	store_free(sp);
+}
+
+void sim_store_crash(struct store **sp, int survives)
+{
+	struct store *s = *sp;
+	struct sim_disk *d = s->d;
+	struct map_node *n = NULL;
+	struct sim_file *gone = NULL;
+
+	check_obj(s, SIM_STORE_MAGIC);
+	for (struct store_op *op = survives && !s->dead ? s->flying : NULL; op;
+		op = op->next)
+		apply(d, op);
+	do {
+		if (gone)
+			file_del(d, gone);
+		gone = NULL;
+		while (!gone && (n = map_next(&d->files, n)))
+			if (!container_of(n, struct sim_file, node)->finished)
+				gone = container_of(n, struct sim_file, node);
+		n = NULL;
+	} while (gone);
+	store_free(sp);
+}
+
+void store_identity(const struct store *s, struct store_identity *id_r)
+{
+	memcpy(id_r->sid, s->d->sid, sizeof id_r->sid);
+	id_r->inc = s->d->inc;
+	id_r->next = s->d->next;
+}
+
+void store_submit(struct store *s, struct store_op *first)
+{
+	check_obj(s, SIM_STORE_MAGIC);
+	*s->waiting_tail = first;
+	for (struct store_op *op = first; op; op = op->next) {
+		if (op->verb == STORE_PUT)
+			s->urgent = 1;
+		s->waiting_tail = &op->next;
+	}
+	/* The hook runs at the end of every turn; make sure there is one. */
+	if (!s->busy && !s->lazy.armed)
+		timer_start(&s->lazy, s->urgent ? 0 : LAZY_MS);
+}
+
+void store_stats(const struct store *s, struct store_stats *st_r)
+{
+	*st_r = (struct store_stats){ .commits = s->d->commits,
+		.ops = s->d->operations,
+		.full = s->full };
+}
+
+static enum err copy(struct span from, struct buf *rec_r)
+{
+	buf_add(rec_r, from);
+	return rec_r->full ? ERR_LIMIT : ERR_OK;
+}
+
+enum err store_read_env(struct store *s, struct msg_id id, struct buf *rec_r)
+{
+	struct sim_record *r = record_get(s->d, id.v);
+
+	s->d->reads_env++;
+	if (s->d->fail_read)
+		return s->d->fail_read;
+	if (!r || r->aside)
+		return ERR_NOTFOUND;
+	return copy(span(r->env, r->env_n), rec_r);
+}
+
+enum err store_read_status(struct store *s, struct msg_id id, unsigned nrcpt,
+	struct buf *rec_r)
+{
+	struct sim_record *r = record_get(s->d, id.v);
+
+	(void)nrcpt;
+	s->d->reads_status++;
+	if (s->d->fail_read)
+		return s->d->fail_read;
+	if (!r || r->aside || r->status_n == 0)
+		return ERR_NOTFOUND;
+	return copy(span(r->status, r->status_n), rec_r);
+}
+
+enum err store_read_body(struct store *s, struct msg_id id, uint64_t size,
+	struct blob **mem_r)
+{
+	struct sim_record *r = record_get(s->d, id.v);
+	struct blob *b;
+
+	s->d->reads_body++;
+	if (s->d->fail_read)
+		return s->d->fail_read;
+	if (!r || r->aside || !r->body)
+		return ERR_NOTFOUND;
+	if (r->body->n != size)
+		return ERR_CORRUPT;
+	b = blob_create(size);
+	if (!b)
+		return ERR_NOMEM;
+	memcpy(b->p, r->body->p, size);
+	b->n = size;
+	*mem_r = b;
+	return ERR_OK;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	uint64_t x = (*(struct sim_record *const *)a)->id;
+	uint64_t y = (*(struct sim_record *const *)b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+static void remove_orphans(struct sim_disk *d, uint64_t *orphans_r)
+{
+	struct map_node *n = NULL;
+	struct sim_file *gone;
+
+	*orphans_r = 0;
+	do {
+		gone = NULL;
+		for (n = map_next(&d->files, NULL); n && !gone;
+			n = map_next(&d->files, n)) {
+			struct sim_file *f =
+				container_of(n, struct sim_file, node);
+
+			if (!record_get(d, f->id))
+				gone = f;
+		}
+		if (gone) {
+			file_del(d, gone);
+			++*orphans_r;
+		}
+	} while (gone);
+}
+
+enum err store_scan(struct store *s,
+	void (*fn)(void *arg, struct msg_id id, struct span env,
+		struct span status),
+	void *arg, uint64_t *orphans_r)
+{
+	struct sim_disk *d = s->d;
+	struct sim_record **v = x_calloc(d->records.n + 1, sizeof *v);
+	struct map_node *n = NULL;
+	size_t k = 0;
+
+	while ((n = map_next(&d->records, n)))
+		v[k++] = container_of(n, struct sim_record, node);
+	qsort(v, k, sizeof *v, by_id);
+	for (size_t i = 0; i < k; i++)
+		if (!v[i]->aside)
+			fn(arg, (struct msg_id){ v[i]->id },
+				span(v[i]->env, v[i]->env_n),
+				span(v[i]->status, v[i]->status_n));
+	free(v);
+	remove_orphans(d, orphans_r);
+	return ERR_OK;
+}
+
+enum err store_set_aside(struct store *s, struct msg_id id)
+{
+	struct sim_record *r = record_get(s->d, id.v);
+
+	if (!r || r->aside)
+		return ERR_NOTFOUND;
+	r->aside = 1;
+	s->d->ndamaged++;
+	return ERR_OK;
+}
+
+struct sim_handle {
+	struct sim_disk *d;
+	uint64_t id;
+};
+
+enum err store_file_create(struct store *s, uint64_t file, void **h_r)
+{
+	struct sim_handle *h;
+	struct sim_file *f;
+
+	if (s->d->fail)
+		return s->d->fail;
+	if (file_get(s->d, file))
+		return ERR_EXISTS;
+	f = x_calloc(1, sizeof *f);
+	f->id = file;
+	map_put(&s->d->files, &f->node, id_key(&f->id));
+	h = x_calloc(1, sizeof *h);
+	h->d = s->d;
+	h->id = file;
+	*h_r = h;
+	return ERR_OK;
+}
+
+enum err store_file_write(void *handle, uint64_t off, struct span data)
+{
+	struct sim_handle *h = handle;
+	struct sim_file *f = file_get(h->d, h->id);
+
+	if (h->d->fail)
+		return h->d->fail;
+	must(f && !f->finished && off == f->n);
+	if (f->n + data.n > f->cap) {
+		f->cap = (f->n + data.n) * 2;
+		f->p = x_realloc(f->p, f->cap);
+	}
+	if (data.n)
+		memcpy(f->p + f->n, data.p, data.n);
+	f->n += data.n;
+	return ERR_OK;
+}
+
+enum err store_file_finish(void **hp)
+{
+	struct sim_handle *h = *hp;
+	struct sim_file *f = file_get(h->d, h->id);
+
+	enum err e = h->d->fail;
+
+	must(f != NULL);
+	if (e == ERR_OK)
+		f->finished = 1;
+	free(h);
+	*hp = NULL;
+	return e;
+}
+
+void store_file_abandon(struct store *s, uint64_t file, void **h)
+{
+	struct sim_file *f = file_get(s->d, file);
+
+	if (f)
+		file_del(s->d, f);
+	free(*h);
+	*h = NULL;
+}
+
+enum err store_file_read(struct store *s, uint64_t file, uint64_t off, char *p,
+	size_t n, size_t *got_r)
+{
+	struct sim_file *f = file_get(s->d, file);
+
+	if (s->d->fail_read)
+		return s->d->fail_read;
+	if (!f)
+		return ERR_NOTFOUND;
+	*got_r = 0;
+	if (off >= f->n)
+		return ERR_OK;
+	*got_r = f->n - off < n ? f->n - off : n;
+	memcpy(p, f->p + off, *got_r);
+	return ERR_OK;
+}
+
+size_t sim_disk_messages(const struct sim_disk *d)
+{
+	return d->records.n - d->ndamaged;
+}
+
+size_t sim_disk_files(const struct sim_disk *d)
+{
+	return d->files.n;
+}
+
+int sim_disk_has(const struct sim_disk *d, struct msg_id id)
+{
+	struct sim_record *r = record_get(d, id.v);
+
+	return r && !r->aside;
+}
+
+struct span sim_disk_env(const struct sim_disk *d, struct msg_id id)
+{
+	struct sim_record *r = record_get(d, id.v);
+
+	return r ? span(r->env, r->env_n) : span(NULL, 0);
+}
+
+struct span sim_disk_status(const struct sim_disk *d, struct msg_id id)
+{
+	struct sim_record *r = record_get(d, id.v);
+
+	return r ? span(r->status, r->status_n) : span(NULL, 0);
+}
+
+void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what)
+{
+	struct sim_record *r = record_get(d, id.v);
+
+	must(r != NULL);
+	if (what == 'b') {
+		blob_unref(r->body);
+		r->body = NULL;
+	} else if (what == 's') {
+		must(r->status_n > 0);
+		r->status[r->status_n / 2] ^= 0x20;
+	} else {
+		r->env[r->env_n / 2] ^= 0x20;
+	}
+}

@@ -1,0 +1,63 @@
+/* sim_store - queue/store.h in memory, on a simulated disk.
+ *
+ * A struct sim_disk is what survives: it outlives the stores that are opened
+ * on it, one after the other (or, when a node was crashed, instead of it). It
+ * is found by the directory name sim_disk_dir() gives, which may be copied.
+ *
+ * A store on it commits like the real one: what is submitted in a turn is one
+ * hand-over at its end; one transaction at a time, which takes latency ms on
+ * the loop; deletes and statuses alone wait up to 20 ms for a put. Nothing of
+ * a transaction is on the disk before it is done.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "mta/base/map.h"
+#include "mta/base/rand.h"
+#include "queue/store.h"
+
+struct sim_disk {
+	unsigned magic;
+	char dir[32];
+	struct map records;    /* struct sim_record by id */
+	struct map files;      /* struct sim_file by id */
+	struct rand rand;
+	uint64_t inc, next;
+	uint8_t sid[16];
+	struct store *open;    /* one at a time */
+
+	/* Set by tests at any time. */
+	uint64_t latency;      /* ms per commit */
+	enum err fail;         /* of every commit until ERR_OK is set:
+	                          ERR_NOSPACE lets deletes through; any other
+	                          is fatal, and a coin is thrown for what it
+	                          left on the disk */
+	enum err fail_read;    /* of every read of a record or body */
+
+	/* Read by tests. */
+	uint64_t commits, operations;
+	uint64_t puts, deletes, statuses; /* done */
+	uint64_t reads_env, reads_body, reads_status;
+	uint64_t ndamaged;     /* set aside */
+};
+
+struct sim_disk *sim_disk_create(uint64_t seed);
+void sim_disk_destroy(struct sim_disk **d); /* the store is closed */
+const char *sim_disk_dir(struct sim_disk *d);
+
+/* The process dies. No callback fires; operations that were not handed over
+ * are gone, the transaction under way is as a whole on the disk or not
+ * (survives); body files that were not finished are gone. *s is freed: so
+ * must be everything that waited for it. */
+void sim_store_crash(struct store **s, int survives);
+
+size_t sim_disk_messages(const struct sim_disk *d); /* not set aside */
+size_t sim_disk_files(const struct sim_disk *d);
+int sim_disk_has(const struct sim_disk *d, struct msg_id id);
+/* The records, empty when there is none. */
+struct span sim_disk_env(const struct sim_disk *d, struct msg_id id);
+struct span sim_disk_status(const struct sim_disk *d, struct msg_id id);
+/* Turns a byte of the envelope over (of the status: what == 's'; the record
+ * goes for a missing body: what == 'b'). */
+void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what);

@@ -1,0 +1,86 @@
+/* tls - the only door to OpenSSL: contexts, the engine, names and digests.
+ *
+ * A context is made from files at start and at reload, checked completely
+ * (tls_context_create), reference counted: sessions keep theirs when a new
+ * one takes its place. An engine is one TLS connection as a machine that
+ * takes bytes in and gives bytes out; it knows no sockets, no loop, no libuv.
+ *
+ * Versions: TLS 1.2 and 1.3 (RFC 8996); no compression, no renegotiation, no
+ * early data. 1.2 ciphers: ECDHE with AES-GCM or ChaCha20; towards next hops
+ * with opportunistic TLS also ECDHE with CBC-SHA2.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "mta/base/buf.h"
+#include "mta/base/err.h"
+#include "mta/base/span.h"
+
+struct tls_context;
+struct tls_engine;
+
+enum tls_verify { /* how a client treats the server's certificate */
+	TLS_VERIFY_NONE,  /* opportunistic, or encryption only */
+	TLS_VERIFY_CHAIN, /* a chain to a trusted root */
+	TLS_VERIFY_NAME,  /* and the name given to tls_engine_client */
+};
+
+struct tls_server_options {
+	const char *cert; /* PEM chain, leaf first */
+	const char *key;  /* PEM */
+};
+
+/* Messages (why) name file, owner and mode, our uid, errno and what to type,
+ * each kind of trouble its own: missing, unreadable, not PEM, encrypted,
+ * key does not match (both SPKI digests), expired, not yet valid. Appended to
+ * why; ERR_CONFIG. A server context is for a receive connector. Warnings
+ * (expires within 14 days) are appended to why with ERR_OK. */
+enum err tls_server_context(struct tls_context **c_r,
+	const struct tls_server_options *o, struct buf *why) must_use;
+/* ca: PEM bundle or NULL for the system's; cert and key: for the client to
+ * show, or NULL. */
+enum err tls_client_context(struct tls_context **c_r, enum tls_verify verify,
+	const char *ca, const char *cert, const char *key,
+	struct buf *why) must_use;
+struct tls_context *tls_context_ref(struct tls_context *c);
+void tls_context_unref(struct tls_context **c);
+
+struct tls_engine *tls_engine_server(struct tls_context *c); /* NULL: memory */
+/* name: SNI and, with TLS_VERIFY_NAME, what the certificate must be for. */
+struct tls_engine *tls_engine_client(struct tls_context *c, const char *name);
+void tls_engine_destroy(struct tls_engine **e);
+
+enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_CLOSED, TLS_FAILED };
+
+/* cipher: bytes from the peer (may be empty: to start a client's handshake).
+ * Plain text is appended to plain, bytes for the peer to out, as far as these
+ * have room (their max); call again with no cipher while plain came back
+ * full. All of cipher is taken (kept inside when it cannot be used yet,
+ * bounded by one record and a handshake).
+ *
+ * The full marks of both are the engine's: set on return exactly when
+ * something waits inside for room in that buf (so also call again, after
+ * sending, while out came back full). Who feeds on without making room fails
+ * at 256 KiB. TLS_CLOSED: the peer's close_notify, and all plain text before
+ * it is out. A connection that ends in TLS_OPEN without it was cut. */
+enum tls_state tls_engine_feed(struct tls_engine *e, struct span cipher,
+	struct buf *plain, struct buf *out);
+/* Encrypts all of plain to out, which must have room (TLS_SEND_ROOM), else
+ * TLS_FAILED; only in TLS_OPEN, and in TLS_CLOSED until our own close. */
+#define TLS_SEND_ROOM(n) ((n) + ((n) / 16384 + 2) * 128)
+enum tls_state tls_engine_send(struct tls_engine *e, struct span plain,
+	struct buf *out);
+/* close_notify to out; then the engine only drains. */
+void tls_engine_close(struct tls_engine *e, struct buf *out);
+
+/* Static or living with the engine, never NULL. "TLSv1.3", "TLS_AES_256_GCM_SHA384". */
+const char *tls_engine_version(const struct tls_engine *e);
+const char *tls_engine_cipher(const struct tls_engine *e);
+unsigned tls_engine_bits(const struct tls_engine *e);
+int tls_engine_verified(const struct tls_engine *e);
+const char *tls_engine_error(const struct tls_engine *e); /* TLS_FAILED: why */
+
+const char *tls_library_version(void);
+void tls_random(void *p, size_t n); /* secrets; aborts without entropy */
+void tls_sha256(struct span s, uint8_t out[32]);
