@@ -1,60 +1,158 @@
-# Umbra. make | run | test | lint | fuzz | crash | sim | bench | install | fmt
-#   MODE=release (default) | asan (address + undefined) | tsan    CC=gcc | clang
+# Umbra
+#
+#   make            build/umbrad and build/umbra, hardened, assertions on
+#   make run        install what is missing, build, start a relay to try
+#   make test       install what is missing, then every test
+#   make lint fuzz crash sim bench install fmt clean
+#
+#   MODE=release | asan (address and undefined) | tsan      CC=gcc | clang
+#   V=1 shows the commands.
 MODE ?= release
 CC = gcc
-B := build/$(MODE)
-PKGS := libuv openssl lmdb libcares yaml-0.1 jansson libidn2
+B := build/$(MODE)$(if $(filter clang%,$(CC)),-clang)
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
+PKGS := libuv openssl lmdb libcares yaml-0.1 jansson libidn2
 WARN := -Wall -Wextra -Wshadow -Wvla -Wwrite-strings -Wmissing-prototypes \
 	-Wstrict-prototypes -Wpointer-arith -Wcast-qual -Wformat=2 \
 	-Wimplicit-fallthrough -Wundef -Werror
 BASE := -std=gnu11 -D_GNU_SOURCE -g -I. -pthread -fno-omit-frame-pointer \
 	-fno-common
-FLAGS_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+FLAGS_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
+	-fstack-clash-protection -fPIE
 FLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS_tsan := -O1 -fsanitize=thread
 LINK_release := -pie -Wl,-z,relro,-z,now
 LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
-CFLAGS := $(BASE) $(WARN) $(FLAGS_$(MODE)) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LDFLAGS := -pthread $(LINK_$(MODE))
-LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null || \
-	echo -luv -lssl -lcrypto -llmdb -lcares -lyaml -ljansson -lidn2)
+CFLAGS = $(BASE) $(WARN) $(FLAGS_$(MODE)) $(EXTRA)
+LDFLAGS = -pthread $(LINK_$(MODE))
+LIBS := -luv -lssl -lcrypto -llmdb -lcares -lyaml -ljansson -lidn2
 
 ROOMS := mta/base mta/smtp mta/conf queue dns tls mta/net mta/receive \
 	mta/policy mta/route mta/deliver mta/report mta/ctl
-SRC := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)) $(wildcard mta/flow.c)
+SRC := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)) $(wildcard mta/flow*.c)
+CLI := $(wildcard mta/cli/*.c)
 LIB := $(B)/libumbra.a
 OBJ := $(SRC:%.c=$(B)/%.o)
-UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+SECONDS ?= 30
+PYTEST := /usr/bin/python3 -m pytest -q -p no:cacheprovider
 
 all: build/umbrad build/umbra
 
-build/umbrad: $(B)/mta/umbrad
-	@cp -f $< $@
-build/umbra: $(B)/mta/umbra
-	@cp -f $< $@
+build/umbrad build/umbra: build/%: $(B)/mta/%
+	$(Q)cp -f $< $@.new && mv -f $@.new $@
 
 $(B)/mta/umbrad: $(B)/mta/main.o $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(B)/mta/umbra: $(patsubst %.c,$(B)/%.o,$(wildcard mta/cli/*.c)) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/mta/umbra: $(CLI:%.c=$(B)/%.o) $(LIB)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(LIB): $(OBJ)
-	@rm -f $@
-	@ar rcs $@ $^
-$(B)/%.o: %.c
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/tests/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(LIB) $(LDFLAGS) -lcmocka $(LIBS)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(LIB) $(LDFLAGS) -lcmocka $(LIBS)
+
+# --- tests ------------------------------------------------------------------
+
+programs: $(B)/mta/umbrad $(B)/mta/umbra
+unit-programs: $(UNIT)
+
+setup-build:
+	@tests/setup build
+setup-test:
+	@tests/setup test
+
+# Everything that CI runs: counts at the end, the first failure stops nothing.
+test: setup-test
+	@tests/run-all
 
 unit: $(UNIT)
 	@tests/run-unit $(UNIT)
 
-fmt:
-	clang-format -i $(shell git ls-files '*.c' '*.h')
+system: programs
+	$(Q)UMBRA_BIN=$(B)/mta $(PYTEST) tests/system
 
--include $(OBJ:.o=.d)
-.PHONY: all unit fmt
+crash: programs
+	$(Q)UMBRA_BIN=$(B)/mta $(PYTEST) tests/crash
+
+SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
+SIM_LIB := $(filter-out %/loop_uv.o %/stream_uv.o %/stream_out.o \
+	%/listener.o %/store_lmdb.o %/store_dir.o %/bodyfile.o %/writer.o \
+	%/dns_cares.o $(B)/mta/ctl/%,$(OBJ))
+$(B)/tests/sim/sim: tests/sim/main.c $(SIM_SRC:%.c=$(B)/%.o) $(SIM_LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+sim: $(B)/tests/sim/sim
+	$(Q)$< $(SIM)
+
+build/fuzz/%: tests/fuzz/%.c $(SRC)
+	@mkdir -p $(@D)
+	$(Q)$(MAKE) -s MODE=fuzz CC=clang build/fuzz-clang/libumbra.a
+	$(call say,FUZZ,$<)
+	$(Q)clang $(BASE) $(WARN) -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -o $@ $< \
+		build/fuzz-clang/libumbra.a $(LIBS)
+FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=undefined
+fuzz-programs: $(FUZZ)
+fuzz: fuzz-programs
+	@tests/run-fuzz $(SECONDS) $(FUZZ)
+
+bench: all
+	@tests/bench/run $(BENCH)
+
+# --- keeping house ----------------------------------------------------------
+
+lint: setup-test
+	@/usr/bin/python3 tests/lint.py
+	@clang-format --dry-run -Werror $$(git ls-files -co --exclude-standard '*.c' '*.h')
+	$(Q)$(MAKE) -s -j2 CC=clang programs
+	@build/release-clang/mta/umbra config manual | diff -u docs/configuration.md - || \
+		{ echo "docs/configuration.md: make docs writes it anew"; exit 1; }
+
+docs: all
+	build/umbra config manual > docs/configuration.md
+	/usr/bin/python3 tests/lint.py --write-docs
+
+tidy: setup-test
+	clang-tidy --quiet $(SRC) mta/main.c -- $(BASE)
+
+fmt:
+	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
+
+run: setup-build
+	@$(MAKE) -s -j2 all
+	@etc/try
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin \
+		$(DESTDIR)$(SYSCONFDIR)/umbra $(DESTDIR)/lib/systemd/system
+	install -m 755 build/umbrad $(DESTDIR)$(PREFIX)/sbin/umbrad
+	install -m 755 build/umbra $(DESTDIR)$(PREFIX)/bin/umbra
+	test -e $(DESTDIR)$(SYSCONFDIR)/umbra/umbra.yaml || \
+		install -m 644 etc/umbra.yaml $(DESTDIR)$(SYSCONFDIR)/umbra/umbra.yaml
+	sed 's|@PREFIX@|$(PREFIX)|' etc/umbra.service \
+		> $(DESTDIR)/lib/systemd/system/umbra.service
+
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+.PHONY: all programs unit-programs setup-build setup-test test unit system \
+	crash sim fuzz fuzz-programs bench lint docs tidy fmt run install clean
 .DELETE_ON_ERROR:
+.SECONDARY:

@@ -1,9 +1,9 @@
 /* dns - the only door to name resolution; a seam.
  *
- * dns_cares.c asks through c-ares on a loop; tests/sim/sim_dns.c answers from
- * a table. Names are in presentation form without a trailing dot, case
- * folded by the caller or not (compared without case). A U-label is turned
- * into an A-label here (libidn2).
+ * lookup.c asks through c-ares (dns_cares.c) on a loop; tests/sim/sim_dns.c
+ * answers from a table. Names are in presentation form without a trailing
+ * dot, case folded by the caller or not (compared without case). A U-label is
+ * turned into an A-label here (libidn2).
  *
  * Verdicts, the same for every question:
  *   DNS_OK        there are records of the type asked for
@@ -62,8 +62,9 @@ struct dns_query;
 
 struct dns_options {
 	const char *servers;  /* "127.0.0.1:53,[::1]:53"; NULL: resolv.conf */
-	unsigned timeout_ms;  /* per try; 0: 5000 */
-	unsigned tries;       /* 0: 3 */
+	unsigned timeout_ms;  /* of the first try at a server, doubled with
+	                         each further round; 0: 5000 */
+	unsigned tries;       /* rounds over the servers; 0: 3 */
 };
 
 enum err dns_create(struct dns **d_r, struct loop *l,

@@ -4,6 +4,7 @@
  * processors without it.
  */
 #include "queue/envelope.h"
+#include "queue/record.h"
 
 // clang-format off
 static const uint32_t table[256] = {
@@ -62,11 +63,12 @@ static const uint32_t table[256] = {
 };
 // clang-format on
 
-static uint32_t by_table(uint32_t crc, struct span s)
+uint32_t crc32c_by_table(uint32_t crc, struct span s)
 {
+	crc = ~crc;
 	for (size_t i = 0; i < s.n; i++)
 		crc = crc >> 8 ^ table[(crc ^ (uint8_t)s.p[i]) & 255];
-	return crc;
+	return ~crc;
 }
 
 #if defined(__x86_64__)
@@ -92,5 +94,5 @@ uint32_t crc32c(uint32_t crc, struct span s)
 	if (__builtin_cpu_supports("sse4.2"))
 		return ~by_instruction(~crc, s);
 #endif
-	return ~by_table(~crc, s);
+	return crc32c_by_table(crc, s);
 }

@@ -118,7 +118,7 @@ static void pass_notice(struct queue *q)
 	uint64_t age = limit(q, CURSOR_NOTICE);
 
 	for (int i = 0; i < TURN_SLICE && q->reports_out < REPORTS_OUT &&
-		wait_for(q, CURSOR_NOTICE, age) == 0;
+			wait_for(q, CURSOR_NOTICE, age) == 0;
 		i++) {
 		struct message *m = message_at(*at);
 

@@ -68,16 +68,15 @@ void held_drop_all(struct queue *q)
 		held_free(q, h);
 }
 
-enum err held_make(struct queue *q, struct blob *take_record,
-	struct held **h_r, const char **why_r)
+enum err held_make(struct queue *q, struct blob *take_record, struct held **h_r,
+	const char **why_r)
 {
 	struct held *h = x_calloc(1, sizeof *h);
 	enum err e;
 
 	list_init(&h->node);
 	h->record = take_record;
-	e = envelope_decode(
-		blob_span(take_record), &h->arena, &h->env, why_r);
+	e = envelope_decode(blob_span(take_record), &h->arena, &h->env, why_r);
 	if (e == ERR_OK && h->env.nrcpt == 0) {
 		e = ERR_CORRUPT;
 		*why_r = "no recipients";
@@ -99,8 +98,8 @@ static enum err read_status(struct queue *q, struct message *m)
 
 	buf_clear(&q->tmp);
 	if (m->write) {
-		struct buf *b = m->write->newer.n ? &m->write->newer
-						  : &m->write->now;
+		struct buf *b =
+			m->write->newer.n ? &m->write->newer : &m->write->now;
 
 		buf_add(&q->tmp, buf_span(b));
 		return q->tmp.full ? ERR_LIMIT : ERR_OK;
@@ -113,8 +112,8 @@ static enum err read_status(struct queue *q, struct message *m)
 	return e;
 }
 
-static enum err load_status(struct queue *q, struct message *m, struct held *h,
-	const char **why_r)
+static enum err load_status(
+	struct queue *q, struct message *m, struct held *h, const char **why_r)
 {
 	enum err e;
 
@@ -167,8 +166,8 @@ static enum err load(struct queue *q, struct message *m, struct held **h_r,
 	return ERR_OK;
 }
 
-static enum err load_body(struct queue *q, struct message *m, struct held *h,
-	const char **why_r)
+static enum err load_body(
+	struct queue *q, struct message *m, struct held *h, const char **why_r)
 {
 	struct blob *mem;
 	enum err e;

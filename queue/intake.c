@@ -12,7 +12,7 @@
 struct msg_id queue_next_id(struct queue *q)
 {
 	check_obj(q, QUEUE_MAGIC);
-	return (struct msg_id){ q->next_id++ };
+	return (struct msg_id){q->next_id++};
 }
 
 struct span *route_keys(struct queue *q, const struct envelope *e)
@@ -24,8 +24,8 @@ struct span *route_keys(struct queue *q, const struct envelope *e)
 	return key;
 }
 
-static struct leg *leg_for(struct queue *q, struct message *m, struct span key,
-	int deferred)
+static struct leg *leg_for(
+	struct queue *q, struct message *m, struct span key, int deferred)
 {
 	struct nexthop *h = hop_get(q, key);
 	struct leg *l = h->gather[deferred];
@@ -66,8 +66,8 @@ static void fill(struct queue *q, struct message *m, struct leg **of)
 	}
 }
 
-static void place_leg(struct queue *q, struct leg *l, int deferred,
-	uint64_t due_ms)
+static void place_leg(
+	struct queue *q, struct leg *l, int deferred, uint64_t due_ms)
 {
 	if (deferred)
 		leg_defer(q, l, due_ms);
@@ -80,8 +80,8 @@ static void place_leg(struct queue *q, struct leg *l, int deferred,
 static void route_many(struct queue *q, struct message *m, const uint8_t *mode,
 	uint64_t due_ms, const struct span *key)
 {
-	struct leg **of = arena_alloc(
-		&q->scratch, m->nrcpt * sizeof(struct leg *));
+	struct leg **of =
+		arena_alloc(&q->scratch, m->nrcpt * sizeof(struct leg *));
 
 	for (unsigned i = 0; i < m->nrcpt; i++) {
 		if (mode && mode[i] == ROUTE_SKIP)
@@ -103,9 +103,8 @@ static void route_many(struct queue *q, struct message *m, const uint8_t *mode,
 	fill(q, m, of);
 }
 
-void message_route(struct queue *q, struct message *m,
-	const struct envelope *e, const uint8_t *mode, uint64_t due_ms,
-	const struct span *keys)
+void message_route(struct queue *q, struct message *m, const struct envelope *e,
+	const uint8_t *mode, uint64_t due_ms, const struct span *keys)
 {
 	struct leg *l;
 
@@ -197,15 +196,15 @@ void intake_run_refused(struct queue *q)
 	q->refused_tail = &q->refused;
 	for (; op; op = next) {
 		next = op->next;
-		intake_failed(q, container_of(op, struct intake, op),
-			op->result);
+		intake_failed(
+			q, container_of(op, struct intake, op), op->result);
 	}
 }
 
 /* The record, and what it says read back from it: the caller's envelope need
  * not outlive the call, and a record that cannot be read is never stored. */
-static enum err encode(struct queue *q, const struct envelope *env,
-	struct held **h_r)
+static enum err encode(
+	struct queue *q, const struct envelope *env, struct held **h_r)
 {
 	struct blob *b;
 	const char *why;
@@ -223,8 +222,8 @@ static enum err encode(struct queue *q, const struct envelope *env,
 	return held_make(q, b, h_r, &why);
 }
 
-void queue_intake(struct queue *q, struct intake *i,
-	const struct envelope *env, struct body *body)
+void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
+	struct body *body)
 {
 	enum err e;
 
@@ -254,8 +253,8 @@ void queue_intake(struct queue *q, struct intake *i,
 
 /* The recipients of l whose key is another one now: taken out of l and marked
  * in mode. Returns how many. */
-static unsigned take_moved(struct queue *q, struct leg *l,
-	const struct span *key, uint8_t *mode)
+static unsigned take_moved(
+	struct queue *q, struct leg *l, const struct span *key, uint8_t *mode)
 {
 	unsigned *stay = arena_alloc(&q->scratch, l->nrcpt * sizeof(unsigned));
 	unsigned n = 0, was = l->nrcpt;

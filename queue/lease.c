@@ -20,8 +20,8 @@ static struct grant *grant_of(struct lease *l)
 	return g;
 }
 
-static struct grant *grant_new(struct queue *q, struct message *m,
-	struct held *h, unsigned n)
+static struct grant *grant_new(
+	struct queue *q, struct message *m, struct held *h, unsigned n)
 {
 	struct grant *g = malloc(sizeof *g + n * sizeof g->rcpt[0]);
 
@@ -50,8 +50,7 @@ static void grant_free(struct queue *q, struct grant *g)
 }
 
 /* The message of l cannot be read. In the end l is not where it was. */
-static void trouble(struct queue *q, struct leg *l, enum err e,
-	const char *why)
+static void trouble(struct queue *q, struct leg *l, enum err e, const char *why)
 {
 	struct leg *o = l->m->legs;
 
@@ -156,7 +155,7 @@ int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
 	if (i >= l->nrcpt)
 		return -1;
 	*out_r = s->rcpt ? s->rcpt[l->rcpt[i]]
-			 : (struct rcpt_status){ .state = RCPT_PENDING };
+			 : (struct rcpt_status){.state = RCPT_PENDING};
 	return 0;
 }
 
@@ -165,8 +164,8 @@ static void status_ensure(struct held *h)
 	if (h->status.rcpt)
 		return;
 	h->status.nrcpt = h->env.nrcpt;
-	h->status.rcpt = arena_alloc(
-		&h->arena, h->env.nrcpt * sizeof *h->status.rcpt);
+	h->status.rcpt =
+		arena_alloc(&h->arena, h->env.nrcpt * sizeof *h->status.rcpt);
 }
 
 /* When the first of the deferred legs is due, as wall time. */
@@ -304,7 +303,7 @@ void on_again(struct timer *t)
 
 void status_flush(struct queue *q)
 {
-	list_each(it, &q->messages) {
+	list_each (it, &q->messages) {
 		struct message *m = message_at(it);
 		struct status_write *w;
 
@@ -328,13 +327,12 @@ void again_drop(struct queue *q)
 		if (op->verb == STORE_STATUS)
 			write_free(container_of(op, struct status_write, op));
 		else
-			message_free(
-				q, container_of(op, struct message, del));
+			message_free(q, container_of(op, struct message, del));
 	}
 }
 
-static void record(struct queue *q, struct held *h, unsigned r,
-	const struct settle *s)
+static void record(
+	struct queue *q, struct held *h, unsigned r, const struct settle *s)
 {
 	struct rcpt_status *t = &h->status.rcpt[r];
 
@@ -353,8 +351,8 @@ static void record(struct queue *q, struct held *h, unsigned r,
 
 /* A leg with something pending goes back. A reporter that could not report
  * gets it again, but not at once. */
-static void put_back(struct queue *q, struct leg *l, const struct grant *g,
-	enum verdict v)
+static void put_back(
+	struct queue *q, struct leg *l, const struct grant *g, enum verdict v)
 {
 	if (g->expired)
 		leg_defer(q, l, queue_jitter(q, q->o.retry.glitch_interval));
@@ -370,7 +368,7 @@ static void regroup(struct queue *q, struct grant *g, const struct settle *s,
 	const unsigned n[3])
 {
 	struct leg *l = g->l.leg, *other;
-	unsigned *v[3] = { NULL }, at[3] = { 0 };
+	unsigned *v[3] = {NULL}, at[3] = {0};
 	enum verdict first = n[VERDICT_DEFER] ? VERDICT_DEFER : VERDICT_RELEASE;
 
 	if (n[VERDICT_FINAL] == g->l.nrcpt) {
@@ -389,8 +387,7 @@ static void regroup(struct queue *q, struct grant *g, const struct settle *s,
 	if (first == VERDICT_DEFER && n[VERDICT_RELEASE]) {
 		other = leg_new(q, g->m);
 		leg_attach(q, other, l->hop);
-		leg_set_rcpt(
-			q, other, v[VERDICT_RELEASE], n[VERDICT_RELEASE]);
+		leg_set_rcpt(q, other, v[VERDICT_RELEASE], n[VERDICT_RELEASE]);
 		other->attempts = g->l.attempts;
 		put_back(q, other, g, VERDICT_RELEASE);
 	}
@@ -428,8 +425,7 @@ static void count(struct grant *g, const struct settle *s, unsigned n[3])
 }
 
 /* What was said of each recipient, into the status in memory. */
-static void record_all(struct queue *q, struct grant *g,
-	const struct settle *s)
+static void record_all(struct queue *q, struct grant *g, const struct settle *s)
 {
 	status_ensure(g->held);
 	for (unsigned i = 0; i < g->l.nrcpt; i++)
@@ -438,13 +434,13 @@ static void record_all(struct queue *q, struct grant *g,
 	g->held->keep = 0; /* the first attempt is over */
 }
 
-void queue_settle(struct queue *q, struct lease **take_l,
-	const struct settle *s)
+void queue_settle(
+	struct queue *q, struct lease **take_l, const struct settle *s)
 {
 	struct grant *g = grant_of(*take_l);
 	struct message *m = g->m;
 	struct leg *l = g->l.leg;
-	unsigned n[3] = { 0 };
+	unsigned n[3] = {0};
 	int moved = g->generation != q->generation;
 
 	check_obj(q, QUEUE_MAGIC);

@@ -49,7 +49,7 @@ struct msg_id queue_next_message(struct queue *q, struct msg_id after)
 	check_obj(q, QUEUE_MAGIC);
 	at = before(q, after)->next;
 	if (at == &q->messages)
-		return (struct msg_id){ 0 };
+		return (struct msg_id){0};
 	q->walk = at;
 	return message_at(at)->id;
 }
@@ -78,8 +78,8 @@ static uint64_t leg_due(struct queue *q, const struct leg *l)
 	return loop_wall(q->o.loop) + (at > now ? at - now : 0);
 }
 
-static void view_legs(struct queue *q, const struct message *m,
-	struct message_view *v)
+static void view_legs(
+	struct queue *q, const struct message *m, struct message_view *v)
 {
 	v->hop = arena_alloc(&q->view, m->nrcpt * sizeof(struct nexthop *));
 	v->state = arena_alloc(&q->view, m->nrcpt * sizeof(char *));

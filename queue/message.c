@@ -56,8 +56,7 @@ static void mark_add(struct queue *q, struct message *m)
 	mark_room(q);
 	at = marks_upto(q, m->id);
 	v = q->mark + q->mark_first;
-	memmove(v + at + 1, v + at,
-		(q->nmark - at) * sizeof(struct message *));
+	memmove(v + at + 1, v + at, (q->nmark - at) * sizeof(struct message *));
 	v[at] = m;
 	q->nmark++;
 	m->mark = 1;
@@ -91,12 +90,11 @@ static void mark_leave(struct queue *q, struct message *m)
 static struct list *find(struct queue *q, struct msg_id id, unsigned *steps_r)
 {
 	size_t n = marks_upto(q, id);
-	struct list *at = n ? &q->mark[q->mark_first + n - 1]->node
-			    : &q->messages;
+	struct list *at =
+		n ? &q->mark[q->mark_first + n - 1]->node : &q->messages;
 	unsigned steps = 0;
 
-	while (at->next != &q->messages &&
-		message_at(at->next)->id.v <= id.v) {
+	while (at->next != &q->messages && message_at(at->next)->id.v <= id.v) {
 		at = at->next;
 		steps++;
 	}
@@ -244,7 +242,8 @@ void message_damaged(struct queue *q, struct message *m, const char *why)
 		F_STR("reason", why));
 	e = store_set_aside(q->store, id);
 	if (e == ERR_IO)
-		queue_fatal_later(q, e, "a damaged message cannot be set aside");
+		queue_fatal_later(
+			q, e, "a damaged message cannot be set aside");
 }
 
 uint64_t message_age(const struct queue *q, const struct message *m)
@@ -294,15 +293,14 @@ void leg_free(struct queue *q, struct leg *l)
 	*p = l->next;
 	leg_free_rcpt(q, l);
 	if (l == &l->m->leg) {
-		*l = (struct leg){ 0 };
+		*l = (struct leg){0};
 		return;
 	}
 	q->index_bytes -= sizeof *l;
 	free(l);
 }
 
-void leg_set_rcpt(struct queue *q, struct leg *l, const unsigned *v,
-	unsigned n)
+void leg_set_rcpt(struct queue *q, struct leg *l, const unsigned *v, unsigned n)
 {
 	unsigned *copy = NULL;
 

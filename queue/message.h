@@ -30,13 +30,13 @@ enum {
 };
 
 enum {
-	MARK_EVERY = 32,       /* messages between two marks */
-	TURN_SLICE = 64,       /* messages per turn that need the disk */
-	TURN_LEGS = 1000,      /* legs per turn that become due */
-	REPORTS_OUT = 200,     /* expired and delayed leases out at a time */
+	MARK_EVERY = 32,   /* messages between two marks */
+	TURN_SLICE = 64,   /* messages per turn that need the disk */
+	TURN_LEGS = 1000,  /* legs per turn that become due */
+	REPORTS_OUT = 200, /* expired and delayed leases out at a time */
 	HOP_IDLE_MS = 180000,
-	AGAIN_MS = 1000,       /* a refused delete or status is tried again */
-	STATUS_TEXT = 1024,    /* kept of what was said */
+	AGAIN_MS = 1000,    /* a refused delete or status is tried again */
+	STATUS_TEXT = 1024, /* kept of what was said */
 };
 
 enum leg_state {
@@ -52,7 +52,7 @@ struct leg {
 	struct heap_node due;
 	struct message *m; /* NULL: not in use (the embedded one) */
 	struct nexthop *hop;
-	struct leg *next;  /* of the message */
+	struct leg *next; /* of the message */
 	struct grant *grant;
 	union {
 		unsigned one; /* nrcpt == 1 */
@@ -69,12 +69,12 @@ struct message {
 	struct msg_id id;
 	uint64_t received;
 	uint64_t size;
-	struct list node;         /* queue->messages */
+	struct list node; /* queue->messages */
 	struct leg *legs;
-	struct held *held;        /* or NULL */
+	struct held *held;          /* or NULL */
 	struct status_write *write; /* status on its way, or NULL */
-	struct grant *notice;     /* delay notice on its way, or NULL */
-	unsigned pending;         /* recipients that are not final */
+	struct grant *notice;       /* delay notice on its way, or NULL */
+	unsigned pending;           /* recipients that are not final */
 	uint8_t in_file, noticed, mark;
 	union {
 		struct leg leg;      /* the first leg, while there are any */
@@ -84,10 +84,10 @@ struct message {
 
 /* What was read of a message. refs: leases and views. */
 struct held {
-	struct list node;    /* queue->cached, while refs == 0 */
-	struct message *m;   /* NULL: it left the queue */
+	struct list node;  /* queue->cached, while refs == 0 */
+	struct message *m; /* NULL: it left the queue */
 	unsigned refs;
-	int keep;            /* the first attempt is still to come */
+	int keep; /* the first attempt is still to come */
 	struct blob *record;
 	struct arena arena;
 	struct envelope env;
@@ -99,8 +99,8 @@ struct held {
 struct grant {
 	struct lease l; /* first */
 	unsigned magic;
-	unsigned generation;  /* of the routing */
-	struct message *m;    /* NULL: a notice whose message went away */
+	unsigned generation; /* of the routing */
+	struct message *m;   /* NULL: a notice whose message went away */
 	struct held *held;
 	uint8_t notice, expired;
 	unsigned rcpt[];
@@ -110,9 +110,9 @@ struct grant {
 struct status_write {
 	struct store_op op;
 	struct queue *q;
-	struct message *m;  /* NULL: the message is done, nobody cares */
-	struct buf now;     /* in flight */
-	struct buf newer;   /* to go next; n == 0: none */
+	struct message *m; /* NULL: the message is done, nobody cares */
+	struct buf now;    /* in flight */
+	struct buf newer;  /* to go next; n == 0: none */
 };
 
 enum queue_cursor { CURSOR_NOTICE, CURSOR_EXPIRE, CURSOR_REROUTE, CURSORS };
@@ -134,15 +134,15 @@ struct queue {
 	struct list *walk;     /* queue_next_message was here, or &messages */
 	struct message **mark; /* mark[mark_first .. mark_first + nmark) */
 	size_t mark_first, nmark, mark_cap;
-	unsigned unmarked;     /* appended since the last mark */
+	unsigned unmarked; /* appended since the last mark */
 
 	struct map hops;
 	struct nexthop *last_hop; /* found last, or NULL */
 	struct list idle;         /* hops, longest first */
 	struct list notify;       /* hops to call ready for */
 	struct heap due_hops, due_legs;
-	struct list expired;      /* legs */
-	struct list cached;       /* held, oldest first */
+	struct list expired; /* legs */
+	struct list cached;  /* held, oldest first */
 	unsigned reports_out;
 	unsigned generation;
 
@@ -153,10 +153,10 @@ struct queue {
 	int turn_wanted;
 	struct timer due_timer, age_timer, idle_timer, again_timer;
 	struct timer reroute_timer;
-	struct store_op *again, **again_tail; /* refused, to go again */
+	struct store_op *again, **again_tail;     /* refused, to go again */
 	struct store_op *refused, **refused_tail; /* intakes: done is owed */
 
-	struct arena scratch;  /* of one call */
+	struct arena scratch; /* of one call */
 	struct buf tmp;
 	struct held *viewed;
 	struct arena view;
@@ -195,16 +195,16 @@ int message_too_old(const struct queue *q, const struct message *m);
 struct leg *leg_new(struct queue *q, struct message *m);
 void leg_free(struct queue *q, struct leg *l); /* of no state, off its hop */
 /* Sets the recipients; v is copied. */
-void leg_set_rcpt(struct queue *q, struct leg *l, const unsigned *v,
-	unsigned n);
+void leg_set_rcpt(
+	struct queue *q, struct leg *l, const unsigned *v, unsigned n);
 
-/* held.c. The message's held with one more reference; with_body: the body as well.
- * why_r is set with ERR_CORRUPT. */
+/* held.c. The message's held with one more reference; with_body: the body as
+ * well. why_r is set with ERR_CORRUPT. */
 enum err held_get(struct queue *q, struct message *m, int with_body,
 	struct held **h_r, const char **why_r) must_use;
 /* For a message just taken in: takes over the record. */
-enum err held_make(struct queue *q, struct blob *take_record,
-	struct held **h_r, const char **why_r) must_use;
+enum err held_make(struct queue *q, struct blob *take_record, struct held **h_r,
+	const char **why_r) must_use;
 void held_put(struct queue *q, struct held *h);
 /* In nobody's hands: to the cache, or away. */
 void held_rest(struct queue *q, struct held *h);
@@ -231,9 +231,8 @@ void queue_want_turn(struct queue *q);
 
 /* intake.c: mode: per recipient; NULL: all ready. */
 enum route_mode { ROUTE_SKIP, ROUTE_READY, ROUTE_DEFERRED };
-void message_route(struct queue *q, struct message *m,
-	const struct envelope *e, const uint8_t *mode, uint64_t due_ms,
-	const struct span *keys);
+void message_route(struct queue *q, struct message *m, const struct envelope *e,
+	const uint8_t *mode, uint64_t due_ms, const struct span *keys);
 struct span *route_keys(struct queue *q, const struct envelope *e);
 void message_reroute(struct queue *q, struct message *m);
 void intake_run_refused(struct queue *q);

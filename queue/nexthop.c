@@ -17,8 +17,7 @@ static struct leg *leg_at(struct list *n)
 
 uint64_t queue_jitter(struct queue *q, uint64_t ms)
 {
-	return ms - ms / 10 +
-		rand_below(loop_rand(q->o.loop), ms / 10 * 2 + 1);
+	return ms - ms / 10 + rand_below(loop_rand(q->o.loop), ms / 10 * 2 + 1);
 }
 
 void queue_want_turn(struct queue *q)
@@ -291,7 +290,7 @@ static void remember(struct queue *q, struct nexthop *h, uint16_t code,
 	struct arena old = h->text;
 
 	/* text may be what h said last: copied before that goes. */
-	h->text = (struct arena){ 0 };
+	h->text = (struct arena){0};
 	h->last_code = code;
 	h->last_text = arena_span(&h->text, span_head(text, STATUS_TEXT));
 	h->last_host = arena_span(&h->text, span_head(host, STATUS_TEXT));
@@ -368,12 +367,11 @@ unsigned queue_retry_now(struct queue *q, struct nexthop *h)
 	check_obj(q, QUEUE_MAGIC);
 	if (!h) {
 		while ((h = queue_hop_next(q, h)))
-			n += queue_retry_now(q, h);
+			if (h->state != HOP_SUSPENDED)
+				n += queue_retry_now(q, h);
 		return n;
 	}
-	if (h->state == HOP_SUSPENDED)
-		return 0;
-	if (h->state == HOP_RETRY)
+	if (h->state != HOP_READY)
 		set_state(q, h, HOP_READY);
 	while (!list_empty(&h->legs_waiting))
 		leg_ready(q, leg_at(h->legs_waiting.next));

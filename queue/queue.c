@@ -81,8 +81,8 @@ void queue_say_full(struct queue *q)
 
 static void init(struct queue *q)
 {
-	uint64_t key[2] = { rand_u64(loop_rand(q->o.loop)),
-		rand_u64(loop_rand(q->o.loop)) };
+	uint64_t key[2] = {
+		rand_u64(loop_rand(q->o.loop)), rand_u64(loop_rand(q->o.loop))};
 	struct loop *l = q->o.loop;
 
 	q->magic = QUEUE_MAGIC;
@@ -142,10 +142,10 @@ enum err queue_open(struct queue **q_r, const struct queue_options *o,
 	q->ev = *ev;
 	init(q);
 	e = store_open(&q->store,
-		&(struct store_options){ .dir = o->dir,
+		&(struct store_options){.dir = o->dir,
 			.loop = o->loop,
 			.fatal = on_store_fatal,
-			.arg = q },
+			.arg = q},
 		why);
 	if (e != ERR_OK) {
 		fini(q);
@@ -183,12 +183,14 @@ void queue_close(struct queue **qp)
 	if (!q)
 		return;
 	check_obj(q, QUEUE_MAGIC);
-	must(q->leased == 0);
 	view_end(q);
 	intake_run_refused(q);
 	on_again(&q->again_timer);
 	status_flush(q);
+	/* What fires now may settle leases and take in notices; it is all
+	 * committed before this returns. */
 	store_close(&q->store);
+	must(q->leased == 0 && !q->viewed);
 	again_drop(q);
 	free_messages(q);
 	held_drop_all(q);
@@ -241,15 +243,15 @@ void queue_counts(struct queue *q, struct queue_counts *c_r)
 		.intake = q->taken,
 		.done = q->done,
 		.oldest = list_empty(&q->messages)
-			? 0
-			: message_at(q->messages.next)->received,
+				  ? 0
+				  : message_at(q->messages.next)->received,
 		.memory_used = q->budget.used,
 		.memory_limit = q->budget.limit,
 		.index_bytes = q->index_bytes + sizeof *q +
-			q->mark_cap * sizeof(struct message *) +
-			q->hops.cap * sizeof(struct map_node *) +
-			(q->due_legs.cap + q->due_hops.cap) *
-				sizeof(struct heap_node *),
+			       q->mark_cap * sizeof(struct message *) +
+			       q->hops.cap * sizeof(struct map_node *) +
+			       (q->due_legs.cap + q->due_hops.cap) *
+				       sizeof(struct heap_node *),
 		.commits = st.commits,
 		.committed = st.ops,
 	};

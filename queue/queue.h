@@ -189,8 +189,9 @@ void queue_hop_ok(struct queue *q, struct nexthop *h);
 void queue_hop_suspend(struct queue *q, struct nexthop *h);
 void queue_hop_resume(struct queue *q, struct nexthop *h);
 
-/* Everything that matches is tried now. NULL: every hop; also messages that
- * wait for their own retry time. Returns the number of legs. */
+/* Everything that matches is tried now: h, which is resumed when it was
+ * suspended, or NULL: every hop that is not suspended; also messages that wait
+ * for their own retry time. Returns the number of legs. */
 unsigned queue_retry_now(struct queue *q, struct nexthop *h);
 /* Asks route again for everything that is not leased (the routing changed).
  * Works in slices of a few ms per turn. */

@@ -48,3 +48,6 @@ int record_value(struct span v, uint64_t max, uint64_t *n_r);
 /* What reading a field that the reader does not know means: ERR_OK (skip it)
  * or ERR_VERSION. */
 enum err record_unknown(uint8_t tag, const char **why_r) must_use;
+
+/* What crc32c does on a processor without SSE 4.2. */
+uint32_t crc32c_by_table(uint32_t crc, struct span s);

@@ -3,7 +3,8 @@
  * One pass over the envelopes in id order, each with its status. Nothing is
  * kept of a record but what the schedule needs. What cannot be read is set
  * aside, and what is finished deleted, after the pass (the store is being read
- * until then); and the start goes on: one bad record must not keep a queue from being delivered.
+ * until then); and the start goes on: one bad record must not keep a queue from
+ * being delivered.
  */
 #include "queue/message.h"
 
@@ -31,8 +32,7 @@ static void damaged(struct recovery *r, struct msg_id id, const char *why)
 {
 	log_event(r->q->o.log, EV_QUEUE_DAMAGED, F_ID("msg", id),
 		F_STR("reason", why));
-	r->damaged =
-		room(r->damaged, r->ndamaged, &r->cap, sizeof *r->damaged);
+	r->damaged = room(r->damaged, r->ndamaged, &r->cap, sizeof *r->damaged);
 	r->damaged[r->ndamaged++] = id.v;
 }
 
@@ -41,7 +41,7 @@ static const char *decode(struct arena *a, struct msg_id id, struct span env,
 {
 	const char *why = "damaged";
 
-	*s_r = (struct status){ 0 };
+	*s_r = (struct status){0};
 	if (envelope_decode(env, a, e_r, &why) != ERR_OK)
 		return why;
 	if (e_r->id.v != id.v)
@@ -90,8 +90,8 @@ static void schedule(struct recovery *r, struct arena *a,
 		}
 	}
 	if (m->pending == 0) {
-		r->finished = room(r->finished, r->nfinished,
-			&r->finished_cap, sizeof(struct message *));
+		r->finished = room(r->finished, r->nfinished, &r->finished_cap,
+			sizeof(struct message *));
 		r->finished[r->nfinished++] = m;
 		return;
 	}
@@ -102,11 +102,11 @@ static void schedule(struct recovery *r, struct arena *a,
 				l->attempts = s->rcpt[leg_rcpt(l, i)].attempts;
 }
 
-static void on_record(void *arg, struct msg_id id, struct span env,
-	struct span status)
+static void on_record(
+	void *arg, struct msg_id id, struct span env, struct span status)
 {
 	struct recovery *r = arg;
-	struct arena a = { 0 };
+	struct arena a = {0};
 	struct envelope e;
 	struct status s;
 	const char *why = decode(&a, id, env, status, &e, &s);
@@ -125,7 +125,7 @@ static enum err set_aside(struct recovery *r, struct buf *why)
 {
 	for (size_t i = 0; i < r->ndamaged; i++) {
 		enum err e = store_set_aside(
-			r->q->store, (struct msg_id){ r->damaged[i] });
+			r->q->store, (struct msg_id){r->damaged[i]});
 
 		if (e == ERR_OK || e == ERR_NOTFOUND)
 			continue;
@@ -142,7 +142,7 @@ static enum err set_aside(struct recovery *r, struct buf *why)
 
 enum err queue_recover(struct queue *q, struct buf *why)
 {
-	struct recovery r = { .q = q };
+	struct recovery r = {.q = q};
 	uint64_t orphans = 0, start = loop_now(q->o.loop);
 	enum err e;
 

@@ -10,7 +10,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
@@ -19,7 +18,7 @@
 #define LOCK_FILE "umbra.lock"
 #define RESERVE_FILE "umbra.reserve"
 
-enum { RESERVE_AGAIN_S = 5, FULL_BYTES = 65536 };
+enum { FULL_BYTES = 65536 };
 
 void dir_explain(
 	const struct store_dir *d, const char *file, int err, struct buf *why)
@@ -186,17 +185,9 @@ int dir_full(const struct store_dir *d)
  * a queue that has just found room. */
 void dir_reserve(struct store_dir *d)
 {
-	struct timespec now;
 	int fd;
 
-	if (d->reserve)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (d->reserve_tried &&
-		(uint64_t)now.tv_sec < d->reserve_tried + RESERVE_AGAIN_S)
-		return;
-	d->reserve_tried = (uint64_t)now.tv_sec;
-	if (!room(d, (uint64_t)3 * RESERVE_SIZE))
+	if (d->reserve || !room(d, (uint64_t)3 * RESERVE_SIZE))
 		return;
 	fd = openat(d->fd, RESERVE_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)

@@ -40,7 +40,6 @@ struct store_dir {
 	int fd, lock;
 	int fresh;              /* the directory was made now */
 	int reserve;            /* the reserve file has its size */
-	uint64_t reserve_tried; /* CLOCK_MONOTONIC, seconds */
 };
 
 enum err dir_open(

@@ -37,12 +37,13 @@ static void set_groups(SSL_CTX *ssl)
 static enum err set_rules(SSL_CTX *ssl, const char *ciphers)
 {
 	SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION |
-			SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-			SSL_OP_PRIORITIZE_CHACHA);
+					 SSL_OP_NO_COMPRESSION |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE |
+					 SSL_OP_PRIORITIZE_CHACHA);
 	/* An idle connection holds no record buffers; a write that is repeated
 	 * need not come from the same address. */
-	SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS |
-			SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_mode(ssl,
+		SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
 	set_groups(ssl);
@@ -72,9 +73,9 @@ static enum err set_server_sessions(SSL_CTX *ssl)
 static struct tls_context *create(int server, enum tls_verify verify)
 {
 	struct tls_context *c = calloc(1, sizeof *c);
-	const char *ciphers = server || verify != TLS_VERIFY_NONE ?
-		CIPHERS_GOOD :
-		CIPHERS_GOOD CIPHERS_MORE;
+	const char *ciphers = server || verify != TLS_VERIFY_NONE
+				      ? CIPHERS_GOOD
+				      : CIPHERS_GOOD CIPHERS_MORE;
 
 	if (!c)
 		return NULL;
@@ -82,7 +83,8 @@ static struct tls_context *create(int server, enum tls_verify verify)
 	atomic_init(&c->refs, 1);
 	c->server = server;
 	c->verify = verify;
-	c->ssl = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+	c->ssl =
+		SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 	c->io = tls_io_create();
 	if (c->ssl && c->io && set_rules(c->ssl, ciphers) == ERR_OK)
 		return c;
@@ -104,8 +106,8 @@ static enum err refused(const char *cert, struct buf *why)
 	return ERR_CONFIG;
 }
 
-static enum err use_pair(
-	struct tls_context *c, const char *cert, const char *key, struct buf *why)
+static enum err use_pair(struct tls_context *c, const char *cert,
+	const char *key, struct buf *why)
 {
 	struct tls_pair p;
 	enum err e = tls_pair_load(&p, cert, key, c->server, why);
@@ -127,7 +129,8 @@ static enum err use_pair(
 	return e;
 }
 
-static enum err use_roots(struct tls_context *c, const char *ca, struct buf *why)
+static enum err use_roots(
+	struct tls_context *c, const char *ca, struct buf *why)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
 	STACK_OF(X509) *certs = NULL;
@@ -151,7 +154,8 @@ static enum err use_roots(struct tls_context *c, const char *ca, struct buf *why
 	return e;
 }
 
-static enum err use_verify(struct tls_context *c, const char *ca, struct buf *why)
+static enum err use_verify(
+	struct tls_context *c, const char *ca, struct buf *why)
 {
 	if (c->verify == TLS_VERIFY_NONE) {
 		/* Whatever is shown is better than plain text, so nothing is
@@ -176,7 +180,9 @@ enum err tls_server_context(struct tls_context **c_r,
 		tls_note(why);
 		buf_addf(why, "a %s file is needed too (%s is given)",
 			o->cert ? "key" : "certificate",
-			o->cert ? o->cert : o->key ? o->key : "neither");
+			o->cert  ? o->cert
+			: o->key ? o->key
+				 : "neither");
 		e = ERR_CONFIG;
 	}
 	if (e == ERR_OK)

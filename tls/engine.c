@@ -257,6 +257,16 @@ static void keep(struct tls_engine *e)
 	e->in = span(NULL, 0);
 }
 
+/* OpenSSL gives back a read buffer after application data, but not after the
+ * last flight of a handshake or a ticket, which may be all there is for a long
+ * time. Between the header and the body of a record it must not be asked to
+ * (CVE-2024-4741). */
+static void release(struct tls_engine *e)
+{
+	if (strcmp(SSL_rstate_string(e->ssl), "RH") == 0)
+		(void)SSL_free_buffers(e->ssl);
+}
+
 enum tls_state tls_engine_feed(struct tls_engine *e, struct span cipher,
 	struct buf *plain, struct buf *out)
 {
@@ -281,6 +291,8 @@ enum tls_state tls_engine_feed(struct tls_engine *e, struct span cipher,
 	e->in = span(NULL, 0);
 	if (!e->kept.p)
 		e->kept_used = 0;
+	if (e->state == TLS_OPEN && SSL_pending(e->ssl) == 0)
+		release(e);
 	return e->state;
 }
 
@@ -350,8 +362,8 @@ unsigned tls_engine_bits(const struct tls_engine *e)
 int tls_engine_verified(const struct tls_engine *e)
 {
 	return stands(e) && !e->context->server &&
-		e->context->verify != TLS_VERIFY_NONE &&
-		SSL_get_verify_result(e->ssl) == X509_V_OK;
+	       e->context->verify != TLS_VERIFY_NONE &&
+	       SSL_get_verify_result(e->ssl) == X509_V_OK;
 }
 
 const char *tls_engine_error(const struct tls_engine *e)

@@ -174,8 +174,9 @@ static void explain_denied(struct buf *why, const char *path, int secret)
 		return;
 	}
 	/* A symbolic link into a place that is closed to us. */
-	buf_addf(why, " (running as uid %u): %s somewhere on the way. Type: "
-		      "namei -l ",
+	buf_addf(why,
+		" (running as uid %u): %s somewhere on the way. Type: "
+		"namei -l ",
 		(unsigned)geteuid(), strerror(EACCES));
 	tls_add_quoted(why, path);
 }
@@ -191,8 +192,10 @@ static void explain_missing(struct buf *why, const char *path)
 		return;
 	}
 	if (n > 0) {
-		buf_addf(why, ": it is a symbolic link to %.*s, which does not "
-			      "exist", (int)n, link);
+		buf_addf(why,
+			": it is a symbolic link to %.*s, which does not "
+			"exist",
+			(int)n, link);
 		return;
 	}
 	buf_addf(why, ": %s. Type: ls -l ", strerror(ENOENT));
@@ -220,8 +223,8 @@ static enum err cannot_read(const char *what, const char *path, int secret,
 	return ERR_CONFIG;
 }
 
-static enum err check_kind(
-	const char *what, const char *path, const struct stat *st, struct buf *why)
+static enum err check_kind(const char *what, const char *path,
+	const struct stat *st, struct buf *why)
 {
 	const char *text = NULL;
 
@@ -272,7 +275,7 @@ enum err tls_file_read(struct tls_file *f, const char *what, const char *path,
 	/* O_NONBLOCK: a FIFO put there must not hang the start. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
-	*f = (struct tls_file){ 0 };
+	*f = (struct tls_file){0};
 	if (fd < 0)
 		return cannot_read(what, path, secret, errno, why);
 	if (fstat(fd, &st) != 0) {
@@ -298,5 +301,5 @@ void tls_file_free(struct tls_file *f)
 	if (f->p)
 		OPENSSL_cleanse(f->p, f->n);
 	free(f->p);
-	*f = (struct tls_file){ 0 };
+	*f = (struct tls_file){0};
 }

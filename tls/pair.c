@@ -45,8 +45,9 @@ static enum err explain_mismatch(const struct tls_pair *p, const char *cert,
 	int n_key = i2d_PUBKEY(p->key, &of_key);
 
 	tls_note(why);
-	buf_addf(why, "key %s does not match certificate %s: SPKI SHA-256 of "
-		      "the key is ",
+	buf_addf(why,
+		"key %s does not match certificate %s: SPKI SHA-256 of "
+		"the key is ",
 		key, cert);
 	add_spki(why, of_key, n_key);
 	buf_adds(why, ", of the certificate ");
@@ -55,15 +56,16 @@ static enum err explain_mismatch(const struct tls_pair *p, const char *cert,
 		if (X509_check_private_key(
 			    sk_X509_value(p->chain, i), p->key) != 1)
 			continue;
-		buf_addf(why, "; the key belongs to certificate %d of the "
-			      "file, which must come first",
+		buf_addf(why,
+			"; the key belongs to certificate %d of the "
+			"file, which must come first",
 			i + 1);
 	}
 	return ERR_CONFIG;
 }
 
-static enum err check_dates(const struct tls_pair *p, const char *cert,
-	struct buf *why)
+static enum err check_dates(
+	const struct tls_pair *p, const char *cert, struct buf *why)
 {
 	const ASN1_TIME *from = X509_get0_notBefore(p->leaf);
 	const ASN1_TIME *to = X509_get0_notAfter(p->leaf);
@@ -125,8 +127,9 @@ static void warn_link(
 		if (j == i || !issued(sk_X509_value(p->chain, j), x))
 			continue;
 		tls_note(why);
-		buf_addf(why, "certificates in %s are out of order: number %d "
-			      "is issued by number %d, which must follow it",
+		buf_addf(why,
+			"certificates in %s are out of order: number %d "
+			"is issued by number %d, which must follow it",
 			cert, i + 1, j + 1);
 		return;
 	}
@@ -154,7 +157,8 @@ static void warn_chain(
 		X509 *x = sk_X509_value(p->chain, i);
 		X509 *next = i + 1 < n ? sk_X509_value(p->chain, i + 1) : x;
 
-		if (i > 0 && X509_cmp_current_time(X509_get0_notAfter(x)) <= 0) {
+		if (i > 0 &&
+			X509_cmp_current_time(X509_get0_notAfter(x)) <= 0) {
 			tls_note(why);
 			buf_addf(why, "certificate %d in %s, ", i + 1, cert);
 			add_subject(why, x);
@@ -187,7 +191,7 @@ enum err tls_pair_load(struct tls_pair *p, const char *cert, const char *key,
 {
 	enum err e;
 
-	*p = (struct tls_pair){ 0 };
+	*p = (struct tls_pair){0};
 	e = tls_load_certs(&p->chain, "certificate", cert, TLS_CHAIN_MAX, why);
 	if (e != ERR_OK)
 		return e;
@@ -209,5 +213,5 @@ void tls_pair_fini(struct tls_pair *p)
 {
 	sk_X509_pop_free(p->chain, X509_free);
 	EVP_PKEY_free(p->key);
-	*p = (struct tls_pair){ 0 };
+	*p = (struct tls_pair){0};
 }

@@ -92,7 +92,7 @@ static enum err explain_no_cert(struct buf *why, const char *what,
 	return ERR_CONFIG;
 }
 
-static enum err read_certs(STACK_OF(X509) *certs, BIO *in, const char *what,
+static enum err read_certs(STACK_OF(X509) * certs, BIO *in, const char *what,
 	const char *path, size_t max, struct buf *why)
 {
 	for (;;) {
@@ -100,19 +100,21 @@ static enum err read_certs(STACK_OF(X509) *certs, BIO *in, const char *what,
 		int n = sk_X509_num(certs);
 
 		if (!x && ERR_GET_REASON(ERR_peek_last_error()) ==
-				PEM_R_NO_START_LINE)
+				  PEM_R_NO_START_LINE)
 			return ERR_OK;
 		tls_note(why);
 		if (!x) {
-			buf_addf(why, "%s %s is damaged: certificate %d in it "
-				      "cannot be decoded (%s)",
+			buf_addf(why,
+				"%s %s is damaged: certificate %d in it "
+				"cannot be decoded (%s)",
 				what, path, n + 1, last_reason());
 			return ERR_CONFIG;
 		}
 		if ((size_t)n >= max) {
 			X509_free(x);
-			buf_addf(why, "%s %s holds more than %zu certificates: "
-				      "is it a bundle of roots?",
+			buf_addf(why,
+				"%s %s holds more than %zu certificates: "
+				"is it a bundle of roots?",
 				what, path, max);
 			return ERR_CONFIG;
 		}
@@ -123,7 +125,7 @@ static enum err read_certs(STACK_OF(X509) *certs, BIO *in, const char *what,
 	}
 }
 
-enum err tls_load_certs(STACK_OF(X509) **certs_r, const char *what,
+enum err tls_load_certs(STACK_OF(X509) * *certs_r, const char *what,
 	const char *path, size_t max, struct buf *why)
 {
 	STACK_OF(X509) *certs = sk_X509_new_null();
@@ -134,9 +136,8 @@ enum err tls_load_certs(STACK_OF(X509) **certs_r, const char *what,
 	*certs_r = NULL;
 	ERR_clear_error();
 	if (e == ERR_OK)
-		e = certs && in ?
-			read_certs(certs, in, what, path, max, why) :
-			ERR_NOMEM;
+		e = certs && in ? read_certs(certs, in, what, path, max, why)
+				: ERR_NOMEM;
 	if (e == ERR_OK && sk_X509_num(certs) == 0)
 		e = explain_no_cert(why, what, &f, path);
 	BIO_free(in);
@@ -157,15 +158,16 @@ static enum err explain_no_key(
 	if (!has(f, "-----BEGIN ")) {
 		explain_not_pem(why, f, path, 1);
 	} else if (has(f, "BEGIN ENCRYPTED PRIVATE KEY-----") ||
-		has(f, "Proc-Type: 4,ENCRYPTED")) {
+		   has(f, "Proc-Type: 4,ENCRYPTED")) {
 		buf_adds(why, "is encrypted; a passphrase cannot be given to a "
 			      "service. Decrypt it, keeping its mode strict");
 		add_command(why, "pkey", path, ".plain");
 	} else if (has(f, "BEGIN OPENSSH PRIVATE KEY-----")) {
 		buf_adds(why, "is an OpenSSH key, not one for TLS");
 	} else if (has(f, "PRIVATE KEY-----")) {
-		buf_addf(why, "is damaged: the private key in it cannot be "
-			      "decoded (%s)",
+		buf_addf(why,
+			"is damaged: the private key in it cannot be "
+			"decoded (%s)",
 			last_reason());
 	} else if (has(f, "PUBLIC KEY-----")) {
 		buf_adds(why, "holds a public key, no private one");
@@ -197,8 +199,9 @@ enum err tls_load_key(EVP_PKEY **key_r, const char *path, struct buf *why)
 		e = explain_no_key(why, &f, path);
 	else if (f.mode & 04) {
 		tls_note(why);
-		buf_addf(why, "key %s can be read by every user (mode %04o). "
-			      "Type: chmod 640 ",
+		buf_addf(why,
+			"key %s can be read by every user (mode %04o). "
+			"Type: chmod 640 ",
 			path, f.mode);
 		tls_add_quoted(why, path);
 	}

@@ -20,7 +20,7 @@
 struct tls_context;
 struct tls_engine;
 
-enum tls_verify { /* how a client treats the server's certificate */
+enum tls_verify {         /* how a client treats the server's certificate */
 	TLS_VERIFY_NONE,  /* opportunistic, or encryption only */
 	TLS_VERIFY_CHAIN, /* a chain to a trusted root */
 	TLS_VERIFY_NAME,  /* and the name given to tls_engine_client */
@@ -69,12 +69,13 @@ enum tls_state tls_engine_feed(struct tls_engine *e, struct span cipher,
 /* Encrypts all of plain to out, which must have room (TLS_SEND_ROOM), else
  * TLS_FAILED; only in TLS_OPEN, and in TLS_CLOSED until our own close. */
 #define TLS_SEND_ROOM(n) ((n) + ((n) / 16384 + 2) * 128)
-enum tls_state tls_engine_send(struct tls_engine *e, struct span plain,
-	struct buf *out);
+enum tls_state tls_engine_send(
+	struct tls_engine *e, struct span plain, struct buf *out);
 /* close_notify to out; then the engine only drains. */
 void tls_engine_close(struct tls_engine *e, struct buf *out);
 
-/* Static or living with the engine, never NULL. "TLSv1.3", "TLS_AES_256_GCM_SHA384". */
+/* Static or living with the engine, never NULL. "TLSv1.3",
+ * "TLS_AES_256_GCM_SHA384". */
 const char *tls_engine_version(const struct tls_engine *e);
 const char *tls_engine_cipher(const struct tls_engine *e);
 unsigned tls_engine_bits(const struct tls_engine *e);

@@ -19,11 +19,11 @@
 #define TLS_ENGINE_MAGIC 0x746c7365u
 
 enum {
-	TLS_FILE_MAX = 4 << 20,  /* a bundle of all public roots is 250 KB */
-	TLS_CHAIN_MAX = 16,      /* certificates in a file we show to peers */
-	TLS_WARN_DAYS = 14,      /* warn when a certificate ends so soon */
+	TLS_FILE_MAX = 4 << 20,   /* a bundle of all public roots is 250 KB */
+	TLS_CHAIN_MAX = 16,       /* certificates in a file we show to peers */
+	TLS_WARN_DAYS = 14,       /* warn when a certificate ends so soon */
 	TLS_KEPT_MAX = 256 << 10, /* cipher bytes waiting inside an engine */
-	TLS_ERROR_MAX = 1024,    /* text of tls_engine_error */
+	TLS_ERROR_MAX = 1024,     /* text of tls_engine_error */
 };
 
 /* Immutable after its creation, except refs: any thread may make engines. */
@@ -48,13 +48,13 @@ struct tls_engine {
 	char *name;       /* what the certificate must be for, or NULL */
 	struct buf error;
 	int close_sent;
-	int no_memory;    /* appending to out failed, not for its max */
+	int no_memory; /* appending to out failed, not for its max */
 };
 
 /* A certificate chain and its key, as loaded and checked. */
 struct tls_pair {
 	X509 *leaf;
-	STACK_OF(X509) *chain; /* all of the file, the leaf too */
+	STACK_OF(X509) * chain; /* all of the file, the leaf too */
 	EVP_PKEY *key;
 };
 
@@ -72,7 +72,7 @@ void tls_note(struct buf *why); /* "; " when something stands there */
 void tls_add_quoted(struct buf *why, const char *path); /* for a shell */
 
 /* pem.c: out of files, each kind of trouble with its own words. */
-enum err tls_load_certs(STACK_OF(X509) **certs_r, const char *what,
+enum err tls_load_certs(STACK_OF(X509) * *certs_r, const char *what,
 	const char *path, size_t max, struct buf *why) must_use;
 enum err tls_load_key(
 	EVP_PKEY **key_r, const char *path, struct buf *why) must_use;

@@ -107,8 +107,8 @@ static void add_names(struct buf *why, X509 *x)
 	ERR_clear_error();
 }
 
-static void explain(struct buf *why, int code, int depth, X509 *x,
-	const char *wanted)
+static void explain(
+	struct buf *why, int code, int depth, X509 *x, const char *wanted)
 {
 	buf_adds(why, "certificate of the server ");
 	switch (code) {
@@ -209,15 +209,15 @@ static enum err set_wanted(struct tls_engine *e)
 			    "server with");
 		return ERR_OK;
 	}
-	X509_VERIFY_PARAM_set_hostflags(param,
-		X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-			X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	X509_VERIFY_PARAM_set_hostflags(
+		param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+			       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	if (is_ip(e->name))
-		return X509_VERIFY_PARAM_set1_ip_asc(param, e->name) == 1 ?
-			ERR_OK :
-			ERR_NOMEM;
-	return X509_VERIFY_PARAM_set1_host(param, e->name, 0) == 1 ? ERR_OK :
-								     ERR_NOMEM;
+		return X509_VERIFY_PARAM_set1_ip_asc(param, e->name) == 1
+			       ? ERR_OK
+			       : ERR_NOMEM;
+	return X509_VERIFY_PARAM_set1_host(param, e->name, 0) == 1 ? ERR_OK
+								   : ERR_NOMEM;
 }
 
 /* Sets what goes out as SNI and, with TLS_VERIFY_NAME, what must come back.

@@ -67,8 +67,13 @@ static struct yaml_file *new_file(struct loader *l, struct span name)
 static enum err add_file(struct loader *l, struct yaml_file *f)
 {
 	struct ynode *root;
-	enum err e = yaml_read(f, &l->arena, &l->report, &root);
+	enum err e;
 
+	/* A byte order mark, as some editors leave it, is no part of what a
+	 * person sees in the first line. */
+	if (span_starts(f->text, SPAN("\xef\xbb\xbf")))
+		f->text = span_skip(f->text, 3);
+	e = yaml_read(f, &l->arena, &l->report, &root);
 	if (e != ERR_OK) {
 		l->failed = 1;
 		return e;

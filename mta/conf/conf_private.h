@@ -85,6 +85,7 @@ static inline int type_is_later(enum conf_type t)
 }
 
 /* report.c: the faults found, printed sorted by file, line and column. */
+enum { REPORT_MAX = 200 }; /* more are only counted */
 struct report_item;
 struct report {
 	struct arena arena;

@@ -7,7 +7,7 @@
 #include "mta/base/check.h"
 #include "mta/conf/conf_private.h"
 
-enum { ITEMS_MAX = 200, TEXT_MAX = 2048, SHOWN_MAX = 120 };
+enum { ITEMS_MAX = REPORT_MAX, TEXT_MAX = 2048, SHOWN_MAX = 120 };
 
 struct report_item {
 	struct report_item *next;

@@ -35,7 +35,10 @@ static int unit_parse(
 	for (size_t i = 0; i < nu; i++) {
 		if (!span_eq(s, span_str(u[i].name)))
 			continue;
-		return __builtin_mul_overflow(v, u[i].factor, v_r) ? -1 : 0;
+		if (__builtin_mul_overflow(v, u[i].factor, &v))
+			return -1;
+		*v_r = v;
+		return 0;
 	}
 	return -1;
 }

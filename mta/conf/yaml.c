@@ -134,6 +134,9 @@ static enum step add_node(struct reader *r, enum ynode_kind kind,
 {
 	struct ynode *n;
 
+	/* What has so many faults is no configuration. */
+	if (r->report->n >= REPORT_MAX)
+		return STOP;
 	if (++r->nodes > NODES_MAX) {
 		report_error(r->report, mark(r, ev->start_mark),
 			"more than %d values in one file", NODES_MAX);
@@ -332,17 +335,21 @@ enum err yaml_read(const struct yaml_file *file, struct arena *a,
 	return ERR_OK;
 }
 
-static void merge_map(
-	struct ynode *to, struct ynode *from, int top, struct report *report);
+static void merge_map(struct ynode *to, struct ynode *from, struct buf *path,
+	struct report *report);
 
 /* merge_key - n comes to what the map has under the same key already. */
-static void merge_key(
-	struct ynode *old, struct ynode *n, int top, struct report *report)
+static void merge_key(struct ynode *old, struct ynode *n, struct buf *path,
+	struct report *report)
 {
+	size_t was = path->n;
+	int top = was == 0;
 	struct ynode *next;
 
+	buf_addf(path, "%s%.*s", top ? "" : ".",
+		SPAN_ARG(span_head(n->key, 64)));
 	if (old->kind == NODE_MAP && n->kind == NODE_MAP) {
-		merge_map(old, n, 0, report);
+		merge_map(old, n, path, report);
 	} else if (top && old->kind == NODE_LIST && n->kind == NODE_LIST) {
 		for (struct ynode *it = n->first; it; it = next) {
 			next = it->next;
@@ -351,14 +358,15 @@ static void merge_key(
 	} else if (!ynode_null(n) && !n->bad && !old->bad) {
 		report_error(report, n->key_at,
 			"%.*s: is set already in %.*s:%u:%u",
-			SPAN_ARG(span_head(n->key, 64)),
+			SPAN_ARG(buf_span(path)),
 			SPAN_ARG(old->key_at.file->name), old->key_at.line,
 			old->key_at.col);
 	}
+	path->n = was;
 }
 
-static void merge_map(
-	struct ynode *to, struct ynode *from, int top, struct report *report)
+static void merge_map(struct ynode *to, struct ynode *from, struct buf *path,
+	struct report *report)
 {
 	struct ynode *next, *old;
 
@@ -375,12 +383,17 @@ static void merge_map(
 			*old = *n;
 			old->next = after;
 		} else {
-			merge_key(old, n, top, report);
+			merge_key(old, n, path, report);
 		}
 	}
 }
 
 void yaml_merge(struct ynode *root, struct ynode *from, struct report *report)
 {
-	merge_map(root, from, 1, report);
+	struct buf path;
+
+	/* Room for the longest: a key of 64 and a dot for every level. */
+	buf_init(&path, 65 * YAML_MAX_DEPTH + 1);
+	merge_map(root, from, &path, report);
+	buf_fini(&path);
 }

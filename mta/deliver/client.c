@@ -253,7 +253,7 @@ static void on_connected(void *arg, struct stream *s, enum err e)
 	set_deadline(c);
 }
 
-void client_open(struct pool *p, const struct host *h, int clear)
+void client_open(struct pool *p, const struct host *h)
 {
 	struct client *c = x_calloc(1, sizeof *c);
 	const struct stream_events ev = { c, on_data, on_drain, on_tls,
@@ -264,7 +264,8 @@ void client_open(struct pool *p, const struct host *h, int clear)
 	c->d = p->d;
 	c->conf = p->conf;
 	c->addr = h->addr;
-	c->clear = clear || loop_now(p->d->o.loop) < h->clear_until;
+	c->clear = loop_now(p->d->o.loop) < h->clear_until;
+	c->counted = 1;
 	c->opened = loop_now(p->d->o.loop);
 	buf_init(&c->text, 512);
 	buf_init(&c->name, 512);
@@ -374,7 +375,7 @@ void client_lost(struct client *c, enum lost how, const struct outcome *o)
 			stream_abort(c->stream);
 	}
 	if (o && how != LOST_QUIET && how != LOST_OURS)
-		pool_host_failed(p, c, o, 1);
+		pool_host_failed(p, c, o);
 	lose_attempts(c, how, o);
 	pool_client_done(p, c);
 	pool_kick(p);

@@ -53,7 +53,9 @@ struct deliver {
 	struct deliver_options o;
 	struct buf node;
 	struct buf out;     /* commands being put together for one client */
-	struct buf scratch; /* text of one failure */
+	struct buf scratch; /* text of one log line */
+	struct result *r;   /* of leases that no client has tried */
+	unsigned nr;
 	unsigned pools;
 };
 
@@ -148,7 +150,7 @@ struct client {
 	struct stream *stream; /* NULL after on_close */
 	struct list node;      /* of pool->clients */
 	struct list idle;      /* of pool->idle */
-	int ended, in_idle, hearing;
+	int ended, in_idle, hearing, counted;
 	int in_tls;            /* the handshake is under way */
 	int clear;             /* no STARTTLS on this connection */
 	int proved;            /* a command of a transaction was answered */
@@ -184,7 +186,7 @@ enum lost {
 };
 
 /* client.c */
-void client_open(struct pool *p, const struct host *h, int clear);
+void client_open(struct pool *p, const struct host *h);
 void client_run(struct client *c);
 void client_quit(struct client *c);
 void client_set_quit(struct client *c); /* QUIT is what is said next */
@@ -230,7 +232,12 @@ void body_cut(struct client *c); /* the client ends: let the reader go */
 enum result_kind result_kind_of(const struct outcome *o);
 struct outcome outcome_from_reply(const struct reply *r, struct span host,
 	struct buf *text);
-void result_log(const struct client *c, const struct attempt *a);
+struct result_facts { /* what the log says besides the result */
+	struct span host, tls;
+	uint64_t connect, transfer; /* ms */
+};
+void result_log(struct deliver *d, const struct lease *l,
+	const struct result *r, const struct result_facts *f);
 void result_log_in_doubt(const struct client *c, const struct attempt *a,
 	const struct outcome *o);
 void host_text(struct buf *out, struct span name, const struct net_addr *a);
@@ -250,9 +257,10 @@ void pool_again(struct pool *p, struct lease *take_l);
 void pool_client_proved(struct pool *p, struct client *c);
 void pool_success(struct pool *p);
 int pool_suspects(struct pool *p, struct msg_id id);
-void pool_host_failed(struct pool *p, struct client *c, const struct outcome *o,
-	int halve);
-void pool_host_clear(struct pool *p, struct client *c);
+void pool_host_failed(
+	struct pool *p, struct client *c, const struct outcome *o);
+/* Opportunistic TLS failed: the same host again, for an hour in clear. */
+void pool_host_clear(struct pool *p, struct client *c, const char *why);
 void pool_client_done(struct pool *p, struct client *c); /* counts no more */
 void pool_client_free(struct pool *p, struct client *c);
 void pool_kick(struct pool *p); /* look for work, this turn or next */

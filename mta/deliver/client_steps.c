@@ -252,7 +252,7 @@ void client_tls_failed(struct client *c, const char *why)
 	}
 	/* The same host again, in clear: a broken TLS stack must not keep
 	 * mail that may go without. */
-	pool_host_clear(c->pool, c);
+	pool_host_clear(c->pool, c, why);
 	client_lost(c, LOST_OURS, NULL);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "mta/deliver/hosts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "mta/base/check.h"

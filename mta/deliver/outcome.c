@@ -83,30 +83,14 @@ static const char *status_word(enum result_kind k)
 	return "released";
 }
 
-struct delays {
-	uint64_t all, queue, connect, transfer;
-};
-
-static struct delays delays_of(const struct client *c, const struct attempt *a)
+static void log_one(struct deliver *d, const struct lease *l, unsigned i,
+	enum log_event_id ev, const struct result *r,
+	const struct result_facts *f, uint64_t all)
 {
-	uint64_t wall = loop_wall(c->d->o.loop);
-	uint64_t received = a->lease->env->received;
-	struct delays d = { .connect = a->connect };
-
-	d.all = wall > received ? wall - received : 0;
-	d.transfer = loop_now(c->d->o.loop) - a->started;
-	if (d.all > d.connect + d.transfer)
-		d.queue = d.all - d.connect - d.transfer;
-	return d;
-}
-
-static void log_one(const struct client *c, const struct attempt *a,
-	enum log_event_id ev, const struct recipient *rc,
-	const struct result *r, const struct delays *d)
-{
-	const struct envelope *e = a->lease->env;
+	const struct envelope *e = l->env;
 	const struct outcome *o = &r->outcome;
-	struct buf *b = &c->d->scratch;
+	uint64_t known = f->connect + f->transfer;
+	struct buf *b = &d->scratch;
 	size_t dsn;
 
 	buf_clear(b);
@@ -115,34 +99,34 @@ static void log_one(const struct client *c, const struct attempt *a,
 	buf_addu(b, o->code);
 	buf_addc(b, ' ');
 	buf_add(b, o->text);
-	log_event(c->d->o.log, ev, F_ID("msg", e->id), F_TRACE("trace", e->trace),
-		F_ADDR("from", e->sender), F_ADDR("to", rc->address),
-		F_STR("hop", a->lease->hop->key), F_SPAN("host", buf_span(&c->text)),
-		F_SPAN("tls", buf_span(&c->tls)), F_MS("delay", d->all),
-		F_MS("delay_queue", d->queue), F_MS("delay_connect", d->connect),
-		F_MS("delay_transfer", d->transfer),
-		F_SPAN("dsn", span(b->p, dsn)), F_STR("status", status_word(r->kind)),
+	log_event(d->o.log, ev, F_ID("msg", e->id), F_TRACE("trace", e->trace),
+		F_ADDR("from", e->sender),
+		F_ADDR("to", e->rcpt[l->rcpt[i]].address),
+		F_STR("hop", l->hop->key), F_SPAN("host", f->host),
+		F_SPAN("tls", f->tls), F_MS("delay", all),
+		F_MS("delay_queue", all > known ? all - known : 0),
+		F_MS("delay_connect", f->connect),
+		F_MS("delay_transfer", f->transfer),
+		F_SPAN("dsn", span(b->p, dsn)),
+		F_STR("status", status_word(r->kind)),
 		F_SPAN("said", span(b->p + dsn, b->n - dsn)));
 }
 
 /* One line per recipient; released ones had no attempt worth the name. */
-void result_log(const struct client *c, const struct attempt *a)
+void result_log(struct deliver *d, const struct lease *l,
+	const struct result *r, const struct result_facts *f)
 {
 	static const enum log_event_id ev[] = {
 		[RESULT_SENT] = EV_DELIVERY_SENT,
 		[RESULT_DEFERRED] = EV_DELIVERY_DEFERRED,
 		[RESULT_FAILED] = EV_DELIVERY_FAILED,
 	};
-	struct delays d = delays_of(c, a);
+	uint64_t wall = loop_wall(d->o.loop), got = l->env->received;
+	uint64_t all = wall > got ? wall - got : 0;
 
-	for (unsigned i = 0; i < a->lease->nrcpt; i++) {
-		const struct result *r = &a->r[i];
-
-		if (result_open(r) || !log_wants(c->d->o.log, ev[r->kind]))
-			continue;
-		log_one(c, a, ev[r->kind],
-			&a->lease->env->rcpt[a->lease->rcpt[i]], r, &d);
-	}
+	for (unsigned i = 0; i < l->nrcpt; i++)
+		if (!result_open(&r[i]) && log_wants(d->o.log, ev[r[i].kind]))
+			log_one(d, l, i, ev[r[i].kind], &r[i], f, all);
 }
 
 void result_log_in_doubt(

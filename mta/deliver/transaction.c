@@ -156,8 +156,10 @@ void attempt_prepared(struct client *c, struct attempt *a, int ok)
 static void give_back(struct client *c, struct attempt *a)
 {
 	struct lease *l = a->lease;
+	struct result_facts f = { buf_span(&c->text), buf_span(&c->tls),
+		a->connect, loop_now(c->d->o.loop) - a->started };
 
-	result_log(c, a);
+	result_log(c->d, l, a->r, &f);
 	for (unsigned i = 0; i < l->nrcpt; i++) {
 		struct result *r = &a->r[i];
 

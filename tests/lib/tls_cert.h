@@ -24,11 +24,11 @@ struct made {
 
 struct make {
 	const char *cn;
-	const char *san; /* "DNS:mx.example,IP:192.0.2.1" or NULL */
-	const char *eku; /* "serverAuth" or NULL */
+	const char *san;       /* "DNS:mx.example,IP:192.0.2.1" or NULL */
+	const char *eku;       /* "serverAuth" or NULL */
 	const struct made *by; /* NULL: self-signed */
 	int ca;
-	int rsa_bits; /* 0: P-256 */
+	int rsa_bits;  /* 0: P-256 */
 	int from_days; /* from today */
 	int to_days;
 };
@@ -46,9 +46,9 @@ static inline void made_extension(X509 *x, X509 *by, int nid, const char *text)
 
 static inline struct made make_cert(struct make m)
 {
-	struct made r = { X509_new(),
-		m.rsa_bits ? EVP_RSA_gen((unsigned)m.rsa_bits) :
-			     EVP_EC_gen("P-256") };
+	struct made r = {X509_new(), m.rsa_bits
+					     ? EVP_RSA_gen((unsigned)m.rsa_bits)
+					     : EVP_EC_gen("P-256")};
 	X509 *by = m.by ? m.by->x : r.x;
 	X509_NAME *name = X509_get_subject_name(r.x);
 	static const unsigned char org[] = "Test";
@@ -58,7 +58,7 @@ static inline struct made make_cert(struct make m)
 		serial = serial * 31 + (unsigned char)*p;
 	must(r.x && r.key && X509_set_version(r.x, 2) == 1);
 	must(ASN1_INTEGER_set(
-		     X509_get_serialNumber(r.x), (long)(serial % 1000003) + 1));
+		X509_get_serialNumber(r.x), (long)(serial % 1000003) + 1));
 	must(X509_gmtime_adj(X509_getm_notBefore(r.x), 0));
 	must(X509_time_adj_ex(
 		X509_getm_notBefore(r.x), m.from_days, -3600, NULL));
@@ -85,7 +85,7 @@ static inline void made_free(struct made *m)
 {
 	X509_free(m->x);
 	EVP_PKEY_free(m->key);
-	*m = (struct made){ 0 };
+	*m = (struct made){0};
 }
 
 /* A path in dir; one of a ring of four static strings. */
@@ -118,8 +118,8 @@ static inline void write_text(
 }
 
 /* Up to three certificates in this order. */
-static inline void write_certs(const char *dir, const char *name, X509 *a,
-	X509 *b, X509 *c)
+static inline void write_certs(
+	const char *dir, const char *name, X509 *a, X509 *b, X509 *c)
 {
 	FILE *f = file_in(dir, name);
 

@@ -16,6 +16,7 @@ struct loop {
 	struct post *posts, **posts_tail;
 	struct list hooks;
 	struct rand rand;
+	void *user[SIM_USERS];
 };
 
 struct sim_work {
@@ -221,4 +222,14 @@ void sim_loop_shift_wall(struct loop *l, int64_t ms)
 uint64_t sim_loop_turns(const struct loop *l)
 {
 	return l->turns;
+}
+
+void *sim_loop_user(const struct loop *l, enum sim_user which)
+{
+	return l->user[which];
+}
+
+void sim_loop_set_user(struct loop *l, enum sim_user which, void *user)
+{
+	l->user[which] = user;
 }

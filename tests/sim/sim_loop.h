@@ -13,8 +13,8 @@
 
 #include "mta/base/loop.h"
 
-enum { SIM_NOW = 1000 };                   /* loop_now at the start */
-#define SIM_WALL UINT64_C(1790000000000)   /* loop_wall at the start */
+enum { SIM_NOW = 1000 };                 /* loop_now at the start */
+#define SIM_WALL UINT64_C(1790000000000) /* loop_wall at the start */
 
 struct loop *sim_loop_create(uint64_t seed);
 
@@ -29,3 +29,9 @@ void sim_loop_step(struct loop *l, uint64_t ms); /* from now */
 /* The wall clock is set; timers do not notice. */
 void sim_loop_shift_wall(struct loop *l, int64_t ms);
 uint64_t sim_loop_turns(const struct loop *l);
+
+/* What the other simulated parts attach to a loop, so that they need no
+ * globals: each of them has one pointer. */
+enum sim_user { SIM_USER_NET, SIM_USER_DNS, SIM_USERS };
+void *sim_loop_user(const struct loop *l, enum sim_user which);
+void sim_loop_set_user(struct loop *l, enum sim_user which, void *user);

@@ -33,8 +33,8 @@ struct store {
 	struct store_options o;
 	enum err dead;
 	struct store_op *waiting, **waiting_tail;
-	struct store_op *flying;  /* the transaction under way */
-	int busy, urgent;
+	struct store_op *flying; /* the transaction under way */
+	int busy, urgent, crashed;
 	const char *full;
 	struct hook hook;
 	struct timer commit, lazy;
@@ -76,7 +76,7 @@ static void file_del(struct sim_disk *d, struct sim_file *f)
 	free(f);
 }
 
-static void set(char **p, size_t *n, struct span s)
+static void disk_set(char **p, size_t *n, struct span s)
 {
 	*p = x_realloc(*p, s.n + 1);
 	if (s.n)
@@ -124,7 +124,7 @@ const char *sim_disk_dir(struct sim_disk *d)
 	return d->dir;
 }
 
-static void apply(struct sim_disk *d, const struct store_op *op)
+static void disk_apply(struct sim_disk *d, const struct store_op *op)
 {
 	struct sim_record *r = record_get(d, op->id.v);
 	struct sim_file *f;
@@ -136,7 +136,7 @@ static void apply(struct sim_disk *d, const struct store_op *op)
 		r = x_calloc(1, sizeof *r);
 		r->id = op->id.v;
 		map_put(&d->records, &r->node, id_key(&r->id));
-		set(&r->env, &r->env_n, op->record);
+		disk_set(&r->env, &r->env_n, op->record);
 		if (op->mem) {
 			must(op->mem->n == op->size);
 			r->body = blob_ref(op->mem);
@@ -155,14 +155,14 @@ static void apply(struct sim_disk *d, const struct store_op *op)
 		break;
 	case STORE_STATUS:
 		if (r)
-			set(&r->status, &r->status_n, op->record);
+			disk_set(&r->status, &r->status_n, op->record);
 		d->statuses++;
 		break;
 	}
 }
 
 /* Commits what flies; the result of each is in op->result. */
-static void commit(struct store *s)
+static void disk_commit(struct store *s)
 {
 	struct sim_disk *d = s->d;
 	enum err e = s->dead ? s->dead : d->fail;
@@ -177,16 +177,15 @@ static void commit(struct store *s)
 		keep = (int)rand_below(&d->rand, 2);
 	}
 	for (struct store_op *op = s->flying; op; op = op->next) {
-		int ok = keep ||
-			(e == ERR_NOSPACE && op->verb == STORE_DELETE);
+		int ok = keep || (e == ERR_NOSPACE && op->verb == STORE_DELETE);
 
 		if (ok)
-			apply(d, op);
+			disk_apply(d, op);
 		op->result = e == ERR_NOSPACE && ok ? ERR_OK : e;
 	}
 }
 
-static void tell(struct store *s)
+static void disk_tell(struct store *s)
 {
 	struct store_op *op = s->flying, *next;
 
@@ -198,7 +197,7 @@ static void tell(struct store *s)
 	}
 }
 
-static void start(struct store *s)
+static void disk_start(struct store *s)
 {
 	if (s->busy || !s->waiting)
 		return;
@@ -216,14 +215,16 @@ static void on_commit(struct timer *t)
 	struct store *s = container_of(t, struct store, commit);
 
 	check_obj(s, SIM_STORE_MAGIC);
-	commit(s);
+	disk_commit(s);
 	s->busy = 0;
-	tell(s);
+	disk_tell(s);
 }
 
 static void on_lazy(struct timer *t)
 {
-	start(container_of(t, struct store, lazy));
+	struct store *s = container_of(t, struct store, lazy);
+
+	s->urgent = 1; /* the hook of this turn does the rest */
 }
 
 /* The hand-over at the end of a turn. */
@@ -234,8 +235,8 @@ static void on_hand_over(struct hook *h)
 	check_obj(s, SIM_STORE_MAGIC);
 	if (s->busy || !s->waiting)
 		return;
-	if (s->urgent)
-		start(s);
+	if (s->urgent || s->crashed)
+		disk_start(s);
 	else if (!s->lazy.armed)
 		timer_start(&s->lazy, LAZY_MS);
 }
@@ -247,8 +248,8 @@ static void on_fatal(struct post *p)
 	s->o.fatal(s->o.arg, s->dead, "simulated disk: write failed");
 }
 
-enum err store_open(struct store **s_r, const struct store_options *o,
-	struct buf *why)
+enum err store_open(
+	struct store **s_r, const struct store_options *o, struct buf *why)
 {
 	struct store *s;
 	struct sim_disk *d;
@@ -288,6 +289,8 @@ static void store_free(struct store **sp)
 	timer_stop(&s->lazy);
 	hook_remove(&s->hook);
 	s->d->open = NULL;
+	if (s->crashed)
+		sim_disk_destroy(&s->d);
 	s->magic = 0;
 	free(s);
 	*sp = NULL;
@@ -302,36 +305,48 @@ void store_close(struct store **sp)
 	check_obj(s, SIM_STORE_MAGIC);
 	while (s->flying || s->waiting) {
 		if (!s->flying)
-			start(s);
+			disk_start(s);
 		timer_stop(&s->commit);
-		commit(s);
+		disk_commit(s);
 		s->busy = 0;
-		tell(s);
+		disk_tell(s);
 	}
 	store_free(sp);
 }
 
-void sim_store_crash(struct store **sp, int survives)
+static void remove_unfinished(struct sim_disk *d)
 {
-	struct store *s = *sp;
+	struct map_node *n = map_next(&d->files, NULL);
+
+	while (n) {
+		struct sim_file *f = container_of(n, struct sim_file, node);
+
+		if (f->finished) {
+			n = map_next(&d->files, n);
+			continue;
+		}
+		file_del(d, f);
+		n = map_next(&d->files, NULL);
+	}
+}
+
+void sim_store_crash(struct store *s, int survives)
+{
 	struct sim_disk *d = s->d;
-	struct map_node *n = NULL;
-	struct sim_file *gone = NULL;
 
 	check_obj(s, SIM_STORE_MAGIC);
+	must(!s->crashed);
 	for (struct store_op *op = survives && !s->dead ? s->flying : NULL; op;
 		op = op->next)
-		apply(d, op);
-	do {
-		if (gone)
-			file_del(d, gone);
-		gone = NULL;
-		while (!gone && (n = map_next(&d->files, n)))
-			if (!container_of(n, struct sim_file, node)->finished)
-				gone = container_of(n, struct sim_file, node);
-		n = NULL;
-	} while (gone);
-	store_free(sp);
+		disk_apply(d, op);
+	remove_unfinished(d);
+	d->open = NULL;
+	/* What the dead process still does happens to a disk of its own. */
+	s->crashed = 1;
+	s->dead = ERR_CANCELED;
+	s->d = sim_disk_create(0);
+	s->d->open = s;
+	s->d->fail = s->d->fail_read = ERR_CANCELED;
 }
 
 void store_identity(const struct store *s, struct store_identity *id_r)
@@ -351,18 +366,22 @@ void store_submit(struct store *s, struct store_op *first)
 		s->waiting_tail = &op->next;
 	}
 	/* The hook runs at the end of every turn; make sure there is one. */
-	if (!s->busy && !s->lazy.armed)
-		timer_start(&s->lazy, s->urgent ? 0 : LAZY_MS);
+	if (s->busy)
+		return;
+	if (s->urgent)
+		timer_start(&s->lazy, 0);
+	else if (!s->lazy.armed)
+		timer_start(&s->lazy, LAZY_MS);
 }
 
 void store_stats(const struct store *s, struct store_stats *st_r)
 {
-	*st_r = (struct store_stats){ .commits = s->d->commits,
+	*st_r = (struct store_stats){.commits = s->d->commits,
 		.ops = s->d->operations,
-		.full = s->full };
+		.full = s->full};
 }
 
-static enum err copy(struct span from, struct buf *rec_r)
+static enum err disk_copy(struct span from, struct buf *rec_r)
 {
 	buf_add(rec_r, from);
 	return rec_r->full ? ERR_LIMIT : ERR_OK;
@@ -377,11 +396,11 @@ enum err store_read_env(struct store *s, struct msg_id id, struct buf *rec_r)
 		return s->d->fail_read;
 	if (!r || r->aside)
 		return ERR_NOTFOUND;
-	return copy(span(r->env, r->env_n), rec_r);
+	return disk_copy(span(r->env, r->env_n), rec_r);
 }
 
-enum err store_read_status(struct store *s, struct msg_id id, unsigned nrcpt,
-	struct buf *rec_r)
+enum err store_read_status(
+	struct store *s, struct msg_id id, unsigned nrcpt, struct buf *rec_r)
 {
 	struct sim_record *r = record_get(s->d, id.v);
 
@@ -391,11 +410,11 @@ enum err store_read_status(struct store *s, struct msg_id id, unsigned nrcpt,
 		return s->d->fail_read;
 	if (!r || r->aside || r->status_n == 0)
 		return ERR_NOTFOUND;
-	return copy(span(r->status, r->status_n), rec_r);
+	return disk_copy(span(r->status, r->status_n), rec_r);
 }
 
-enum err store_read_body(struct store *s, struct msg_id id, uint64_t size,
-	struct blob **mem_r)
+enum err store_read_body(
+	struct store *s, struct msg_id id, uint64_t size, struct blob **mem_r)
 {
 	struct sim_record *r = record_get(s->d, id.v);
 	struct blob *b;
@@ -416,7 +435,7 @@ enum err store_read_body(struct store *s, struct msg_id id, uint64_t size,
 	return ERR_OK;
 }
 
-static int by_id(const void *a, const void *b)
+static int disk_by_id(const void *a, const void *b)
 {
 	uint64_t x = (*(struct sim_record *const *)a)->id;
 	uint64_t y = (*(struct sim_record *const *)b)->id;
@@ -459,10 +478,10 @@ enum err store_scan(struct store *s,
 
 	while ((n = map_next(&d->records, n)))
 		v[k++] = container_of(n, struct sim_record, node);
-	qsort(v, k, sizeof *v, by_id);
+	qsort(v, k, sizeof *v, disk_by_id);
 	for (size_t i = 0; i < k; i++)
 		if (!v[i]->aside)
-			fn(arg, (struct msg_id){ v[i]->id },
+			fn(arg, (struct msg_id){v[i]->id},
 				span(v[i]->env, v[i]->env_n),
 				span(v[i]->status, v[i]->status_n));
 	free(v);
@@ -482,7 +501,7 @@ enum err store_set_aside(struct store *s, struct msg_id id)
 }
 
 struct sim_handle {
-	struct sim_disk *d;
+	struct store *s;
 	uint64_t id;
 };
 
@@ -499,7 +518,7 @@ enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 	f->id = file;
 	map_put(&s->d->files, &f->node, id_key(&f->id));
 	h = x_calloc(1, sizeof *h);
-	h->d = s->d;
+	h->s = s;
 	h->id = file;
 	*h_r = h;
 	return ERR_OK;
@@ -508,10 +527,10 @@ enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 enum err store_file_write(void *handle, uint64_t off, struct span data)
 {
 	struct sim_handle *h = handle;
-	struct sim_file *f = file_get(h->d, h->id);
+	struct sim_file *f = file_get(h->s->d, h->id);
 
-	if (h->d->fail)
-		return h->d->fail;
+	if (h->s->d->fail)
+		return h->s->d->fail;
 	must(f && !f->finished && off == f->n);
 	if (f->n + data.n > f->cap) {
 		f->cap = (f->n + data.n) * 2;
@@ -526,13 +545,13 @@ enum err store_file_write(void *handle, uint64_t off, struct span data)
 enum err store_file_finish(void **hp)
 {
 	struct sim_handle *h = *hp;
-	struct sim_file *f = file_get(h->d, h->id);
+	struct sim_file *f = file_get(h->s->d, h->id);
+	enum err e = h->s->d->fail;
 
-	enum err e = h->d->fail;
-
-	must(f != NULL);
-	if (e == ERR_OK)
+	if (e == ERR_OK) {
+		must(f != NULL);
 		f->finished = 1;
+	}
 	free(h);
 	*hp = NULL;
 	return e;

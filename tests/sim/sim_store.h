@@ -20,37 +20,39 @@
 struct sim_disk {
 	unsigned magic;
 	char dir[32];
-	struct map records;    /* struct sim_record by id */
-	struct map files;      /* struct sim_file by id */
+	struct map records; /* struct sim_record by id */
+	struct map files;   /* struct sim_file by id */
 	struct rand rand;
 	uint64_t inc, next;
 	uint8_t sid[16];
-	struct store *open;    /* one at a time */
+	struct store *open; /* one at a time */
 
 	/* Set by tests at any time. */
-	uint64_t latency;      /* ms per commit */
-	enum err fail;         /* of every commit until ERR_OK is set:
-	                          ERR_NOSPACE lets deletes through; any other
-	                          is fatal, and a coin is thrown for what it
-	                          left on the disk */
-	enum err fail_read;    /* of every read of a record or body */
+	uint64_t latency;   /* ms per commit */
+	enum err fail;      /* of every commit until ERR_OK is set:
+			       ERR_NOSPACE lets deletes through; any other
+			       is fatal, and a coin is thrown for what it
+			       left on the disk */
+	enum err fail_read; /* of every read of a record or body */
 
 	/* Read by tests. */
 	uint64_t commits, operations;
 	uint64_t puts, deletes, statuses; /* done */
 	uint64_t reads_env, reads_body, reads_status;
-	uint64_t ndamaged;     /* set aside */
+	uint64_t ndamaged; /* set aside */
 };
 
 struct sim_disk *sim_disk_create(uint64_t seed);
 void sim_disk_destroy(struct sim_disk **d); /* the store is closed */
 const char *sim_disk_dir(struct sim_disk *d);
 
-/* The process dies. No callback fires; operations that were not handed over
- * are gone, the transaction under way is as a whole on the disk or not
- * (survives); body files that were not finished are gone. *s is freed: so
- * must be everything that waited for it. */
-void sim_store_crash(struct store **s, int survives);
+/* The process dies: operations that were not handed over are gone, the
+ * transaction under way is as a whole on the disk or not (survives), body
+ * files that were not finished are gone, and the disk can be opened again.
+ * The dead process' own store is still to be closed, so that its objects can
+ * be freed; everything done with it fails with ERR_CANCELED, nothing reaches
+ * the disk. */
+void sim_store_crash(struct store *s, int survives);
 
 size_t sim_disk_messages(const struct sim_disk *d); /* not set aside */
 size_t sim_disk_files(const struct sim_disk *d);

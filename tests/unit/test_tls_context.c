@@ -37,30 +37,30 @@ static void make_pair(
 
 static void make_authorities(void)
 {
-	root = make_cert((struct make){
-		.cn = "Test Root", .ca = 1, .to_days = 900 });
+	root = make_cert(
+		(struct make){.cn = "Test Root", .ca = 1, .to_days = 900});
 	inter = make_cert((struct make){
-		.cn = "Test Inter", .ca = 1, .by = &root, .to_days = 900 });
-	old_inter = make_cert((struct make){ .cn = "Old Inter",
+		.cn = "Test Inter", .ca = 1, .by = &root, .to_days = 900});
+	old_inter = make_cert((struct make){.cn = "Old Inter",
 		.ca = 1,
 		.by = &root,
 		.from_days = -30,
-		.to_days = -2 });
-	leaf = make_cert((struct make){ .cn = "mx.example",
+		.to_days = -2});
+	leaf = make_cert((struct make){.cn = "mx.example",
 		.san = "DNS:mx.example",
 		.eku = "serverAuth",
 		.by = &inter,
-		.to_days = 90 });
+		.to_days = 90});
 	other = make_cert((struct make){
-		.cn = "other.example", .by = &inter, .to_days = 90 });
+		.cn = "other.example", .by = &inter, .to_days = 90});
 }
 
 static void make_chains(void)
 {
-	struct make m = { .cn = "mx.example",
+	struct make m = {.cn = "mx.example",
 		.san = "DNS:mx.example",
 		.by = &inter,
-		.to_days = 90 };
+		.to_days = 90};
 
 	write_certs(dir, "root.pem", root.x, NULL, NULL);
 	write_certs(dir, "good.pem", leaf.x, inter.x, NULL);
@@ -87,9 +87,8 @@ static void make_chains(void)
 
 static void make_old_chain(void)
 {
-	struct made t = make_cert((struct make){ .cn = "mx.example",
-		.by = &old_inter,
-		.to_days = 90 });
+	struct made t = make_cert((struct make){
+		.cn = "mx.example", .by = &old_inter, .to_days = 90});
 
 	write_certs(dir, "oldchain.pem", t.x, old_inter.x, NULL);
 	write_key(dir, "oldchain.key", t.key);
@@ -99,8 +98,8 @@ static void make_old_chain(void)
 static void make_binary(void)
 {
 	FILE *f = file_in(dir, "der.pem");
-	PKCS12 *p12 = PKCS12_create(
-		"x", "n", leaf.key, leaf.x, NULL, 0, 0, 0, 0, 0);
+	PKCS12 *p12 =
+		PKCS12_create("x", "n", leaf.key, leaf.x, NULL, 0, 0, 0, 0, 0);
 
 	must(i2d_X509_fp(f, leaf.x) == 1 && fclose(f) == 0);
 	f = file_in(dir, "der.key");
@@ -244,118 +243,116 @@ struct row {
 };
 
 static const struct row rows[] = {
-	{ "certificate missing", "gone.pem", "good.key",
+	{"certificate missing", "gone.pem", "good.key",
 		"cannot read certificate %s/gone.pem: No such file or "
 		"directory. Type: ls -l",
-		"gone.pem", ERR_CONFIG },
-	{ "key missing", "good.pem", "gone.key",
+		"gone.pem", ERR_CONFIG},
+	{"key missing", "good.pem", "gone.key",
 		"cannot read key %s/gone.key: No such file", "gone.key",
-		ERR_CONFIG },
-	{ "directory missing", "nowhere/mx.pem", "good.key",
-		"nowhere does not exist", "nowhere/mx.pem", ERR_CONFIG },
-	{ "a file as directory", "good.pem/mx.pem", "good.key",
-		"Not a directory", "good.pem/mx.pem", ERR_CONFIG },
-	{ "dangling link", "dangling.pem", "good.key",
+		ERR_CONFIG},
+	{"directory missing", "nowhere/mx.pem", "good.key",
+		"nowhere does not exist", "nowhere/mx.pem", ERR_CONFIG},
+	{"a file as directory", "good.pem/mx.pem", "good.key",
+		"Not a directory", "good.pem/mx.pem", ERR_CONFIG},
+	{"dangling link", "dangling.pem", "good.key",
 		"it is a symbolic link to gone.pem, which does not exist",
-		"dangling.pem", ERR_CONFIG },
-	{ "certificate is a directory", "sub", "good.key",
+		"dangling.pem", ERR_CONFIG},
+	{"certificate is a directory", "sub", "good.key",
 		"cannot use certificate %s/sub: it is a directory", "sub",
-		ERR_CONFIG },
-	{ "key is a directory", "good.pem", "sub",
-		"cannot use key %s/sub: it is a directory", "sub", ERR_CONFIG },
-	{ "certificate is a FIFO", "fifo.pem", "good.key",
-		"it is not a regular file", "fifo.pem", ERR_CONFIG },
-	{ "certificate empty", "empty.pem", "good.key",
+		ERR_CONFIG},
+	{"key is a directory", "good.pem", "sub",
+		"cannot use key %s/sub: it is a directory", "sub", ERR_CONFIG},
+	{"certificate is a FIFO", "fifo.pem", "good.key",
+		"it is not a regular file", "fifo.pem", ERR_CONFIG},
+	{"certificate empty", "empty.pem", "good.key",
 		"certificate %s/empty.pem: it is empty", "empty.pem",
-		ERR_CONFIG },
-	{ "key empty", "good.pem", "empty.pem",
-		"key %s/empty.pem: it is empty", "empty.pem", ERR_CONFIG },
-	{ "file huge", "huge.pem", "good.key", "it is larger than 4 MiB",
-		"huge.pem", ERR_CONFIG },
-	{ "certificate not PEM", "text.pem", "good.key",
-		"certificate %s/text.pem is not PEM", "text.pem", ERR_CONFIG },
-	{ "key not PEM", "good.pem", "text.pem",
-		"key %s/text.pem is not PEM", "text.pem", ERR_CONFIG },
-	{ "certificate DER", "der.pem", "good.key",
+		ERR_CONFIG},
+	{"key empty", "good.pem", "empty.pem", "key %s/empty.pem: it is empty",
+		"empty.pem", ERR_CONFIG},
+	{"file huge", "huge.pem", "good.key", "it is larger than 4 MiB",
+		"huge.pem", ERR_CONFIG},
+	{"certificate not PEM", "text.pem", "good.key",
+		"certificate %s/text.pem is not PEM", "text.pem", ERR_CONFIG},
+	{"key not PEM", "good.pem", "text.pem", "key %s/text.pem is not PEM",
+		"text.pem", ERR_CONFIG},
+	{"certificate DER", "der.pem", "good.key",
 		"is DER, not PEM. Type: openssl x509 -inform DER -in",
-		"der.pem", ERR_CONFIG },
-	{ "key DER", "good.pem", "der.key",
+		"der.pem", ERR_CONFIG},
+	{"key DER", "good.pem", "der.key",
 		"is DER, not PEM. Type: openssl pkey -inform DER -in",
-		"der.key", ERR_CONFIG },
-	{ "certificate PKCS#12", "bag.p12", "good.key",
+		"der.key", ERR_CONFIG},
+	{"certificate PKCS#12", "bag.p12", "good.key",
 		"is PKCS#12, not PEM. Type: openssl pkcs12 -nokeys", "bag.p12",
-		ERR_CONFIG },
-	{ "key PKCS#12", "good.pem", "bag.p12",
+		ERR_CONFIG},
+	{"key PKCS#12", "good.pem", "bag.p12",
 		"is PKCS#12, not PEM. Type: openssl pkcs12 -nodes", "bag.p12",
-		ERR_CONFIG },
-	{ "certificate damaged", "damaged.pem", "good.key",
-		"is damaged: certificate 1 in it", "damaged.pem", ERR_CONFIG },
-	{ "key damaged", "good.pem", "damaged.key",
-		"is damaged: the private key", "damaged.key", ERR_CONFIG },
-	{ "certificate file holds a key", "other.key", "good.key",
+		ERR_CONFIG},
+	{"certificate damaged", "damaged.pem", "good.key",
+		"is damaged: certificate 1 in it", "damaged.pem", ERR_CONFIG},
+	{"key damaged", "good.pem", "damaged.key",
+		"is damaged: the private key", "damaged.key", ERR_CONFIG},
+	{"certificate file holds a key", "other.key", "good.key",
 		"holds a private key and no certificate", "other.key",
-		ERR_CONFIG },
-	{ "key file holds a certificate", "good.pem", "root.pem",
+		ERR_CONFIG},
+	{"key file holds a certificate", "good.pem", "root.pem",
 		"holds a certificate and no private key", "root.pem",
-		ERR_CONFIG },
-	{ "request", "request.pem", "good.key",
+		ERR_CONFIG},
+	{"request", "request.pem", "good.key",
 		"holds a request, not the certificate", "request.pem",
-		ERR_CONFIG },
-	{ "another kind as certificate", "crl.pem", "good.key",
-		"holds no certificate", "crl.pem", ERR_CONFIG },
-	{ "another kind as key", "good.pem", "crl.pem",
-		"holds no private key", "crl.pem", ERR_CONFIG },
-	{ "too many certificates", "many.pem", "good.key",
-		"holds more than 16 certificates", "many.pem", ERR_CONFIG },
-	{ "key encrypted, PKCS#8", "good.pem", "locked8.key",
+		ERR_CONFIG},
+	{"another kind as certificate", "crl.pem", "good.key",
+		"holds no certificate", "crl.pem", ERR_CONFIG},
+	{"another kind as key", "good.pem", "crl.pem", "holds no private key",
+		"crl.pem", ERR_CONFIG},
+	{"too many certificates", "many.pem", "good.key",
+		"holds more than 16 certificates", "many.pem", ERR_CONFIG},
+	{"key encrypted, PKCS#8", "good.pem", "locked8.key",
 		"locked8.key is encrypted; a passphrase", "locked8.key",
-		ERR_CONFIG },
-	{ "key encrypted, old form", "good.pem", "locked1.key",
+		ERR_CONFIG},
+	{"key encrypted, old form", "good.pem", "locked1.key",
 		"locked1.key is encrypted; a passphrase", "locked1.key",
-		ERR_CONFIG },
-	{ "OpenSSH key", "good.pem", "ssh.key", "is an OpenSSH key", "ssh.key",
-		ERR_CONFIG },
-	{ "public key", "good.pem", "public.key",
-		"holds a public key, no private one", "public.key",
-		ERR_CONFIG },
-	{ "no match", "good.pem", "other.key",
+		ERR_CONFIG},
+	{"OpenSSH key", "good.pem", "ssh.key", "is an OpenSSH key", "ssh.key",
+		ERR_CONFIG},
+	{"public key", "good.pem", "public.key",
+		"holds a public key, no private one", "public.key", ERR_CONFIG},
+	{"no match", "good.pem", "other.key",
 		"other.key does not match certificate", "other.key",
-		ERR_CONFIG },
-	{ "leaf not first", "backwards.pem", "good.key",
+		ERR_CONFIG},
+	{"leaf not first", "backwards.pem", "good.key",
 		"the key belongs to certificate 2 of the file, which must "
 		"come first",
-		"backwards.pem", ERR_CONFIG },
-	{ "expired", "expired.pem", "expired.key",
+		"backwards.pem", ERR_CONFIG},
+	{"expired", "expired.pem", "expired.key",
 		"certificate %s/expired.pem expired on 2", "expired.pem",
-		ERR_CONFIG },
-	{ "not yet valid", "early.pem", "early.key", "is not valid before 2",
-		"early.pem", ERR_CONFIG },
-	{ "key too short", "weak.pem", "weak.key",
-		"cannot be used: ee key too small", "weak.pem", ERR_CONFIG },
-	{ "no key given", "good.pem", NULL, "a key file is needed too",
-		"good.pem", ERR_CONFIG },
-	{ "no certificate given", NULL, "good.key",
-		"a certificate file is needed too", "good.key", ERR_CONFIG },
-	{ "ends soon", "soon.pem", "soon.key", ", in 13 days", "soon.pem",
-		ERR_OK },
-	{ "issuer missing", "alone.pem", "good.key",
+		ERR_CONFIG},
+	{"not yet valid", "early.pem", "early.key", "is not valid before 2",
+		"early.pem", ERR_CONFIG},
+	{"key too short", "weak.pem", "weak.key",
+		"cannot be used: ee key too small", "weak.pem", ERR_CONFIG},
+	{"no key given", "good.pem", NULL, "a key file is needed too",
+		"good.pem", ERR_CONFIG},
+	{"no certificate given", NULL, "good.key",
+		"a certificate file is needed too", "good.key", ERR_CONFIG},
+	{"ends soon", "soon.pem", "soon.key", ", in 13 days", "soon.pem",
+		ERR_OK},
+	{"issuer missing", "alone.pem", "good.key",
 		"lacks its issuer \"CN=Test Inter,O=Test\"", "alone.pem",
-		ERR_OK },
-	{ "out of order", "shuffled.pem", "good.key",
-		"number 1 is issued by number 3", "shuffled.pem", ERR_OK },
-	{ "issuer expired", "oldchain.pem", "oldchain.key",
-		"\"CN=Old Inter,O=Test\", expired on", "oldchain.pem",
-		ERR_OK },
-	{ "wrong purpose", "purpose.pem", "purpose.key",
-		"is not made for a TLS server", "purpose.pem", ERR_OK },
-	{ "key open to all", "good.pem", "open.key",
+		ERR_OK},
+	{"out of order", "shuffled.pem", "good.key",
+		"number 1 is issued by number 3", "shuffled.pem", ERR_OK},
+	{"issuer expired", "oldchain.pem", "oldchain.key",
+		"\"CN=Old Inter,O=Test\", expired on", "oldchain.pem", ERR_OK},
+	{"wrong purpose", "purpose.pem", "purpose.key",
+		"is not made for a TLS server", "purpose.pem", ERR_OK},
+	{"key open to all", "good.pem", "open.key",
 		"can be read by every user (mode 0644). Type: chmod 640",
-		"open.key", ERR_OK },
-	{ "good", "good.pem", "good.key", NULL, NULL, ERR_OK },
+		"open.key", ERR_OK},
+	{"good", "good.pem", "good.key", NULL, NULL, ERR_OK},
 };
 
-static void load(const char *cert, const char *key, enum err want,
-	struct buf *why)
+static void load(
+	const char *cert, const char *key, enum err want, struct buf *why)
 {
 	struct tls_context *c = NULL;
 	struct tls_server_options o = {
@@ -394,15 +391,14 @@ static void test_each_its_own_words(void **state)
 		load(r->cert, r->key, r->err, &why);
 		for (size_t k = 0; k < countof(rows); k++) {
 			int has = rows[k].want &&
-				strstr(buf_str(&why), words(rows[k].want));
+				  strstr(buf_str(&why), words(rows[k].want));
 
 			if (has != (k == i && r->want))
 				fail_msg("%s: %s the words of \"%s\": %s",
 					r->name, has ? "has" : "lacks",
 					rows[k].name, buf_str(&why));
 		}
-		if (r->file &&
-			!strstr(buf_str(&why), path_in(dir, r->file)))
+		if (r->file && !strstr(buf_str(&why), path_in(dir, r->file)))
 			fail_msg("%s: file not named: %s", r->name,
 				buf_str(&why));
 		if (!r->want && why.n > 0)
@@ -414,7 +410,7 @@ static void test_each_its_own_words(void **state)
 /* Both digests are those that openssl would print. */
 static void test_digests(void **state)
 {
-	EVP_PKEY *keys[2] = { leaf.key, other.key };
+	EVP_PKEY *keys[2] = {leaf.key, other.key};
 	struct buf why, hex;
 
 	(void)state;
@@ -438,8 +434,8 @@ static void test_digests(void **state)
 /* Several warnings stand in one message, apart from what the caller wrote. */
 static void test_warnings_add_up(void **state)
 {
-	struct tls_server_options o = { path_in(dir, "soon.pem"),
-		path_in(dir, "soon.key") };
+	struct tls_server_options o = {
+		path_in(dir, "soon.pem"), path_in(dir, "soon.key")};
 	struct tls_context *c, *again;
 	struct buf why;
 
@@ -466,28 +462,27 @@ struct denied_row {
 };
 
 static const struct denied_row denied[] = {
-	{ "key", "unreadable.key", 0600, "good.pem", "unreadable.key",
+	{"key", "unreadable.key", 0600, "good.pem", "unreadable.key",
 		"cannot read key %s/unreadable.key (owner root:root, mode "
 		"0600; running as uid 65534): Permission denied. Type: chgrp "
-		"%g %s/unreadable.key && chmod 640 %s/unreadable.key" },
-	{ "name for a shell", "it's here.key", 0600, "good.pem",
-		"it's here.key",
+		"%g %s/unreadable.key && chmod 640 %s/unreadable.key"},
+	{"name for a shell", "it's here.key", 0600, "good.pem", "it's here.key",
 		"Type: chgrp %g '%s/it'\\''s here.key' && chmod 640 "
-		"'%s/it'\\''s here.key'" },
-	{ "certificate", "unreadable.pem", 0600, "unreadable.pem", "open.key",
+		"'%s/it'\\''s here.key'"},
+	{"certificate", "unreadable.pem", 0600, "unreadable.pem", "open.key",
 		"cannot read certificate %s/unreadable.pem (owner root:root, "
 		"mode 0600; running as uid 65534): Permission denied. Type: "
-		"chmod 644 %s/unreadable.pem" },
-	{ "directory", "closed", 0700, "good.pem", "closed/mx.key",
+		"chmod 644 %s/unreadable.pem"},
+	{"directory", "closed", 0700, "good.pem", "closed/mx.key",
 		"cannot read key %s/closed/mx.key: directory %s/closed (owner "
 		"root:root, mode 0700; running as uid 65534): Permission "
 		"denied. Type: chgrp %g %s/closed && chmod 750 "
-		"%s/closed" },
-	{ "link into a closed directory", "closed", 0700, "good.pem",
+		"%s/closed"},
+	{"link into a closed directory", "closed", 0700, "good.pem",
 		"behind.key",
 		"cannot read key %s/behind.key (running as uid 65534): "
 		"Permission denied somewhere on the way. Type: namei -l "
-		"%s/behind.key" },
+		"%s/behind.key"},
 };
 
 /* "%s" is the directory, "%g" what this system calls the group of nobody. */
@@ -566,26 +561,25 @@ struct client_row {
 };
 
 static const struct client_row clients[] = {
-	{ "nothing", TLS_VERIFY_NONE, NULL, NULL, NULL, NULL, ERR_OK },
-	{ "system's roots", TLS_VERIFY_NAME, NULL, NULL, NULL, NULL, ERR_OK },
-	{ "own roots", TLS_VERIFY_CHAIN, "root.pem", NULL, NULL, NULL,
-		ERR_OK },
-	{ "own certificate", TLS_VERIFY_CHAIN, "root.pem", "purpose.pem",
-		"purpose.key", NULL, ERR_OK },
-	{ "server's certificate", TLS_VERIFY_NONE, NULL, "good.pem",
-		"good.key", "is not made for a TLS client", ERR_OK },
-	{ "roots missing", TLS_VERIFY_CHAIN, "gone.pem", NULL, NULL,
-		"cannot read CA file ", ERR_CONFIG },
-	{ "roots are text", TLS_VERIFY_CHAIN, "text.pem", NULL, NULL,
-		"text.pem is not PEM", ERR_CONFIG },
-	{ "roots are a key", TLS_VERIFY_CHAIN, "good.key", NULL, NULL,
-		"holds a private key and no certificate", ERR_CONFIG },
-	{ "many roots are fine", TLS_VERIFY_CHAIN, "many.pem", NULL, NULL,
-		NULL, ERR_OK },
-	{ "certificate alone", TLS_VERIFY_NONE, NULL, "good.pem", NULL,
-		"a key file is needed too", ERR_CONFIG },
-	{ "key alone", TLS_VERIFY_NONE, NULL, NULL, "good.key",
-		"a certificate file is needed too", ERR_CONFIG },
+	{"nothing", TLS_VERIFY_NONE, NULL, NULL, NULL, NULL, ERR_OK},
+	{"system's roots", TLS_VERIFY_NAME, NULL, NULL, NULL, NULL, ERR_OK},
+	{"own roots", TLS_VERIFY_CHAIN, "root.pem", NULL, NULL, NULL, ERR_OK},
+	{"own certificate", TLS_VERIFY_CHAIN, "root.pem", "purpose.pem",
+		"purpose.key", NULL, ERR_OK},
+	{"server's certificate", TLS_VERIFY_NONE, NULL, "good.pem", "good.key",
+		"is not made for a TLS client", ERR_OK},
+	{"roots missing", TLS_VERIFY_CHAIN, "gone.pem", NULL, NULL,
+		"cannot read CA file ", ERR_CONFIG},
+	{"roots are text", TLS_VERIFY_CHAIN, "text.pem", NULL, NULL,
+		"text.pem is not PEM", ERR_CONFIG},
+	{"roots are a key", TLS_VERIFY_CHAIN, "good.key", NULL, NULL,
+		"holds a private key and no certificate", ERR_CONFIG},
+	{"many roots are fine", TLS_VERIFY_CHAIN, "many.pem", NULL, NULL, NULL,
+		ERR_OK},
+	{"certificate alone", TLS_VERIFY_NONE, NULL, "good.pem", NULL,
+		"a key file is needed too", ERR_CONFIG},
+	{"key alone", TLS_VERIFY_NONE, NULL, NULL, "good.key",
+		"a certificate file is needed too", ERR_CONFIG},
 };
 
 static void test_client(void **state)

@@ -1,247 +1,15 @@
 /* Rule: an engine gives out exactly the plain text that the other side put
- * in, however the bytes between them are cut; nothing of what was damaged or
- * cut off; and says in words why it failed. A client with TLS_VERIFY_NAME
- * opens only towards a certificate for that name from a trusted root. */
+ * in, however the bytes between them are cut; and nothing of what was damaged
+ * or cut off. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <unistd.h>
+#include <malloc.h>
 
-#include "tests/lib/tls_cert.h"
-#include "tls/tls_private.h"
-
-static char dir[] = "/tmp/umbra-tls-XXXXXX";
-
-/* fixtures */
-
-struct cert_row {
-	const char *name;
-	struct make make;
-};
-
-static const struct cert_row certs[] = {
-	{ "mx", { .cn = "mx", .san = "DNS:mx.example,IP:192.0.2.1" } },
-	{ "wild", { .cn = "wild", .san = "DNS:*.net.example,DNS:m*.part.example" } },
-	{ "common", { .cn = "mx.example" } },
-	{ "empty", { .cn = "" } },
-	{ "nine", { .cn = "nine",
-			.san = "DNS:a.example,DNS:b.example,DNS:c.example,"
-			       "DNS:d.example,DNS:e.example,DNS:f.example,"
-			       "DNS:g.example,DNS:h.example,DNS:i.example" } },
-	{ "client", { .cn = "c", .san = "DNS:mx.example", .eku = "clientAuth" } },
-};
-
-static struct made root, stranger;
-
-static void write_pair(const char *name, struct made *m)
-{
-	char file[64];
-
-	snprintf(file, sizeof file, "%s.pem", name);
-	write_certs(dir, file, m->x, NULL, NULL);
-	snprintf(file, sizeof file, "%s.key", name);
-	write_key(dir, file, m->key);
-}
-
-static int setup(void **state)
-{
-	struct made m;
-
-	(void)state;
-	must(mkdtemp(dir) != NULL);
-	root = make_cert((struct make){ .cn = "Root", .ca = 1, .to_days = 99 });
-	stranger = make_cert(
-		(struct make){ .cn = "Stranger", .ca = 1, .to_days = 99 });
-	write_certs(dir, "root.pem", root.x, NULL, NULL);
-	for (size_t i = 0; i < countof(certs); i++) {
-		struct make make = certs[i].make;
-
-		make.by = &root;
-		make.to_days = 90;
-		m = make_cert(make);
-		write_pair(certs[i].name, &m);
-		made_free(&m);
-	}
-	m = make_cert((struct make){ .cn = "mx",
-		.san = "DNS:mx.example",
-		.by = &stranger,
-		.to_days = 90 });
-	write_pair("strange", &m);
-	made_free(&m);
-	m = make_cert((struct make){
-		.cn = "self", .san = "DNS:mx.example", .to_days = 90 });
-	write_pair("self", &m);
-	made_free(&m);
-	/* Loading refuses these two, so a test puts them in by hand. */
-	m = make_cert((struct make){ .cn = "old",
-		.san = "DNS:mx.example",
-		.by = &root,
-		.from_days = -9,
-		.to_days = -2 });
-	write_pair("old", &m);
-	made_free(&m);
-	m = make_cert((struct make){ .cn = "early",
-		.san = "DNS:mx.example",
-		.by = &root,
-		.from_days = 2,
-		.to_days = 9 });
-	write_pair("early", &m);
-	made_free(&m);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	static const char *const names[] = { "root", "mx", "wild", "common",
-		"empty", "nine", "client", "strange", "self", "old", "early" };
-	char file[64];
-
-	(void)state;
-	for (size_t i = 0; i < countof(names); i++) {
-		snprintf(file, sizeof file, "%s.pem", names[i]);
-		unlink(path_in(dir, file));
-		snprintf(file, sizeof file, "%s.key", names[i]);
-		unlink(path_in(dir, file));
-	}
-	rmdir(dir);
-	made_free(&root);
-	made_free(&stranger);
-	return 0;
-}
-
-static struct tls_context *server_of(const char *name)
-{
-	struct tls_server_options o;
-	struct tls_context *c;
-	char cert[64], key[64];
-	struct buf why;
-
-	snprintf(cert, sizeof cert, "%s.pem", name);
-	snprintf(key, sizeof key, "%s.key", name);
-	o = (struct tls_server_options){ path_in(dir, cert),
-		path_in(dir, key) };
-	buf_init(&why, 4096);
-	if (tls_server_context(&c, &o, &why) != ERR_OK)
-		fail_msg("%s", buf_str(&why));
-	buf_fini(&why);
-	return c;
-}
-
-static struct tls_context *client_of(enum tls_verify verify)
-{
-	struct tls_context *c;
-	struct buf why;
-
-	buf_init(&why, 4096);
-	if (tls_client_context(&c, verify, path_in(dir, "root.pem"), NULL, NULL,
-		    &why) != ERR_OK)
-		fail_msg("%s", buf_str(&why));
-	buf_fini(&why);
-	return c;
-}
-
-/* Two engines and what goes between them. */
-struct end {
-	struct tls_engine *e;
-	struct buf plain; /* what came out of it */
-	struct buf out;   /* what it wants sent */
-};
-
-struct wire {
-	struct tls_context *server_context, *client_context;
-	struct end server, client;
-	size_t chunk;
-	size_t sent;  /* client to server (or back), for damage */
-	size_t wrong; /* damage the byte at this place; SIZE_MAX: none */
-	int wrong_back; /* server to client */
-};
-
-static void end_init(struct end *x, struct tls_engine *e)
-{
-	must(e != NULL);
-	x->e = e;
-	buf_init(&x->plain, 4 << 20);
-	buf_init(&x->out, 4 << 20);
-}
-
-static void end_fini(struct end *x)
-{
-	tls_engine_destroy(&x->e);
-	buf_fini(&x->plain);
-	buf_fini(&x->out);
-}
-
-/* Takes the contexts. */
-static void wire_join(struct wire *w, struct tls_context *server,
-	struct tls_context *client, const char *name)
-{
-	*w = (struct wire){ .chunk = SIZE_MAX, .wrong = SIZE_MAX };
-	w->server_context = server;
-	w->client_context = client;
-	end_init(&w->server, tls_engine_server(server));
-	end_init(&w->client, tls_engine_client(client, name));
-}
-
-static void wire_init(struct wire *w, const char *cert, enum tls_verify verify,
-	const char *name)
-{
-	wire_join(w, server_of(cert), client_of(verify), name);
-}
-
-static void wire_fini(struct wire *w)
-{
-	end_fini(&w->server);
-	end_fini(&w->client);
-	tls_context_unref(&w->server_context);
-	tls_context_unref(&w->client_context);
-}
-
-/* One piece of what from has to send goes to to. */
-static int carry(struct wire *w, struct end *from, struct end *to)
-{
-	struct span s = span_head(buf_span(&from->out), w->chunk);
-	int counted = (from == &w->server) == w->wrong_back;
-
-	if (s.n == 0)
-		return 0;
-	if (counted && w->wrong >= w->sent && w->wrong < w->sent + s.n)
-		from->out.p[w->wrong - w->sent] ^= 0x41;
-	if (counted)
-		w->sent += s.n;
-	(void)tls_engine_feed(to->e, s, &to->plain, &to->out);
-	buf_drop(&from->out, s.n);
-	return 1;
-}
-
-static void pump(struct wire *w)
-{
-	(void)tls_engine_feed(
-		w->client.e, span(NULL, 0), &w->client.plain, &w->client.out);
-	while (carry(w, &w->client, &w->server) ||
-		carry(w, &w->server, &w->client))
-		;
-}
-
-static void say(struct end *x, struct span s)
-{
-	(void)tls_engine_send(x->e, s, &x->out);
-}
-
-static enum tls_state state_of(struct end *x)
-{
-	return tls_engine_feed(x->e, span(NULL, 0), &x->plain, &x->out);
-}
-
-static void assert_span(struct span have, struct span want)
-{
-	assert_int_equal(have.n, want.n);
-	assert_memory_equal(have.p, want.p, want.n);
-}
-
-/* tests */
+#include "tests/lib/tls_wire.h"
 
 struct version_row {
 	const char *name;
@@ -252,12 +20,12 @@ struct version_row {
 };
 
 static const struct version_row versions[] = {
-	{ "1.3 whole", TLS1_3_VERSION, SIZE_MAX, "TLSv1.3", "TLS_" },
-	{ "1.3 by byte", TLS1_3_VERSION, 1, "TLSv1.3", "TLS_" },
-	{ "1.3 by seven", TLS1_3_VERSION, 7, "TLSv1.3", "TLS_" },
-	{ "1.2 whole", TLS1_2_VERSION, SIZE_MAX, "TLSv1.2", "ECDHE-ECDSA-" },
-	{ "1.2 by byte", TLS1_2_VERSION, 1, "TLSv1.2", "ECDHE-ECDSA-" },
-	{ "1.2 by 999", TLS1_2_VERSION, 999, "TLSv1.2", "ECDHE-ECDSA-" },
+	{"1.3 whole", TLS1_3_VERSION, SIZE_MAX, "TLSv1.3", "TLS_"},
+	{"1.3 by byte", TLS1_3_VERSION, 1, "TLSv1.3", "TLS_"},
+	{"1.3 by seven", TLS1_3_VERSION, 7, "TLSv1.3", "TLS_"},
+	{"1.2 whole", TLS1_2_VERSION, SIZE_MAX, "TLSv1.2", "ECDHE-ECDSA-"},
+	{"1.2 by byte", TLS1_2_VERSION, 1, "TLSv1.2", "ECDHE-ECDSA-"},
+	{"1.2 by 999", TLS1_2_VERSION, 999, "TLSv1.2", "ECDHE-ECDSA-"},
 };
 
 static void test_handshake(void **state)
@@ -321,8 +89,8 @@ static void test_together_and_narrow(void **state)
 		carry(&w, &w.server, &w.client);
 		assert_true(++rounds < 200);
 	} while (state_of(&w.client) != TLS_OPEN ||
-		state_of(&w.server) != TLS_OPEN || w.client.out.n > 0 ||
-		w.server.out.n > 0);
+		 state_of(&w.server) != TLS_OPEN || w.client.out.n > 0 ||
+		 w.server.out.n > 0);
 	assert_true(rounds > 5);
 	say(&w.client, SPAN("QUIT\r\n"));
 	assert_int_equal(state_of(&w.client), TLS_OPEN);
@@ -437,8 +205,8 @@ static void test_close(void **state)
 	assert_int_equal(state_of(&w.server), TLS_CLOSED);
 	assert_span(buf_span(&w.server.plain), SPAN("\r\n"));
 	assert_false(w.server.plain.full);
-	assert_int_equal(tls_engine_send(w.server.e, SPAN("221 bye\r\n"),
-				 &w.server.out),
+	assert_int_equal(
+		tls_engine_send(w.server.e, SPAN("221 bye\r\n"), &w.server.out),
 		TLS_CLOSED);
 	tls_engine_close(w.server.e, &w.server.out);
 	carry(&w, &w.server, &w.client);
@@ -532,182 +300,6 @@ static void test_damage_to_client(void **state)
 	damage(1);
 }
 
-struct plain_row {
-	const char *name;
-	int client;
-	const char *text;
-	const char *want;
-};
-
-static const struct plain_row plain_rows[] = {
-	{ "command", 0, "EHLO client.example\r\n", "peer speaks plain text" },
-	{ "HTTP", 0, "GET / HTTP/1.1\r\n\r\n", "peer speaks plain text (HTTP)" },
-	{ "HTTP proxy", 0, "CONNECT a:25 HTTP/1.1\r\n\r\n",
-		"peer speaks plain text (HTTP)" },
-	{ "greeting", 1, "220 mx.example ESMTP\r\n", "peer speaks plain text" },
-	{ "refusal", 1, "454 4.7.0 TLS not available\r\n",
-		"peer speaks plain text" },
-	{ "alert", 1, "\x15\x03\x03\x00\x02\x02\x28",
-		"peer sent alert 40 (handshake failure)" },
-};
-
-static void test_no_tls(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < countof(plain_rows); i++) {
-		const struct plain_row *r = &plain_rows[i];
-		struct span s = span_str(r->text);
-		struct end *x;
-		struct wire w;
-
-		if (r->text[0] == '\x15')
-			s = span(r->text, 7);
-		wire_init(&w, "mx", TLS_VERIFY_NONE, NULL);
-		x = r->client ? &w.client : &w.server;
-		(void)state_of(x);
-		assert_int_equal(
-			tls_engine_feed(x->e, s, &x->plain, &x->out),
-			TLS_FAILED);
-		if (!strstr(tls_engine_error(x->e), r->want))
-			fail_msg("%s: %s", r->name, tls_engine_error(x->e));
-		assert_int_equal(x->plain.n, 0);
-		assert_int_equal(state_of(x), TLS_FAILED);
-		say(x, SPAN("x"));
-		tls_engine_close(x->e, &x->out);
-		wire_fini(&w);
-	}
-}
-
-struct verify_row {
-	const char *what;
-	const char *cert;
-	enum tls_verify verify;
-	const char *name;
-	const char *want; /* NULL: opens */
-	int verified;
-};
-
-static const struct verify_row verify_rows[] = {
-	{ "name", "mx", TLS_VERIFY_NAME, "mx.example", NULL, 1 },
-	{ "letter case", "mx", TLS_VERIFY_NAME, "MX.Example", NULL, 1 },
-	{ "final dot", "mx", TLS_VERIFY_NAME, "mx.example.", NULL, 1 },
-	{ "address", "mx", TLS_VERIFY_NAME, "192.0.2.1", NULL, 1 },
-	{ "other address", "mx", TLS_VERIFY_NAME, "192.0.2.2",
-		"is for mx.example, 192.0.2.1; wanted 192.0.2.2", 0 },
-	{ "other name", "mx", TLS_VERIFY_NAME, "mail.example",
-		"is for mx.example, 192.0.2.1; wanted mail.example", 0 },
-	{ "parent", "mx", TLS_VERIFY_NAME, "example", "wanted example", 0 },
-	{ "child", "mx", TLS_VERIFY_NAME, "a.mx.example", "wanted a.mx", 0 },
-	{ "leading dot", "mx", TLS_VERIFY_NAME, ".example", "no usable name",
-		0 },
-	{ "no name", "mx", TLS_VERIFY_NAME, NULL, "no usable name", 0 },
-	{ "empty name", "mx", TLS_VERIFY_NAME, "", "no usable name", 0 },
-	{ "asterisk", "wild", TLS_VERIFY_NAME, "*.net.example", "no usable name",
-		0 },
-	{ "wildcard", "wild", TLS_VERIFY_NAME, "mx.net.example", NULL, 1 },
-	{ "wildcard, two labels", "wild", TLS_VERIFY_NAME, "a.b.net.example",
-		"is for *.net.example, m*.part.example; wanted a.b.net", 0 },
-	{ "partial wildcard", "wild", TLS_VERIFY_NAME, "mx.part.example",
-		"wanted mx.part.example", 0 },
-	{ "common name only", "common", TLS_VERIFY_NAME, "mx.example",
-		"no name at all, its subject is \"CN=mx.example,O=Test\"", 0 },
-	{ "no common name", "empty", TLS_VERIFY_NAME, "mx.example",
-		"no name at all, its subject is \"O=Test\"", 0 },
-	{ "many names", "nine", TLS_VERIFY_NAME, "z.example",
-		"h.example and 1 more; wanted z.example", 0 },
-	{ "purpose", "client", TLS_VERIFY_NAME, "mx.example",
-		"is not accepted: unsupported certificate purpose", 0 },
-	{ "expired", "old", TLS_VERIFY_NAME, "mx.example", "expired on 2", 0 },
-	{ "early", "early", TLS_VERIFY_CHAIN, "mx.example",
-		"is not valid before 2", 0 },
-	{ "stranger", "strange", TLS_VERIFY_NAME, "mx.example",
-		"unknown issuer \"CN=Stranger,O=Test\"", 0 },
-	{ "self-signed", "self", TLS_VERIFY_CHAIN, "mx.example",
-		"is self-signed and not trusted: \"CN=self,O=Test\"", 0 },
-	{ "chain, other name", "mx", TLS_VERIFY_CHAIN, "z.example", NULL, 1 },
-	{ "chain, no name", "mx", TLS_VERIFY_CHAIN, NULL, NULL, 1 },
-	{ "chain, stranger", "strange", TLS_VERIFY_CHAIN, NULL,
-		"unknown issuer", 0 },
-	{ "none, stranger", "strange", TLS_VERIFY_NONE, "z.example", NULL, 0 },
-	{ "none, good", "mx", TLS_VERIFY_NONE, "mx.example", NULL, 0 },
-	{ "none, expired", "old", TLS_VERIFY_NONE, "mx.example", NULL, 0 },
-};
-
-/* What no honest server would load. */
-static void swap_pair(struct tls_context *c, const char *name)
-{
-	char file[64];
-
-	snprintf(file, sizeof file, "%s.pem", name);
-	must(SSL_CTX_use_certificate_file(
-		     c->ssl, path_in(dir, file), SSL_FILETYPE_PEM) == 1);
-	snprintf(file, sizeof file, "%s.key", name);
-	must(SSL_CTX_use_PrivateKey_file(
-		     c->ssl, path_in(dir, file), SSL_FILETYPE_PEM) == 1);
-}
-
-static void wire_init_forced(struct wire *w, const struct verify_row *r)
-{
-	struct tls_context *server = server_of("mx");
-
-	swap_pair(server, r->cert);
-	wire_join(w, server, client_of(r->verify), r->name);
-}
-
-static void test_verify(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < countof(verify_rows); i++) {
-		const struct verify_row *r = &verify_rows[i];
-		struct wire w;
-		enum tls_state s;
-
-		wire_init_forced(&w, r);
-		pump(&w);
-		s = state_of(&w.client);
-		if (s != (r->want ? TLS_FAILED : TLS_OPEN) ||
-			(r->want && !strstr(tls_engine_error(w.client.e),
-					    r->want)))
-			fail_msg("%s: state %d: %s", r->what, (int)s,
-				tls_engine_error(w.client.e));
-		assert_int_equal(
-			tls_engine_verified(w.client.e), r->verified);
-		if (r->want && w.server.e->state == TLS_FAILED)
-			assert_int_equal(strncmp(tls_engine_error(w.server.e),
-						 "peer sent alert ", 16),
-				0);
-		wire_fini(&w);
-	}
-}
-
-/* Nothing in common: both sides say so. */
-static void test_nothing_in_common(void **state)
-{
-	struct wire w;
-
-	(void)state;
-	wire_init(&w, "mx", TLS_VERIFY_NONE, NULL);
-	SSL_set_min_proto_version(w.client.e->ssl, TLS1_1_VERSION);
-	SSL_set_max_proto_version(w.client.e->ssl, TLS1_1_VERSION);
-	must(SSL_set_cipher_list(w.client.e->ssl, "ALL:@SECLEVEL=0") == 1);
-	pump(&w);
-	assert_string_equal(tls_engine_error(w.server.e),
-		"peer has no TLS version in common with us (1.2 and 1.3)");
-	assert_string_equal(tls_engine_error(w.client.e),
-		"peer sent alert 70 (protocol version)");
-	wire_fini(&w);
-
-	wire_init(&w, "mx", TLS_VERIFY_NONE, NULL);
-	SSL_set_max_proto_version(w.client.e->ssl, TLS1_2_VERSION);
-	must(SSL_set_cipher_list(w.client.e->ssl, "AES128-SHA256") == 1);
-	pump(&w);
-	assert_string_equal(tls_engine_error(w.server.e),
-		"peer has no cipher in common with us");
-	assert_string_equal(tls_engine_error(w.client.e),
-		"peer sent alert 40 (handshake failure)");
-	wire_fini(&w);
-}
-
 /* A ticket is good where it was given, and at no other connector. */
 static void test_tickets(void **state)
 {
@@ -741,7 +333,7 @@ static void test_tickets(void **state)
 static void test_send_room(void **state)
 {
 	static char text[200000];
-	static const size_t sizes[] = { 0, 1, 16383, 16384, 16385, 200000 };
+	static const size_t sizes[] = {0, 1, 16383, 16384, 16385, 200000};
 	struct wire w;
 
 	(void)state;
@@ -757,8 +349,8 @@ static void test_send_room(void **state)
 		wire_fini(&w);
 	}
 	wire_init(&w, "mx", TLS_VERIFY_NONE, NULL);
-	assert_int_equal(tls_engine_send(w.client.e, SPAN("early"),
-				 &w.client.out),
+	assert_int_equal(
+		tls_engine_send(w.client.e, SPAN("early"), &w.client.out),
 		TLS_HANDSHAKE);
 	assert_int_equal(w.client.out.n, 0);
 	pump(&w);
@@ -777,14 +369,14 @@ static void test_digest(void **state)
 		struct span in;
 		const char *want;
 	} rows[] = {
-		{ SPAN_INIT(""), "e3b0c44298fc1c149afbf4c8996fb924"
-				 "27ae41e4649b934ca495991b7852b855" },
-		{ { NULL, 0 }, "e3b0c44298fc1c149afbf4c8996fb924"
-			       "27ae41e4649b934ca495991b7852b855" },
-		{ SPAN_INIT("abc"), "ba7816bf8f01cfea414140de5dae2223"
-				    "b00361a396177a9cb410ff61f20015ad" },
+		{SPAN_INIT(""), "e3b0c44298fc1c149afbf4c8996fb924"
+				"27ae41e4649b934ca495991b7852b855"},
+		{{NULL, 0}, "e3b0c44298fc1c149afbf4c8996fb924"
+			    "27ae41e4649b934ca495991b7852b855"},
+		{SPAN_INIT("abc"), "ba7816bf8f01cfea414140de5dae2223"
+				   "b00361a396177a9cb410ff61f20015ad"},
 	};
-	char big[10000] = { 0 };
+	char big[10000] = {0};
 	uint8_t d[32];
 	int zeros = 0;
 
@@ -805,6 +397,41 @@ static void test_digest(void **state)
 	assert_int_equal(strncmp(tls_library_version(), "OpenSSL ", 8), 0);
 }
 
+/* Two idle engines, hands shaken, cost less than 48 KiB: one record buffer
+ * that is not given back would be too much. */
+static void test_idle_memory(void **state)
+{
+	enum { PAIRS = 20 };
+	struct tls_context *server = server_of("mx");
+	struct tls_context *client = client_of(TLS_VERIFY_NAME);
+	struct wire w[PAIRS];
+	size_t before = 0, after;
+
+	(void)state;
+	for (int i = 0; i < PAIRS; i++) {
+		/* The first one also pays for what is made only once. */
+		if (i == 1)
+			before = mallinfo2().uordblks;
+		wire_join(&w[i], tls_context_ref(server),
+			tls_context_ref(client), "mx.example");
+		pump(&w[i]);
+		buf_fini(&w[i].server.out);
+		buf_fini(&w[i].client.out);
+	}
+	after = mallinfo2().uordblks;
+	for (int i = 0; i < PAIRS; i++) {
+		assert_int_equal(state_of(&w[i].client), TLS_OPEN);
+		wire_fini(&w[i]);
+	}
+	tls_context_unref(&server);
+	tls_context_unref(&client);
+	if (after == 0) {
+		print_message("skipped: a sanitizer's malloc does not count\n");
+		skip();
+	}
+	assert_true(after - before < (PAIRS - 1) * (48 << 10));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -817,12 +444,10 @@ int main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_damage_to_server),
 		cmocka_unit_test(test_damage_to_client),
-		cmocka_unit_test(test_no_tls),
-		cmocka_unit_test(test_verify),
-		cmocka_unit_test(test_nothing_in_common),
 		cmocka_unit_test(test_tickets),
 		cmocka_unit_test(test_send_room),
+		cmocka_unit_test(test_idle_memory),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, wire_setup, wire_teardown);
 }

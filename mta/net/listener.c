@@ -1,0 +1,277 @@
+/* listener - connecting, listening, and addresses as the kernel has them. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mta/base/check.h"
+#include "mta/net/stream_private.h"
+
+enum { LISTENER_MAGIC = 0x115e };
+
+struct net_addr addr_from_sock(const struct sockaddr_storage *ss)
+{
+	struct net_addr a = {0};
+
+	if (ss->ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)ss;
+
+		memcpy(a.b, &in->sin_addr, 4);
+		a.port = ntohs(in->sin_port);
+	} else if (ss->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in = (const void *)ss;
+
+		a.v6 = !IN6_IS_ADDR_V4MAPPED(&in->sin6_addr);
+		if (a.v6)
+			memcpy(a.b, &in->sin6_addr, 16);
+		else
+			memcpy(a.b, (const char *)&in->sin6_addr + 12, 4);
+		a.port = ntohs(in->sin6_port);
+	}
+	return a;
+}
+
+struct sockaddr_storage sock_from_addr(const struct net_addr *a)
+{
+	struct sockaddr_storage ss = {0};
+
+	if (a->v6) {
+		struct sockaddr_in6 *in = (void *)&ss;
+
+		in->sin6_family = AF_INET6;
+		in->sin6_port = htons(a->port);
+		memcpy(&in->sin6_addr, a->b, 16);
+	} else {
+		struct sockaddr_in *in = (void *)&ss;
+
+		in->sin_family = AF_INET;
+		in->sin_port = htons(a->port);
+		memcpy(&in->sin_addr, a->b, 4);
+	}
+	return ss;
+}
+
+struct net_addr stream_peer(const struct stream *s)
+{
+	return s->peer;
+}
+
+static struct net_addr tcp_local(const uv_tcp_t *tcp)
+{
+	struct sockaddr_storage ss = {0};
+	int len = sizeof ss;
+
+	if (uv_tcp_getsockname(tcp, (struct sockaddr *)&ss, &len) != 0)
+		return (struct net_addr){0};
+	return addr_from_sock(&ss);
+}
+
+struct net_addr stream_local(const struct stream *s)
+{
+	return tcp_local(&s->h.tcp);
+}
+
+/* --- connecting ---------------------------------------------------------- */
+
+static void on_connect(uv_connect_t *u, int status)
+{
+	struct connect *c = container_of(u, struct connect, uv);
+	struct stream *s = u->data;
+
+	if (s->state == CLOSING)
+		return; /* on_close tells */
+	if (status < 0) {
+		c->err = err_from_uv(status);
+		stream_shut(s);
+		return;
+	}
+	s->connect = NULL;
+	s->state = OPEN;
+	timer_stop(&s->deadline);
+	c->cb(s->ev.arg, s, ERR_OK);
+	free(c);
+	if (s->state == OPEN)
+		stream_reading(s, 1);
+}
+
+struct stream *stream_connect(struct loop *l, const struct net_addr *to,
+	const struct net_addr *source, uint64_t timeout_ms,
+	const struct stream_events *ev,
+	void (*connected)(void *arg, struct stream *s, enum err e))
+{
+	struct stream *s = stream_new(l, 0);
+	struct connect *c = x_calloc(1, sizeof *c);
+	struct sockaddr_storage ss;
+	int rc = 0;
+
+	s->state = CONNECTING;
+	s->ev = *ev;
+	s->peer = *to;
+	s->connect = c;
+	c->cb = connected;
+	c->uv.data = s;
+	if (source) {
+		ss = sock_from_addr(source);
+		rc = uv_tcp_bind(&s->h.tcp, (const struct sockaddr *)&ss, 0);
+	}
+	ss = sock_from_addr(to);
+	if (rc == 0)
+		rc = uv_tcp_connect(&c->uv, &s->h.tcp,
+			(const struct sockaddr *)&ss, on_connect);
+	if (rc != 0) {
+		c->err = err_from_uv(rc);
+		stream_shut(s);
+		return s;
+	}
+	uv_tcp_nodelay(&s->h.tcp, 1);
+	timer_start(&s->deadline, timeout_ms);
+	return s;
+}
+
+/* --- listening ----------------------------------------------------------- */
+
+struct listener {
+	unsigned magic;
+	union {
+		uv_handle_t handle;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t pipe;
+	} h;
+	int local;
+	struct net *net;
+	void (*accepted)(void *arg, struct stream *s);
+	void *arg;
+};
+
+static void on_connection(uv_stream_t *u, int status)
+{
+	struct listener *l = u->data;
+	struct stream *s;
+	struct sockaddr_storage ss = {0};
+	int len = sizeof ss;
+
+	if (status < 0)
+		return; /* EMFILE and the like: libuv tries again later */
+	s = stream_new(l->net->loop, l->local);
+	if (uv_accept(u, &s->h.stream) != 0 ||
+		(!l->local && uv_tcp_getpeername(&s->h.tcp,
+				      (struct sockaddr *)&ss, &len) != 0)) {
+		s->state = OPEN;
+		stream_finish(s, ERR_RESET);
+		return;
+	}
+	s->peer = addr_from_sock(&ss);
+	s->state = OPEN;
+	l->accepted(l->arg, s);
+	if (s->state == OPEN)
+		stream_reading(s, 1);
+}
+
+static void on_listener_closed(uv_handle_t *h)
+{
+	struct listener *l = h->data;
+
+	net_put(l->net);
+	free(l);
+}
+
+void listener_close(struct listener **lp)
+{
+	struct listener *l = *lp;
+
+	if (!l)
+		return;
+	check_obj(l, LISTENER_MAGIC);
+	*lp = NULL;
+	uv_close(&l->h.handle, on_listener_closed);
+}
+
+static int listen_on(struct listener *l, const struct net_addr *at, int backlog)
+{
+	struct sockaddr_storage ss = sock_from_addr(at);
+	int one = 1, fd, rc;
+
+	rc = uv_tcp_init_ex(
+		loop_uv(l->net->loop), &l->h.tcp, at->v6 ? AF_INET6 : AF_INET);
+	if (rc)
+		return rc;
+	uv_fileno(&l->h.handle, &fd);
+	/* Accepted sockets inherit it: a system call saved per connection. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	rc = uv_tcp_bind(&l->h.tcp, (const struct sockaddr *)&ss,
+		at->v6 ? UV_TCP_IPV6ONLY : 0);
+	if (rc)
+		return rc;
+	return uv_listen(&l->h.stream, backlog, on_connection);
+}
+
+enum err listener_open(struct listener **l_r, struct loop *loop,
+	const struct net_addr *at, int backlog,
+	void (*accepted)(void *arg, struct stream *s), void *arg,
+	struct buf *why)
+{
+	struct listener *l = x_calloc(1, sizeof *l);
+	char text[46];
+	int rc;
+
+	l->magic = LISTENER_MAGIC;
+	l->net = net_get(loop);
+	l->accepted = accepted;
+	l->arg = arg;
+	l->h.handle.data = l;
+	rc = listen_on(l, at, backlog);
+	if (rc == 0) {
+		*l_r = l;
+		return ERR_OK;
+	}
+	net_addr_text(at, text);
+	buf_addf(why, "cannot listen on %s%s%s:%u: %s%s", at->v6 ? "[" : "",
+		text, at->v6 ? "]" : "", at->port, uv_strerror(rc),
+		rc == UV_EADDRINUSE ? " (find the other program: ss -ltnp)"
+		: rc == UV_EACCES
+			? " (ports below 1024 need CAP_NET_BIND_SERVICE)"
+		: rc == UV_EADDRNOTAVAIL
+			? " (no interface has this address: ip addr)"
+			: "");
+	listener_close(&l);
+	return err_from_uv(rc);
+}
+
+enum err listener_open_local(struct listener **l_r, struct loop *loop,
+	const char *path, unsigned mode,
+	void (*accepted)(void *arg, struct stream *s), void *arg,
+	struct buf *why)
+{
+	struct listener *l = x_calloc(1, sizeof *l);
+	int rc;
+
+	l->magic = LISTENER_MAGIC;
+	l->net = net_get(loop);
+	l->local = 1;
+	l->accepted = accepted;
+	l->arg = arg;
+	l->h.handle.data = l;
+	must(uv_pipe_init(loop_uv(loop), &l->h.pipe, 0) == 0);
+	unlink(path);
+	rc = uv_pipe_bind(&l->h.pipe, path);
+	if (rc == 0 && chmod(path, mode) != 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = uv_listen(&l->h.stream, 64, on_connection);
+	if (rc == 0) {
+		*l_r = l;
+		return ERR_OK;
+	}
+	buf_addf(why, "cannot listen on %s: %s", path, uv_strerror(rc));
+	listener_close(&l);
+	return err_from_uv(rc);
+}
+
+struct net_addr listener_addr(const struct listener *l)
+{
+	return tcp_local(&l->h.tcp);
+}

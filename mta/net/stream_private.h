@@ -1,0 +1,108 @@
+/* stream_private - what the files of streams on libuv share: stream_uv.c
+ * (life and reading), stream_out.c (writing), listener.c (connecting and
+ * listening). */
+#pragma once
+
+#include <sys/socket.h>
+
+#include "mta/base/loop_uv.h"
+#include "mta/net/stream.h"
+
+enum {
+	STREAM_MAGIC = 0x57e4,
+	SEGS_AT_ONCE = 64,
+	OUT_MAX = 64 << 20, /* callers wait for on_drain long before */
+	SPARE_KEEP = 64 << 10,
+	CLOSE_FLUSH_MS = 5000,
+	LINGER_MS = 2000,
+	LINGER_BYTES = 4 << 20,
+};
+
+/* One run of bytes to be written: a part of a blob, or of the out buffer. */
+/* One run of bytes to be written: a part of a blob, or of the out buffer. */
+struct seg {
+	struct blob *ref;
+	const char *p; /* in the blob */
+	size_t off;    /* in the out buffer, when there is no blob */
+	size_t n;
+};
+
+struct out {
+	struct buf copy;
+	struct seg *seg;
+	unsigned nseg, capseg, first; /* segments before first are gone */
+	size_t bytes;
+};
+
+struct net {
+	struct loop *loop;
+	unsigned users;
+	struct hook hook;
+	struct list dirty;    /* streams with something to flush */
+	struct list released; /* streams to be given their unread data */
+	struct post post;     /* runs released; posted flag below */
+	int posted;
+	struct buf spare; /* an out buffer for the next who writes */
+	struct buf plain; /* decrypted bytes on their way to on_data */
+	char read[STREAM_READ];
+};
+
+enum stream_state { CONNECTING, OPEN, FLUSHING, LINGERING, CLOSING };
+
+struct stream {
+	unsigned magic;
+	uint8_t state; /* enum stream_state */
+	uint8_t held, reading, in_data, tls_pending, drain_owed, refused;
+	struct net *net;
+	struct stream_events ev;
+	union {
+		uv_handle_t handle;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t pipe;
+	} h;
+	struct timer deadline;
+	struct list dirty, released;
+	struct buf unread;
+	struct out out;
+	struct wreq *wreq; /* what the kernel did not take at once */
+	size_t lingered;
+	struct tls_engine *tls;
+	enum err why;
+	struct net_addr peer;
+	struct connect *connect;
+};
+
+struct wreq {
+	uv_write_t uv;
+	struct stream *s;
+	struct out out;
+};
+
+struct connect {
+	uv_connect_t uv;
+	void (*cb)(void *arg, struct stream *s, enum err e);
+	enum err err;
+};
+
+/* stream_uv.c */
+enum err err_from_uv(int rc);
+struct net *net_get(struct loop *l);
+void net_put(struct net *n);
+struct stream *stream_new(struct loop *l, int local);
+void stream_finish(struct stream *s, enum err why); /* ends by itself */
+void stream_shut(struct stream *s);
+void stream_reading(struct stream *s, int on);
+
+/* stream_out.c */
+void out_clear(struct net *net, struct out *o);
+/* Room for what a TLS engine appends: out_open, append to out.copy,
+ * out_close. */
+size_t out_open(struct stream *s);
+void out_close(struct stream *s, size_t before);
+void stream_mark_dirty(struct stream *s);
+void stream_flush_dirty(struct hook *h);
+
+/* listener.c */
+struct net_addr addr_from_sock(const struct sockaddr_storage *ss);
+struct sockaddr_storage sock_from_addr(const struct net_addr *a);

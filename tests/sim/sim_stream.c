@@ -1,0 +1,699 @@
+/* sim_stream - a network in memory.
+ *
+ * Each stream holds what arrived and was not used (unread), what was written
+ * and has not left (out), and the segments on their way to it (line). Flushes
+ * happen at the end of a turn through a post, like the real stream's; every
+ * callback comes from a timer or that post, so never inside a call.
+ */
+#include "tests/sim/sim_stream.h"
+
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+#include "tests/sim/sim_loop.h"
+
+enum {
+	NET_MAGIC = 0x51e7,
+	STREAM_MAGIC = 0x515d,
+	LISTEN_MAGIC = 0x5115,
+	WINDOW = 256 * 1024,
+	SLICE = 16 * 1024,
+	OUT_LIMIT = 64 << 20,
+	FLUSH_MS = 5000,
+	FIRST_PORT = 40000
+};
+
+struct net_link {
+	struct list node;
+	struct sim_link link;
+	struct net_addr addr;
+};
+
+struct sim_net {
+	unsigned magic;
+	struct loop *loop;
+	struct list streams, listeners, links;
+	struct sim_link fallback;
+	struct post post;
+	int posted;
+	unsigned nstreams;
+	uint16_t port;
+	uint64_t bytes;
+};
+
+struct listener {
+	unsigned magic;
+	struct sim_net *net;
+	struct list node;
+	struct net_addr at;
+	void (*accepted)(void *arg, struct stream *s);
+	void *arg;
+};
+
+enum seg_kind { SEG_DATA, SEG_EOF, SEG_RESET };
+
+struct seg {
+	struct list node;
+	enum seg_kind kind;
+	uint64_t due;
+	struct buf data;
+};
+
+enum state { CONNECTING, OPEN, FLUSHING, CLOSED };
+
+struct stream {
+	unsigned magic;
+	enum state state;
+	struct sim_net *net;
+	struct list node;
+	struct stream *peer; /* NULL: gone */
+	const struct sim_link *link;
+	int client, held, in_data, above, dirty;
+	struct stream_events ev;
+	void (*connected)(void *arg, struct stream *s, enum err e);
+	struct net_addr to, from;
+	struct buf out, unread;
+	struct list line; /* struct seg, on their way to us */
+	size_t under_way; /* of ours, on their way to the peer */
+	uint64_t sent;
+	struct timer arrive, deadline, end, feed;
+	enum err why;
+	int ending;
+	struct tls_engine *tls;
+	int tls_pending;
+};
+
+static void end_with(struct stream *s, enum err why);
+
+/* --- the net -------------------------------------------------------------- */
+
+static struct sim_net *net_of(struct loop *l)
+{
+	struct sim_net *n = sim_loop_user(l, SIM_USER_NET);
+
+	check_obj(n, NET_MAGIC);
+	return n;
+}
+
+static void flush(struct stream *s);
+
+static void on_post(struct post *p)
+{
+	struct sim_net *n = container_of(p, struct sim_net, post);
+
+	n->posted = 0;
+	list_each_safe (it, &n->streams) {
+		struct stream *s = list_item(it, struct stream, node);
+
+		if (s->dirty) {
+			s->dirty = 0;
+			flush(s);
+		}
+	}
+}
+
+static void mark(struct stream *s)
+{
+	struct sim_net *n = s->net;
+
+	s->dirty = 1;
+	if (n->posted)
+		return;
+	n->posted = 1;
+	loop_post(n->loop, &n->post);
+}
+
+struct sim_net *sim_net_create(struct loop *l)
+{
+	struct sim_net *n = x_calloc(1, sizeof *n);
+
+	n->magic = NET_MAGIC;
+	n->loop = l;
+	n->port = FIRST_PORT;
+	n->post.fn = on_post;
+	list_init(&n->streams);
+	list_init(&n->listeners);
+	list_init(&n->links);
+	sim_loop_set_user(l, SIM_USER_NET, n);
+	return n;
+}
+
+void sim_net_destroy(struct sim_net **np)
+{
+	struct sim_net *n = *np;
+
+	if (!n)
+		return;
+	check_obj(n, NET_MAGIC);
+	must(list_empty(&n->streams) && list_empty(&n->listeners));
+	must(!n->posted);
+	list_each_safe (it, &n->links)
+		free(list_item(it, struct net_link, node));
+	sim_loop_set_user(n->loop, SIM_USER_NET, NULL);
+	free(n);
+	*np = NULL;
+}
+
+static struct net_link *find_link(struct sim_net *n, const struct net_addr *a)
+{
+	list_each (it, &n->links) {
+		struct net_link *k = list_item(it, struct net_link, node);
+
+		if (net_addr_eq(&k->addr, a))
+			return k;
+	}
+	return NULL;
+}
+
+struct sim_link *sim_net_link(struct sim_net *n, struct span ip)
+{
+	struct net_addr a;
+	struct net_link *k;
+
+	check_obj(n, NET_MAGIC);
+	if (ip.n == 0)
+		return &n->fallback;
+	must(net_addr_parse(ip, 0, &a) == 0);
+	k = find_link(n, &a);
+	if (!k) {
+		k = x_calloc(1, sizeof *k);
+		k->addr = a;
+		k->link = n->fallback;
+		list_append(&n->links, &k->node);
+	}
+	return &k->link;
+}
+
+static const struct sim_link *link_for(
+	struct sim_net *n, const struct net_addr *a)
+{
+	struct net_link *k = find_link(n, a);
+
+	return k ? &k->link : &n->fallback;
+}
+
+void sim_net_heal(struct sim_net *n)
+{
+	list_each (it, &n->streams) {
+		struct stream *s = list_item(it, struct stream, node);
+
+		if (!list_empty(&s->line))
+			timer_start(&s->arrive, 0);
+		mark(s);
+	}
+}
+
+unsigned sim_net_streams(const struct sim_net *n)
+{
+	return n->nstreams;
+}
+
+uint64_t sim_net_bytes(const struct sim_net *n)
+{
+	return n->bytes;
+}
+
+/* --- segments ------------------------------------------------------------- */
+
+static void put_seg(struct stream *to, enum seg_kind kind, struct span data)
+{
+	struct seg *g = x_calloc(1, sizeof *g);
+	uint64_t now = loop_now(to->net->loop);
+
+	g->kind = kind;
+	g->due = now + to->link->latency;
+	buf_init(&g->data, OUT_LIMIT);
+	buf_add(&g->data, data);
+	list_append(&to->line, &g->node);
+	if (!to->arrive.armed)
+		timer_start(&to->arrive, to->link->latency);
+}
+
+static void free_seg(struct seg *g)
+{
+	list_del(&g->node);
+	buf_fini(&g->data);
+	free(g);
+}
+
+static void send_slice(struct stream *s, size_t n)
+{
+	const struct sim_link *k = s->link;
+
+	if (s->peer)
+		put_seg(s->peer, SEG_DATA, span(s->out.p, n));
+	s->under_way += s->peer ? n : 0;
+	s->sent += n;
+	buf_drop(&s->out, n);
+	if (s->client && k->reset_after && s->sent >= k->reset_after) {
+		if (s->peer)
+			put_seg(s->peer, SEG_RESET, span(NULL, 0));
+		end_with(s, ERR_RESET);
+	}
+}
+
+/* At the end of a turn: as much as the window lets through. */
+static void flush(struct stream *s)
+{
+	const struct sim_link *k = s->link;
+	size_t window = k->window ? k->window : WINDOW;
+	size_t slice = k->slice ? k->slice : SLICE;
+
+	if (s->state != OPEN && s->state != FLUSHING)
+		return;
+	while (s->out.n && !s->ending && s->under_way < window) {
+		size_t n = s->out.n < slice ? s->out.n : slice;
+
+		if (k->reset_after && s->client && s->sent + n > k->reset_after)
+			n = (size_t)(k->reset_after - s->sent);
+		if (n > window - s->under_way)
+			n = window - s->under_way;
+		send_slice(s, n);
+	}
+	if (s->ending)
+		return;
+	if (s->out.n) {
+		s->above = 1;
+		return;
+	}
+	if (s->state == FLUSHING) {
+		if (s->peer)
+			put_seg(s->peer, SEG_EOF, span(NULL, 0));
+		end_with(s, ERR_OK);
+	} else if (s->above) {
+		s->above = 0;
+		if (s->ev.on_drain)
+			s->ev.on_drain(s->ev.arg);
+	}
+}
+
+/* --- arriving ------------------------------------------------------------- */
+
+static void show(struct stream *s)
+{
+	size_t used;
+
+	if (s->held || s->in_data || s->state != OPEN || s->ending ||
+		s->unread.n == 0 || !s->ev.on_data)
+		return;
+	s->in_data = 1;
+	used = s->ev.on_data(s->ev.arg, buf_span(&s->unread));
+	s->in_data = 0;
+	must(used <= s->unread.n);
+	buf_drop(&s->unread, used);
+	if (s->state == OPEN && !s->held && s->unread.n > STREAM_UNREAD)
+		end_with(s, ERR_LIMIT);
+	if (s->unread.n == 0)
+		buf_fini(&s->unread);
+}
+
+static void feed_tls(struct stream *s, struct span cipher)
+{
+	struct buf plain;
+	enum tls_state st;
+
+	do {
+		buf_init(&plain, STREAM_READ);
+		st = tls_engine_feed(s->tls, cipher, &plain, &s->out);
+		mark(s);
+		if (s->tls_pending && st != TLS_HANDSHAKE) {
+			s->tls_pending = 0;
+			if (s->ev.on_tls)
+				s->ev.on_tls(s->ev.arg,
+					st == TLS_FAILED ? ERR_TLS : ERR_OK);
+		}
+		cipher = span(NULL, 0);
+		buf_add(&s->unread, buf_span(&plain));
+		if (plain.n < plain.max)
+			cipher.p = "";
+		buf_fini(&plain);
+	} while (st == TLS_OPEN && !cipher.p);
+	show(s);
+	if (s->state == OPEN && (st == TLS_FAILED || st == TLS_CLOSED))
+		end_with(s, st == TLS_FAILED ? ERR_TLS : ERR_EOF);
+}
+
+static void take(struct stream *s, struct seg *g)
+{
+	struct stream *from = s->peer;
+
+	s->net->bytes += g->data.n;
+	if (from) {
+		from->under_way -= g->data.n;
+		mark(from);
+	}
+	if (s->state != OPEN || s->ending)
+		return;
+	if (s->tls) {
+		feed_tls(s, buf_span(&g->data));
+		return;
+	}
+	buf_add(&s->unread, buf_span(&g->data));
+	show(s);
+}
+
+static void on_arrive(struct timer *t)
+{
+	struct stream *s = container_of(t, struct stream, arrive);
+	uint64_t now = loop_now(s->net->loop);
+	struct seg *g;
+
+	while ((g = list_first(&s->line, struct seg, node))) {
+		if (s->link->partition)
+			return; /* sim_net_heal starts it again */
+		if (g->due > now) {
+			timer_start(&s->arrive, g->due - now);
+			return;
+		}
+		if (g->kind == SEG_DATA && s->state == OPEN &&
+			s->unread.n > STREAM_UNREAD)
+			return; /* the reader is behind: stream_release */
+		if (g->kind == SEG_DATA)
+			take(s, g);
+		else if (s->state == OPEN)
+			end_with(s, g->kind == SEG_EOF ? ERR_EOF : ERR_RESET);
+		free_seg(g);
+	}
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+static void free_stream(struct stream *s)
+{
+	struct seg *g;
+
+	if (s->peer) {
+		/* Whoever still sends here will be told. */
+		s->peer->peer = NULL;
+		if (s->peer->state == OPEN && list_empty(&s->peer->line) &&
+			s->state != CONNECTING)
+			put_seg(s->peer, SEG_EOF, span(NULL, 0));
+		s->peer->under_way = 0;
+		mark(s->peer);
+	}
+	while ((g = list_first(&s->line, struct seg, node)))
+		free_seg(g);
+	timer_stop(&s->arrive);
+	timer_stop(&s->deadline);
+	timer_stop(&s->end);
+	timer_stop(&s->feed);
+	buf_fini(&s->out);
+	buf_fini(&s->unread);
+	tls_engine_destroy(&s->tls);
+	list_del(&s->node);
+	s->net->nstreams--;
+	s->magic = 0;
+	free(s);
+}
+
+static void on_end(struct timer *t)
+{
+	struct stream *s = container_of(t, struct stream, end);
+	struct stream_events ev = s->ev;
+	void (*connected)(void *, struct stream *, enum err) =
+		s->state == CONNECTING ? s->connected : NULL;
+	enum err why = s->why;
+
+	free_stream(s);
+	if (connected)
+		connected(ev.arg, NULL, why);
+	else if (ev.on_close)
+		ev.on_close(ev.arg, why);
+}
+
+/* The stream is over; its owner hears of it in a moment. */
+static void end_with(struct stream *s, enum err why)
+{
+	if (s->ending)
+		return;
+	s->ending = 1;
+	s->why = why;
+	if (s->state != CONNECTING)
+		s->state = CLOSED;
+	timer_stop(&s->deadline);
+	timer_start(&s->end, 0);
+}
+
+static void on_deadline(struct timer *t)
+{
+	struct stream *s = container_of(t, struct stream, deadline);
+
+	if (s->state == CONNECTING)
+		end_with(s, ERR_TIMEOUT);
+	else if (s->state == FLUSHING)
+		end_with(s, ERR_OK);
+	else if (s->state == OPEN && s->ev.on_deadline)
+		s->ev.on_deadline(s->ev.arg);
+}
+
+static void on_feed(struct timer *t)
+{
+	struct stream *s = container_of(t, struct stream, feed);
+
+	show(s);
+	if (!list_empty(&s->line))
+		on_arrive(&s->arrive);
+}
+
+static struct stream *stream_new(struct sim_net *n)
+{
+	struct stream *s = x_calloc(1, sizeof *s);
+
+	s->magic = STREAM_MAGIC;
+	s->net = n;
+	buf_init(&s->out, OUT_LIMIT);
+	buf_init(&s->unread, OUT_LIMIT);
+	list_init(&s->line);
+	timer_init(&s->arrive, n->loop, on_arrive);
+	timer_init(&s->deadline, n->loop, on_deadline);
+	timer_init(&s->end, n->loop, on_end);
+	timer_init(&s->feed, n->loop, on_feed);
+	list_append(&n->streams, &s->node);
+	n->nstreams++;
+	return s;
+}
+
+static struct listener *find_listener(
+	struct sim_net *n, const struct net_addr *to)
+{
+	static const uint8_t any[16];
+
+	list_each (it, &n->listeners) {
+		struct listener *l = list_item(it, struct listener, node);
+
+		if (l->at.port == to->port &&
+			(net_addr_eq(&l->at, to) ||
+				memcmp(l->at.b, any, sizeof any) == 0))
+			return l;
+	}
+	return NULL;
+}
+
+static void on_syn(struct timer *t)
+{
+	struct stream *s = container_of(t, struct stream, feed), *o;
+	struct listener *l = find_listener(s->net, &s->to);
+
+	if (s->ending || s->link->blackhole || s->link->partition)
+		return; /* the deadline decides */
+	if (s->link->refuse || !l) {
+		end_with(s, ERR_REFUSED);
+		return;
+	}
+	timer_stop(&s->deadline);
+	s->feed.fn = on_feed;
+	o = stream_new(s->net);
+	o->link = s->link;
+	o->peer = s;
+	s->peer = o;
+	o->to = s->from;
+	o->from = s->to;
+	s->state = o->state = OPEN;
+	l->accepted(l->arg, o);
+	s->connected(s->ev.arg, s, ERR_OK);
+}
+
+struct stream *stream_connect(struct loop *l, const struct net_addr *to,
+	const struct net_addr *source, uint64_t timeout_ms,
+	const struct stream_events *ev,
+	void (*connected)(void *arg, struct stream *s, enum err e))
+{
+	struct sim_net *n = net_of(l);
+	struct stream *s = stream_new(n);
+
+	s->client = 1;
+	s->to = *to;
+	s->from = (struct net_addr){.b = {198, 51, 100, 1}};
+	if (source)
+		s->from = *source;
+	s->from.port = n->port =
+		n->port == UINT16_MAX ? FIRST_PORT : (uint16_t)(n->port + 1);
+	s->link = link_for(n, to);
+	s->ev = *ev;
+	s->connected = connected;
+	s->feed.fn = on_syn;
+	timer_start(&s->feed, 2 * s->link->latency);
+	timer_start(&s->deadline, timeout_ms);
+	return s;
+}
+
+void stream_close(struct stream *s)
+{
+	check_obj(s, STREAM_MAGIC);
+	if (s->state != OPEN)
+		return;
+	if (s->tls && !s->tls_pending)
+		tls_engine_close(s->tls, &s->out);
+	s->state = FLUSHING;
+	mark(s);
+	timer_start(&s->deadline, FLUSH_MS);
+}
+
+void stream_abort(struct stream *s)
+{
+	check_obj(s, STREAM_MAGIC);
+	if (s->state == CLOSED)
+		return;
+	if (s->peer && s->state != CONNECTING)
+		put_seg(s->peer, s->unread.n ? SEG_RESET : SEG_EOF,
+			span(NULL, 0));
+	end_with(s, s->state == CONNECTING ? ERR_CANCELED : ERR_OK);
+}
+
+/* --- the rest of the seam ------------------------------------------------- */
+
+void stream_set_events(struct stream *s, const struct stream_events *ev)
+{
+	check_obj(s, STREAM_MAGIC);
+	s->ev = *ev;
+}
+
+void stream_hold(struct stream *s)
+{
+	check_obj(s, STREAM_MAGIC);
+	s->held = 1;
+}
+
+void stream_release(struct stream *s)
+{
+	check_obj(s, STREAM_MAGIC);
+	s->held = 0;
+	if (s->state == OPEN)
+		timer_start(&s->feed, 0);
+}
+
+void stream_write(struct stream *s, struct span data)
+{
+	check_obj(s, STREAM_MAGIC);
+	if (s->state != OPEN)
+		return;
+	if (s->tls && !s->tls_pending)
+		(void)tls_engine_send(s->tls, data, &s->out);
+	else
+		buf_add(&s->out, data);
+	mark(s);
+}
+
+void stream_write_ref(struct stream *s, struct blob *b, struct span part)
+{
+	must(part.p >= b->p && part.p + part.n <= b->p + b->n);
+	stream_write(s, part);
+}
+
+size_t stream_pending(const struct stream *s)
+{
+	return s->out.n;
+}
+
+void stream_deadline(struct stream *s, uint64_t ms)
+{
+	check_obj(s, STREAM_MAGIC);
+	if (s->state != OPEN)
+		return;
+	if (ms)
+		timer_start(&s->deadline, ms);
+	else
+		timer_stop(&s->deadline);
+}
+
+void stream_start_tls(
+	struct stream *s, struct tls_context *c, int server, const char *name)
+{
+	check_obj(s, STREAM_MAGIC);
+	if (s->state != OPEN)
+		return;
+	must(!s->tls);
+	s->tls = server ? tls_engine_server(c) : tls_engine_client(c, name);
+	must(s->tls);
+	s->tls_pending = 1;
+	if (!server)
+		feed_tls(s, span(NULL, 0));
+}
+
+int stream_encrypted(const struct stream *s)
+{
+	return s->tls && !s->tls_pending;
+}
+
+const struct tls_engine *stream_engine(const struct stream *s)
+{
+	return s->tls;
+}
+
+size_t stream_unread(const struct stream *s)
+{
+	return s->unread.n;
+}
+
+struct net_addr stream_peer(const struct stream *s)
+{
+	return s->to;
+}
+
+struct net_addr stream_local(const struct stream *s)
+{
+	return s->from;
+}
+
+enum err listener_open(struct listener **l_r, struct loop *loop,
+	const struct net_addr *at, int backlog,
+	void (*accepted)(void *arg, struct stream *s), void *arg,
+	struct buf *why)
+{
+	struct sim_net *n = net_of(loop);
+	struct listener *l;
+
+	(void)backlog;
+	if (find_listener(n, at)) {
+		buf_adds(why, "the address is in use");
+		return ERR_EXISTS;
+	}
+	l = x_calloc(1, sizeof *l);
+	l->magic = LISTEN_MAGIC;
+	l->net = n;
+	l->at = *at;
+	if (l->at.port == 0)
+		l->at.port = ++n->port;
+	l->accepted = accepted;
+	l->arg = arg;
+	list_append(&n->listeners, &l->node);
+	*l_r = l;
+	return ERR_OK;
+}
+
+struct net_addr listener_addr(const struct listener *l)
+{
+	return l->at;
+}
+
+void listener_close(struct listener **lp)
+{
+	struct listener *l = *lp;
+
+	if (!l)
+		return;
+	check_obj(l, LISTEN_MAGIC);
+	list_del(&l->node);
+	free(l);
+	*lp = NULL;
+}

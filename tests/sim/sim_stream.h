@@ -1,0 +1,41 @@
+/* sim_stream - the streams of mta/net/stream.h between simulated nodes.
+ *
+ * A struct sim_net is attached to a simulated loop and knows its listeners;
+ * stream_connect and listener_open find it through the loop. Bytes travel in
+ * segments that take a link's latency; at most window octets are under way in
+ * one direction, the rest stays pending at the sender, so that on_drain and
+ * back pressure are real. Order is kept; nothing is lost but by a fault.
+ *
+ * Faults are fields of a link, which may change at any time. The link of an
+ * address holds for all connections to it (and the answers on them).
+ *
+ * TLS is real: stream_start_tls runs the engine of tls/ over the simulated
+ * bytes. Only the random numbers of OpenSSL are then outside the seed.
+ */
+#pragma once
+
+#include "mta/net/stream.h"
+
+struct sim_link {
+	uint64_t latency;     /* ms, one way; default 0 (the same turn) */
+	int refuse;           /* connections are refused */
+	int blackhole;        /* connections time out */
+	int partition;        /* nothing passes until it is over */
+	uint64_t reset_after; /* octets towards the address on one connection,
+				 then both ends see a reset; 0: never */
+	size_t window;        /* octets under way; 0: 256 KiB */
+	size_t slice;         /* octets per segment; 0: 16 KiB */
+};
+
+struct sim_net;
+
+struct sim_net *sim_net_create(struct loop *l);
+/* Every stream and listener is closed. */
+void sim_net_destroy(struct sim_net **n);
+/* The link of "192.0.2.1"; made on first use with the defaults' values. The
+ * empty text: the defaults, for addresses without a link of their own. */
+struct sim_link *sim_net_link(struct sim_net *n, struct span ip);
+/* After a partition is over: what waits moves on. */
+void sim_net_heal(struct sim_net *n);
+unsigned sim_net_streams(const struct sim_net *n);
+uint64_t sim_net_bytes(const struct sim_net *n); /* delivered */

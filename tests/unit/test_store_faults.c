@@ -1,0 +1,345 @@
+/* test_store_faults - what the store does when it cannot: words at the start,
+ * a failed sync, kill -9, a full device. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "tests/lib/store_fixture.h"
+
+static int sync_fails;
+
+int fdatasync(int fd);
+
+/* LMDB's commits come through here. */
+int fdatasync(int fd)
+{
+	if (sync_fails) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* A second process gets told which one is in the way. */
+static void second_process(void **state)
+{
+	char pid[64];
+	int status;
+	pid_t child = fork();
+
+	(void)state;
+	if (child == 0) {
+		snprintf(pid, sizeof pid, "pid %ld;", (long)getppid());
+		if (open_store() != ERR_BUSY)
+			_exit(1);
+		_exit(strstr(buf_str(&why), pid) && strstr(why.p, dir) ? 0 : 2);
+	}
+	assert_true(waitpid(child, &status, 0) == child);
+	assert_int_equal(status, 0);
+}
+
+/* Replaces bytes in the database's file. */
+static void patch(const char *from, const char *to, size_t n)
+{
+	static char file[1 << 20];
+	char path[300];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof path, "%s/data.mdb", dir);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	got = pread(fd, file, sizeof file, 0);
+	for (ssize_t i = 0; i + (ssize_t)n <= got; i++)
+		if (memcmp(file + i, from, n) == 0)
+			memcpy(file + i, to, n);
+	assert_true(pwrite(fd, file, (size_t)got, 0) == got);
+	close(fd);
+}
+
+/* A database that cannot be used is refused in words, unchanged: as soon as
+ * the obstacle is gone, everything is there. */
+static const struct {
+	const char *name, *from, *to;
+	size_t n;
+	enum err want;
+	const char *say;
+} unusable[] = {
+	{"newer schema", "schema\0\0\0\1", "schema\0\0\0\2", 10, ERR_VERSION,
+		"schema version 2 and this program knows versions up to 1"},
+	{"no schema", "schema\0\0\0\1", "schemb\0\0\0\1", 10, ERR_CORRUPT,
+		".damaged"},
+	{"older schema", "schema\0\0\0\1", "schema\0\0\0\0", 10, ERR_CORRUPT,
+		".damaged"},
+	{"magic of the meta pages", "\xde\xc0\xef\xbe", "\xde\xc0\xef\xbf", 4,
+		ERR_CORRUPT, "data.mdb is damaged"},
+};
+
+static void unusable_database(void **state)
+{
+	uint64_t id = me.next;
+
+	(void)state;
+	assert_int_equal(put(id, 10), ERR_OK);
+	for (size_t i = 0; i < countof(unusable); i++) {
+		print_message("  %s\n", unusable[i].name);
+		store_close(&store);
+		patch(unusable[i].from, unusable[i].to, unusable[i].n);
+		assert_int_equal(open_store(), unusable[i].want);
+		assert_null(store);
+		print_message("    %s\n", buf_str(&why));
+		assert_non_null(strstr(buf_str(&why), unusable[i].say));
+		patch(unusable[i].to, unusable[i].from, unusable[i].n);
+		assert_int_equal(open_store(), ERR_OK);
+		check_body(id, 10);
+	}
+}
+
+/* The directory is nobody else's: made 0700, files 0600, refused when others
+ * may write; without permission the message says who would have it. */
+static void permissions(void **state)
+{
+	static const char *const file[] = {
+		"data.mdb", "lock.mdb", "umbra.lock"};
+	char *end = dir + strlen(dir), path[300];
+	struct stat st;
+	int status;
+	pid_t child;
+
+	(void)state;
+	for (size_t i = 0; i < countof(file); i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, file[i]);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 0777, 0600);
+	}
+	store_close(&store);
+	assert_int_equal(chmod(dir, 0720), 0);
+	assert_int_equal(open_store(), ERR_PERM);
+	assert_non_null(strstr(buf_str(&why), "chmod go-w "));
+	assert_int_equal(chmod(dir, 0500), 0);
+	child = fork();
+	if (child == 0) {
+		if (geteuid() == 0 && setuid(65534) != 0)
+			_exit(3);
+		if (open_store() != ERR_PERM)
+			_exit(1);
+		_exit(strstr(buf_str(&why), "Permission denied; owner uid") &&
+					strstr(why.p, "runs as uid")
+				? 0
+				: 2);
+	}
+	assert_true(waitpid(child, &status, 0) == child);
+	assert_int_equal(status, 0);
+	assert_int_equal(chmod(dir, 0700), 0);
+	memcpy(end, "/new", 5);
+	assert_int_equal(open_store(), ERR_OK);
+	assert_int_equal(stat(dir, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
+	store_close(&store);
+	memcpy(end, "/a/b", 5);
+	assert_int_equal(open_store(), ERR_NOTFOUND);
+	assert_non_null(strstr(buf_str(&why), "mkdir -p"));
+	*end = '\0';
+}
+
+/* A failed sync ends all writing, with one word to the owner. */
+static void failed_sync_is_fatal(void **state)
+{
+	struct store_op op[2];
+	uint64_t id = me.next;
+
+	(void)state;
+	assert_int_equal(put(id, 10), ERR_OK);
+	sync_fails = 1;
+	op[0] = put_op(id + 1, NULL, SPAN("e"));
+	op[1] = delete_op(id, 10);
+	submit(&op[0]);
+	submit(&op[1]);
+	drain();
+	assert_int_equal(op[0].result, ERR_IO);
+	assert_int_equal(op[1].result, ERR_IO);
+	assert_int_equal(fatals, 1);
+	sync_fails = 0;
+	assert_int_equal(put(id + 2, 10), ERR_IO);
+	assert_int_equal(fatals, 1);
+	reopen();
+	assert_true(have_env(id));
+	assert_false(have_env(id + 2));
+	assert_int_equal(put(id + 3, 10), ERR_OK);
+}
+
+static int ack_pipe[2];
+
+static void on_child_done(struct store_op *op)
+{
+	uint64_t id = op->id.v;
+
+	if (write(ack_pipe[1], &id, sizeof id) != sizeof id)
+		_exit(1);
+	op->id.v += 16;
+	store_submit(store, op);
+}
+
+/* What was acknowledged survives kill -9. */
+static void killed(void **state)
+{
+	static struct store_op op[16];
+	uint64_t id[2000];
+	size_t n = 0;
+	pid_t child;
+
+	(void)state;
+	store_close(&store);
+	assert_int_equal(pipe(ack_pipe), 0);
+	child = fork();
+	if (child == 0) {
+		if (loop_create(&loop) != ERR_OK || open_store() != ERR_OK)
+			_exit(1);
+		for (size_t i = 0; i < countof(op); i++) {
+			op[i] = put_op(me.next + i, body_of(6000, 9),
+				SPAN("envelope"));
+			op[i].done = on_child_done;
+			store_submit(store, &op[i]);
+		}
+		loop_run(loop);
+		_exit(1);
+	}
+	close(ack_pipe[1]);
+	while (n < countof(id) &&
+		read(ack_pipe[0], &id[n], sizeof *id) == sizeof *id)
+		if (++n == countof(id) / 2)
+			kill(child, SIGKILL);
+	kill(child, SIGKILL);
+	assert_true(waitpid(child, NULL, 0) == child);
+	close(ack_pipe[0]);
+	assert_true(n >= countof(id) / 2);
+	assert_int_equal(open_store(), ERR_OK);
+	assert_int_equal(scan(), 0);
+	for (size_t i = 0; i < n; i++)
+		assert_true(have_env(id[i]));
+	for (size_t i = 0; i < n; i++)
+		assert_true(id[i] < me.next);
+}
+
+/* Leaves so many octets free, not more. */
+static void fill_device(off_t leave)
+{
+	static char zero[4096];
+	char path[300];
+	off_t end;
+	int fd;
+
+	snprintf(path, sizeof path, "%s/filler", dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	assert_true(fd >= 0);
+	while (write(fd, zero, sizeof zero) > 0)
+		;
+	end = lseek(fd, 0, SEEK_END);
+	assert_int_equal(ftruncate(fd, end - leave), 0);
+	close(fd);
+}
+
+/* On a full device puts fail and say so, and change nothing; deletes work to
+ * the last one; a call with both fails as a whole; when there is room, puts
+ * work again. */
+static void full_device(void **state)
+{
+	static struct store_op op[800];
+	struct blob *mem = body_of(1000, 1);
+	struct store_op both[2];
+	struct store_stats st;
+	uint64_t id = me.next, there = 0, large = 0;
+	char path[300];
+
+	(void)state;
+	store_close(&store);
+	if (unshare(CLONE_NEWNS) != 0 ||
+		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		mount("none", dir, "tmpfs", 0, "size=12m,mode=700") != 0) {
+		print_message(
+			"skipped: cannot mount a tmpfs: %s\n", strerror(errno));
+		blob_unref(mem);
+		skip();
+	}
+	assert_int_equal(open_store(), ERR_OK);
+	id = me.next;
+	for (unsigned round = 0; round < 2; round++) {
+		for (size_t i = 0; i < countof(op); i++) {
+			/* Ids in no order, so that deletes touch all pages. */
+			op[i] = put_op(
+				id + i * 7919 % 800, mem, SPAN("envelope"));
+			submit(&op[i]);
+		}
+		drain();
+		for (size_t i = 0; i < countof(op); i++)
+			assert_int_equal(op[i].result, ERR_OK);
+		/* Room for a part of it: LMDB sees a short write. */
+		fill_device(10 * 4096);
+		while (put(id + 60000 + large, 200000) == ERR_OK)
+			large++;
+		fill_device(0);
+		there = 800;
+		while (put(id + there, 20000) == ERR_OK)
+			there++;
+		assert_false(have_env(id + there));
+		store_stats(store, &st);
+		assert_non_null(strstr(st.full, "file system is full"));
+		both[0] = put_op(id + 70000, mem, SPAN("e"));
+		both[1] = delete_op(id, 1000);
+		both[0].mem = body_of(60000, 2);
+		both[0].size = 60000;
+		both[0].next = &both[1];
+		assert_int_equal(run(both), ERR_NOSPACE);
+		assert_int_equal(both[1].result, ERR_NOSPACE);
+		assert_true(have_env(id));
+		blob_unref(both[0].mem);
+		for (size_t i = 0; i < countof(op); i++) {
+			op[i] = delete_op(id + i * 7919 % 800, 1000);
+			submit(&op[i]);
+		}
+		drain();
+		for (size_t i = 0; i < countof(op); i++)
+			assert_int_equal(op[i].result, ERR_OK);
+		for (uint64_t i = 800; i < there; i++)
+			assert_int_equal(del(id + i, 20000), ERR_OK);
+		while (large)
+			assert_int_equal(
+				del(id + 60000 + --large, 200000), ERR_OK);
+		assert_int_equal(scan(), 0);
+		assert_int_equal(scanned.n, 0);
+		/* It opens even now. */
+		reopen();
+		snprintf(path, sizeof path, "%s/filler", dir);
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(put(id + 70001, 1000000), ERR_OK);
+		assert_int_equal(del(id + 70001, 1000000), ERR_OK);
+		assert_int_equal(fatals, 0);
+	}
+	store_close(&store);
+	assert_int_equal(umount(dir), 0);
+	blob_unref(mem);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(second_process),
+		TEST(unusable_database),
+		TEST(permissions),
+		TEST(failed_sync_is_fatal),
+		TEST(killed),
+		TEST(full_device),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
