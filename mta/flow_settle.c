@@ -42,9 +42,11 @@ static void finish(struct settling *s)
 	if (s->failed)
 		for (unsigned i = 0; i < s->lease->nrcpt; i++)
 			if (s->settle[i].verdict == VERDICT_FINAL &&
-				s->settle[i].code / 100 != 2)
-				s->settle[i].verdict = VERDICT_DEFER;
-	if (s->delay_only)
+				(s->settle[i].code / 100 != 2))
+				s->settle[i].verdict = s->delay_only
+					? VERDICT_RELEASE /* asked again later */
+					: VERDICT_DEFER;
+	if (s->delay_only && !s->failed)
 		queue_delay_noticed(n->queue, &s->lease);
 	else
 		queue_settle(n->queue, &s->lease, s->settle);

@@ -3,7 +3,9 @@
  * A struct message is what stays in memory of every queued message: small and
  * of a fixed size. It holds its first leg itself; further legs (more than one
  * next hop, or a leg split by a lease) are allocated. Sizes on a 64-bit
- * machine, held by a static assertion in message.c and by test_queue.c:
+ * machine, held by static assertions in message.c and by
+ * test_queue_store.c, as queue_counts.index_bytes (without malloc's own, which
+ * is 8 to 16 octets a block):
  *
  *   struct message, one leg included    176 bytes
  *   a further leg                        88 bytes (+ 4 per recipient above 1)

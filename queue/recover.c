@@ -143,7 +143,7 @@ static enum err set_aside(struct recovery *r, struct buf *why)
 enum err queue_recover(struct queue *q, struct buf *why)
 {
 	struct recovery r = {.q = q};
-	uint64_t orphans = 0, start = loop_now(q->o.loop);
+	uint64_t orphans = 0, start = loop_clock(q->o.loop);
 	enum err e;
 
 	check_obj(q, QUEUE_MAGIC);
@@ -161,7 +161,7 @@ enum err queue_recover(struct queue *q, struct buf *why)
 			F_U("messages", q->nmessages),
 			F_U("finished", r.nfinished), F_U("orphans", orphans),
 			F_U("damaged", r.ndamaged),
-			F_U("ms", loop_now(q->o.loop) - start));
+			F_U("ms", loop_clock(q->o.loop) - start));
 	free(r.damaged);
 	free(r.finished);
 	return e;

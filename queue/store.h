@@ -13,8 +13,9 @@
  *
  * Failures: ERR_NOSPACE (the transaction is gone, the store goes on; deletes
  * keep working, except one submitted in the same call as a put: such a call
- * succeeds or fails as a whole); ERR_IO and every other: the outcome is unknown, all further
- * operations fail with the same, the node must stop (fatal callback).
+ * succeeds or fails as a whole); ERR_IO and every other: the outcome is
+ * unknown, all further operations fail with the same, the node must stop
+ * (fatal callback).
  *
  * LMDB: default sync flags + NOMEMINIT + NOTLS + NORDAHEAD, 1 TiB map, never
  * resized. Databases env, body, status, meta (schema version, database

@@ -87,7 +87,7 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 	if (b->full)
 		return;
 	va_start(ap, fmt);
-	n = vsnprintf(b->p + b->n, b->cap - b->n, fmt, ap);
+	n = vsnprintf(b->p ? b->p + b->n : NULL, b->cap - b->n, fmt, ap);
 	va_end(ap);
 	if (n >= 0 && (size_t)n >= b->cap - b->n) {
 		/* One byte more than needed: vsnprintf wants room for its NUL.

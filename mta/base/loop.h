@@ -38,6 +38,8 @@ void loop_destroy(struct loop **l);
 
 uint64_t loop_now(const struct loop *l);
 uint64_t loop_wall(const struct loop *l);
+/* Milliseconds read at the call, not once per turn: what a call has cost. */
+uint64_t loop_clock(const struct loop *l);
 struct rand *loop_rand(struct loop *l);
 
 /* Timer: one shot, embedded. Re-arming a running timer to a later time costs

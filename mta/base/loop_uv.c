@@ -64,6 +64,16 @@ static int run_posts(struct loop *l)
 	return 1;
 }
 
+static int posts_wait(struct loop *l)
+{
+	int wait;
+
+	uv_mutex_lock(&l->lock);
+	wait = l->posts != NULL;
+	uv_mutex_unlock(&l->lock);
+	return wait;
+}
+
 static void run_hooks(struct loop *l)
 {
 	list_each_safe (it, &l->hooks) {
@@ -112,6 +122,7 @@ static void turn_end(struct loop *l)
 	for (int i = 0; more && i < POST_ROUNDS; i++) {
 		more = run_posts(l);
 		run_hooks(l);
+		more |= posts_wait(l);
 	}
 	if (more)
 		uv_idle_start(&l->idle, on_idle);
@@ -229,6 +240,12 @@ void loop_destroy(struct loop **lp)
 uint64_t loop_now(const struct loop *l)
 {
 	return uv_now(&l->uv);
+}
+
+uint64_t loop_clock(const struct loop *l)
+{
+	(void)l;
+	return uv_hrtime() / 1000000;
 }
 
 uint64_t loop_wall(const struct loop *l)

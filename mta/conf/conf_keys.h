@@ -141,9 +141,9 @@ V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, RES
 	"Its permissions decide who may.", \
 	"socket: /run/umbra/control.sock") \
 \
-N("shadow", LATER_MAP, NULL, "The whole section.") \
-N("back_pressure", LATER_MAP, NULL, "The whole section.") \
-N("http", LATER, NULL, "The whole section.")
+N("shadow", LATER_MAP, NULL, "Nothing in this section can be set yet.") \
+N("back_pressure", LATER_MAP, NULL, "Nothing in this section can be set yet.") \
+N("http", LATER, NULL, "Leave the section out.")
 
 #define CONF_DOMAIN_KEYS(V, L, W, N) \
 V("name", name, PATTERN, NULL, 1, 253, RELOAD, \

@@ -73,18 +73,34 @@ static size_t break_len(struct span s)
 	return 0;
 }
 
+/* next_break - the first byte that may start a line break; s.n for none. */
+static size_t next_break(struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.n && s.p[n] != '\n' && s.p[n] != '\r' &&
+		s.p[n] != '\xc2' && s.p[n] != '\xe2')
+		n++;
+	return n;
+}
+
 static struct span find_line(struct span text, unsigned line)
 {
+	struct span rest;
 	size_t n;
 
 	for (unsigned l = 1; l < line && text.n;) {
+		text = span_skip(text, next_break(text));
 		n = break_len(text);
 		l += n > 0;
 		text = span_skip(text, n ? n : 1);
 	}
-	for (n = 0; n < text.n && break_len(span_skip(text, n)) == 0;)
-		n++;
-	return span_head(text, n);
+	for (rest = text; rest.n; rest = span_skip(rest, 1)) {
+		rest = span_skip(rest, next_break(rest));
+		if (break_len(rest))
+			break;
+	}
+	return span_head(text, text.n - rest.n);
 }
 
 /* next_char - the bytes of the character that s starts with. */

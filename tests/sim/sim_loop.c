@@ -73,6 +73,11 @@ uint64_t loop_now(const struct loop *l)
 	return l->now;
 }
 
+uint64_t loop_clock(const struct loop *l)
+{
+	return loop_now(l);
+}
+
 uint64_t loop_wall(const struct loop *l)
 {
 	return l->wall;

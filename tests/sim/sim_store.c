@@ -177,7 +177,9 @@ static void disk_commit(struct store *s)
 		keep = (int)rand_below(&d->rand, 2);
 	}
 	for (struct store_op *op = s->flying; op; op = op->next) {
-		int ok = keep || (e == ERR_NOSPACE && op->verb == STORE_DELETE);
+		int ok =
+			keep || (e == ERR_NOSPACE && op->verb == STORE_DELETE &&
+					!d->fail_deletes);
 
 		if (ok)
 			disk_apply(d, op);

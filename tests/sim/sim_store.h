@@ -33,6 +33,7 @@ struct sim_disk {
 			       ERR_NOSPACE lets deletes through; any other
 			       is fatal, and a coin is thrown for what it
 			       left on the disk */
+	int fail_deletes;   /* ERR_NOSPACE holds for deletes as well */
 	enum err fail_read; /* of every read of a record or body */
 
 	/* Read by tests. */

@@ -1,0 +1,126 @@
+/* answer - from a request to its verb, slice by slice; how errors are said. */
+#include "mta/ctl/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "mta/base/check.h"
+
+enum { OUT_MAX = 32 << 20, SAY_MAX = 64 * 1024 };
+
+typedef int verb_fn(struct answer *a);
+
+/* A command without a verb here is answered by the client alone. */
+static verb_fn *const verbs[CMD_COUNT] = {
+	[CMD_STATUS] = verb_status,
+	[CMD_QUEUE_LIST] = verb_queue_list,
+	[CMD_QUEUE_SHOW] = verb_queue_show,
+	[CMD_QUEUE_RETRY] = verb_queue_retry,
+	[CMD_MESSAGE_LIST] = verb_message_list,
+	[CMD_MESSAGE_SHOW] = verb_message_show,
+	[CMD_ROUTE_TEST] = verb_route_test,
+	[CMD_CONFIG_SHOW] = verb_config_show,
+	[CMD_CONFIG_RELOAD] = verb_config_reload,
+	[CMD_LOG_LEVEL] = verb_log_level,
+};
+
+void answer_init(struct answer *a, const struct ctl_options *o)
+{
+	*a = (struct answer){.o = o};
+	buf_init(&a->out, OUT_MAX);
+	json_init(&a->j, &a->out);
+}
+
+int answer_begin(struct answer *a, struct span line)
+{
+	struct buf say;
+	int status = 0;
+
+	buf_init(&say, SAY_MAX);
+	if (request_decode(line, &a->mem, &a->req, &say) != 0)
+		status = answer_fail(a, EX_USAGE, "%s", buf_str(&say));
+	else if (!verbs[a->req.command])
+		status = answer_fail(a, EX_USAGE,
+			"the daemon does not answer this; umbra does");
+	buf_fini(&say);
+	return status;
+}
+
+int answer_step(struct answer *a)
+{
+	int status = verbs[a->req.command](a);
+
+	a->started = 1;
+	if (!a->out.full)
+		return status;
+	buf_clear(&a->out);
+	return answer_fail(a, EX_SOFTWARE, "the answer is too long");
+}
+
+void answer_fini(struct answer *a)
+{
+	buf_fini(&a->out);
+	arena_fini(&a->mem);
+}
+
+/* Each line of a text is marked: it is not part of the table on stdout. */
+static void put_lines(struct answer *a, const char *before, struct span s)
+{
+	while (s.n) {
+		ptrdiff_t lf = span_chr(s, '\n');
+		size_t n = lf < 0 ? s.n : (size_t)lf;
+
+		buf_addc(&a->out, ANSWER_NOTE);
+		buf_addc(&a->out, ' ');
+		buf_adds(&a->out, before);
+		/* The caret of a configuration error must stay in place. */
+		put_clean(&a->out, span_head(s, n), 0);
+		buf_addc(&a->out, '\n');
+		s = span_skip(s, lf < 0 ? n : n + 1);
+		before = "";
+	}
+}
+
+int answer_fail(struct answer *a, int status, const char *fmt, ...)
+{
+	struct buf say;
+	char *text = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	must(vasprintf(&text, fmt, ap) >= 0);
+	va_end(ap);
+	if (!a->req.json) {
+		put_lines(a, "umbra: ", span_str(text));
+		free(text);
+		return status;
+	}
+	buf_init(&say, SAY_MAX * 6);
+	json_init(&a->j, &say);
+	json_put_object(&a->j);
+	json_put_key(&a->j, "error");
+	json_put_str(&a->j, span_str(text));
+	json_put_key(&a->j, "status");
+	json_put_i64(&a->j, status);
+	json_put_end(&a->j);
+	put_lines(a, "", buf_span(&say));
+	json_init(&a->j, &a->out);
+	buf_fini(&say);
+	free(text);
+	return status;
+}
+
+void answer_note(struct answer *a, const char *fmt, ...)
+{
+	char *text = NULL;
+	va_list ap;
+
+	if (a->req.json)
+		return;
+	va_start(ap, fmt);
+	must(vasprintf(&text, fmt, ap) >= 0);
+	va_end(ap);
+	put_lines(a, "", span_str(text));
+	free(text);
+}

@@ -1,0 +1,148 @@
+/* commands - what an administrator can ask: one table for everything.
+ *
+ * The rows of COMMANDS are the commands of `umbra`; the options are rows of
+ * OPTIONS. The reader of the command line, its help, the reader of requests on
+ * the control socket and the dispatch to verbs all come from here.
+ *
+ * A request is what a command line means: the command, its arguments, its
+ * options. The client makes it from argv, sends it as one line of JSON, and
+ * the server reads it back into the same struct.
+ */
+#pragma once
+
+#include "mta/base/arena.h"
+#include "mta/base/buf.h"
+#include "mta/base/span.h"
+
+enum { REQUEST_ARGS = 64, REQUEST_SIZE = 60 * 1024 };
+
+enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
+
+// clang-format off
+/* id, name, kind, value in help, meaning */
+#define OPTIONS(X) \
+	X(OPT_YES, "yes", KIND_FLAG, NULL, "do it; without it only say what would be done") \
+	X(OPT_ALL, "all", KIND_FLAG, NULL, "everything") \
+	X(OPT_DEFAULTS, "defaults", KIND_FLAG, NULL, "the built-in defaults (asks no daemon)") \
+	X(OPT_MANUAL, "manual", KIND_FLAG, NULL, "every key with type, limits and meaning (asks no daemon)") \
+	X(OPT_LIMIT, "limit", KIND_NUMBER, "N", "at most N rows (default 1000; 0: all)") \
+	X(OPT_HOP, "hop", KIND_TEXT, "KEY", "only what waits for this next hop") \
+	X(OPT_SIZE, "size", KIND_SIZE, "N", "as for a message of N octets (10MiB works too)")
+
+/* id, noun, verb (NULL: the noun alone), arguments, least, most, options,
+ * what it does, an example */
+#define COMMANDS(X) \
+	X(CMD_STATUS, "status", NULL, "", 0, 0, 0, \
+		"How the relay is: queue, sessions, memory, commits.", \
+		"umbra status --json") \
+	X(CMD_QUEUE_LIST, "queue", "list", "", 0, 0, BIT(OPT_LIMIT), \
+		"Next hops with mail waiting, the longest queue first.", \
+		"umbra queue list") \
+	X(CMD_QUEUE_SHOW, "queue", "show", "HOP", 1, 1, 0, \
+		"One next hop: its hosts, connections and last error.", \
+		"umbra queue show 'internet|example.org'") \
+	X(CMD_QUEUE_RETRY, "queue", "retry", "[HOP...]", 0, REQUEST_ARGS, BIT(OPT_ALL) | BIT(OPT_YES), \
+		"Try what waits for its retry time now: of the next hops named, or of all.", \
+		"umbra queue retry 'internet|example.org' --yes") \
+	X(CMD_MESSAGE_LIST, "message", "list", "", 0, 0, BIT(OPT_LIMIT) | BIT(OPT_HOP), \
+		"Queued messages, the oldest first.", \
+		"umbra message list --limit 20") \
+	X(CMD_MESSAGE_SHOW, "message", "show", "ID", 1, 1, 0, \
+		"Everything about one message and each of its recipients.", \
+		"umbra message show 1GZ3K8Q2") \
+	X(CMD_ROUTE_TEST, "route", "test", "ADDRESS", 1, 1, BIT(OPT_SIZE), \
+		"Where mail for an address would go, and why.", \
+		"umbra route test someone@example.org --size 10MiB") \
+	X(CMD_CONFIG_SHOW, "config", "show", "", 0, 0, BIT(OPT_ALL) | BIT(OPT_DEFAULTS) | BIT(OPT_MANUAL), \
+		"The running configuration: what differs from the defaults, or --all of it.", \
+		"umbra config show --all") \
+	X(CMD_CONFIG_CHECK, "config", "check", "[FILE]", 0, 1, 0, \
+		"Check a configuration file without using it (asks no daemon).", \
+		"umbra config check /etc/umbra/umbra.yaml") \
+	X(CMD_CONFIG_RELOAD, "config", "reload", "", 0, 0, 0, \
+		"Read the configuration again and use it, if it has no errors.", \
+		"umbra config reload") \
+	X(CMD_CONFIG_MANUAL, "config", "manual", "", 0, 0, 0, \
+		"Every configuration key (asks no daemon).", \
+		"umbra config manual") \
+	X(CMD_LOG_LEVEL, "log", "level", "[error|warn|info|debug]", 0, 1, 0, \
+		"Show or change how much is logged, until the next start.", \
+		"umbra log level debug") \
+	X(CMD_HELP, "help", NULL, "[NOUN]", 0, 2, 0, \
+		"What can be asked.", \
+		"umbra help queue")
+// clang-format on
+
+enum option_id {
+#define X(id, name, kind, value, what) id,
+	OPTIONS(X)
+#undef X
+		OPT_COUNT
+};
+
+enum command_id {
+#define X(id, noun, verb, args, least, most, options, what, example) id,
+	COMMANDS(X)
+#undef X
+		CMD_COUNT
+};
+
+struct option_row {
+	const char *name;
+	enum option_kind kind;
+	const char *value, *what;
+};
+
+struct command_row {
+	const char *noun, *verb, *args;
+	unsigned least, most;
+	unsigned options; /* a bit per option_id */
+	const char *what, *example;
+};
+
+extern const struct option_row option_rows[OPT_COUNT];
+extern const struct command_row command_rows[CMD_COUNT];
+
+struct request {
+	enum command_id command;
+	unsigned given; /* a bit per option_id */
+	uint64_t number[OPT_COUNT];
+	const char *text[OPT_COUNT];
+	const char *arg[REQUEST_ARGS];
+	unsigned nargs;
+	int json;
+	const char *config, *socket; /* client only: -c and --socket */
+};
+
+static inline int request_has(const struct request *r, enum option_id o)
+{
+	return r->given >> o & 1;
+}
+
+enum request_result {
+	REQUEST_OK,
+	REQUEST_HELP,  /* say is what was asked for */
+	REQUEST_WRONG, /* say is what is wrong, and what to type */
+};
+
+/* A command line without the program's name. Its strings stay argv's. */
+enum request_result request_parse(
+	int argc, char *const argv[], struct request *r_r, struct buf *say);
+/* One line of JSON, without its newline. */
+void request_encode(const struct request *r, struct buf *out);
+/* The reverse; text is copied to a. 0, or -1 and say. */
+int request_decode(
+	struct span line, struct arena *a, struct request *r_r, struct buf *say);
+
+/* "queue list" */
+void command_name(const struct command_row *c, struct buf *out);
+/* The row of a noun and a verb (empty: none), or NULL. */
+const struct command_row *command_find(struct span noun, struct span verb);
+/* All of it; of a noun; of one command. */
+void help_all(struct buf *out);
+void help_noun(struct span noun, struct buf *out);
+void help_command(const struct command_row *c, struct buf *out);
+/* "; did you mean ...?" for a wrong word (after noun, when there is one), or
+ * nothing. */
+void command_suggest(struct span noun, struct span word, struct buf *out);
+void option_suggest(unsigned options, struct span word, struct buf *out);
