@@ -22,11 +22,11 @@ struct log {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t filled, emptied;
-	struct buf front; /* lines are appended here, under lock */
-	struct buf back;  /* the thread writes this, without lock */
-	int writing, stop;
-	uint64_t second; /* the time text below is for */
-	char time[32];   /* "2026-11-20T11:42:47" */
+	struct buf front;         /* lines are appended here, under lock */
+	struct buf back;          /* the thread writes this, without lock */
+	int writing, stop, hurry; /* hurry: somebody waits in log_flush */
+	uint64_t second;          /* the time text below is for */
+	char time[32];            /* "2026-11-20T11:42:47" */
 };
 
 static const struct {
@@ -67,6 +67,17 @@ static void write_all(int fd, struct span s)
 	}
 }
 
+/* A line that waits a few milliseconds costs nobody anything; a wake-up and a
+ * write per line would. */
+static void linger(struct log *log)
+{
+	struct timespec ts = {0, 5000000};
+
+	pthread_mutex_unlock(&log->lock);
+	nanosleep(&ts, NULL);
+	pthread_mutex_lock(&log->lock);
+}
+
 static void *writer(void *arg)
 {
 	struct log *log = arg;
@@ -78,6 +89,8 @@ static void *writer(void *arg)
 			pthread_cond_wait(&log->filled, &log->lock);
 		if (log->front.n == 0)
 			break;
+		if (!log->stop && !log->hurry)
+			linger(log);
 		t = log->front;
 		log->front = log->back;
 		log->back = t;
@@ -166,10 +179,12 @@ void log_flush(struct log *log)
 	if (log->sink)
 		return;
 	pthread_mutex_lock(&log->lock);
+	log->hurry++;
 	while (log->front.n || log->writing) {
 		pthread_cond_signal(&log->filled);
 		pthread_cond_wait(&log->emptied, &log->lock);
 	}
+	log->hurry--;
 	pthread_mutex_unlock(&log->lock);
 }
 
@@ -362,7 +377,7 @@ void log_fields(struct log *log, enum log_event_id ev, const struct field *f)
 	}
 	while (log->front.n > LOG_BUFFER - LOG_LINE)
 		pthread_cond_wait(&log->emptied, &log->lock);
-	if (log->front.n == 0 && !log->writing)
+	if (log->front.n == 0)
 		pthread_cond_signal(&log->filled);
 	format(log, &log->front, ev, f);
 	pthread_mutex_unlock(&log->lock);

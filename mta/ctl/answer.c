@@ -104,7 +104,10 @@ int answer_fail(struct answer *a, int status, const char *fmt, ...)
 	json_put_key(&a->j, "status");
 	json_put_i64(&a->j, status);
 	json_put_end(&a->j);
-	put_lines(a, "", buf_span(&say));
+	buf_addc(&a->out, ANSWER_NOTE);
+	buf_addc(&a->out, ' ');
+	buf_add(&a->out, buf_span(&say));
+	buf_addc(&a->out, '\n');
 	json_init(&a->j, &a->out);
 	buf_fini(&say);
 	free(text);

@@ -89,6 +89,8 @@ void sheet_pause(struct answer *a);
 /* Cleaned for a terminal; at most most columns (then "..."), 0: all. Returns
  * the columns used. */
 size_t put_clean(struct buf *out, struct span s, size_t most);
+void put_clean_lines(struct buf *out, struct span s); /* line ends stay */
+int is_clean(struct span s); /* printable ASCII alone */
 void put_duration(struct buf *out, uint64_t ms);
 void put_bytes(struct buf *out, uint64_t n);
 void put_when(struct buf *out, uint64_t wall); /* local, ISO 8601 */

@@ -12,10 +12,10 @@ static int is_control(struct span s, size_t n)
 	       (n == 2 && c == 0xc2 && (unsigned char)s.p[1] < 0xa0);
 }
 
-static int is_ascii(struct span s)
+int is_clean(struct span s)
 {
 	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] < 0x20 || s.p[i] == 0x7f) /* or above: negative */
+		if ((unsigned char)(s.p[i] - 0x20) >= 0x7f - 0x20)
 			return 0;
 	return 1;
 }
@@ -25,7 +25,7 @@ size_t put_clean(struct buf *out, struct span s, size_t most)
 	static const char hex[] = "0123456789abcdef";
 	size_t columns = 0;
 
-	if ((most == 0 || s.n <= most) && is_ascii(s)) {
+	if ((most == 0 || s.n <= most) && is_clean(s)) {
 		buf_add(out, s);
 		return s.n;
 	}
@@ -51,6 +51,18 @@ size_t put_clean(struct buf *out, struct span s, size_t most)
 		s = span_skip(s, n);
 	}
 	return columns;
+}
+
+void put_clean_lines(struct buf *out, struct span s)
+{
+	while (s.n) {
+		ptrdiff_t lf = span_chr(s, '\n');
+		size_t n = lf < 0 ? s.n : (size_t)lf;
+
+		put_clean(out, span_head(s, n), 0);
+		buf_addc(out, '\n');
+		s = span_skip(s, lf < 0 ? n : n + 1);
+	}
 }
 
 void put_duration(struct buf *out, uint64_t ms)

@@ -3,7 +3,7 @@
 #include "mta/base/check.h"
 #include "mta/ctl/answer.h"
 
-enum { SHEET_WIDTH = 22 };
+enum { SHEET_WIDTH = 20, CELL_MAX = 64 * 1024 };
 
 static void pad(struct buf *out, size_t used, int width)
 {
@@ -15,6 +15,15 @@ static void pad(struct buf *out, size_t used, int width)
 static void left(struct buf *out, size_t used, int width)
 {
 	pad(out, used, width < 0 ? -width : 0);
+}
+
+/* is_last - no column behind it has a place in a table. */
+static int is_last(const struct column *c)
+{
+	for (c++; c->key || c->title; c++)
+		if (c->title)
+			return 0;
+	return 1;
 }
 
 void put_header(struct answer *a, const struct column *c)
@@ -33,7 +42,8 @@ void put_header(struct answer *a, const struct column *c)
 		first = 0;
 		left(&a->out, n, c->width);
 		buf_adds(&a->out, c->title);
-		pad(&a->out, n, c->width);
+		if (!is_last(c))
+			pad(&a->out, n, c->width);
 	}
 	buf_addc(&a->out, '\n');
 }
@@ -73,7 +83,7 @@ static void cell_put(struct answer *a, const struct column *c, struct span t,
 	left(out, w, c->width);
 	buf_add(out, t);
 	/* Nothing behind the last column; two blanks behind the others. */
-	if (c[1].key || c[1].title) {
+	if (!is_last(c)) {
 		pad(out, w, c->width);
 		buf_adds(out, "  ");
 	}
@@ -92,6 +102,7 @@ void cell_text(struct answer *a, struct span s)
 	const struct column *c = next_column(a);
 	size_t most = c->kind == COL_LIST && !a->sheet ? (size_t)c->width : 0;
 	struct buf t;
+	size_t w;
 
 	if (a->req.json && c->key) {
 		json_put_key(&a->j, c->key);
@@ -102,14 +113,15 @@ void cell_text(struct answer *a, struct span s)
 	}
 	if (a->req.json || !c->title)
 		return;
-	buf_init(&t, 65536);
-	if (s.n) {
-		size_t w = put_clean(&t, s, most);
-
-		cell_put(a, c, buf_span(&t), w);
-	} else {
-		cell_put(a, c, SPAN("-"), 1);
+	if (s.n == 0)
+		s = SPAN("-");
+	if ((most == 0 || s.n <= most) && is_clean(s)) {
+		cell_put(a, c, s, s.n);
+		return;
 	}
+	buf_init(&t, CELL_MAX);
+	w = put_clean(&t, s, most);
+	cell_put(a, c, buf_span(&t), w);
 	buf_fini(&t);
 }
 

@@ -110,14 +110,14 @@ void stream_reading(struct stream *s, int on)
 		stream_finish(s, ERR_SYSTEM);
 }
 
-/* Keeps what the user did not take. */
+/* Keeps what the user did not take, or cannot take now. */
 static void keep(struct stream *s, struct span rest)
 {
 	if (rest.n == 0)
 		return;
 	s->unread.max = 2 * STREAM_UNREAD + STREAM_READ;
 	buf_add(&s->unread, rest);
-	if (s->unread.full || (!s->held && s->unread.n > STREAM_UNREAD))
+	if (s->unread.full)
 		stream_finish(s, ERR_LIMIT);
 	else if (s->unread.n > STREAM_UNREAD)
 		stream_reading(s, 0);
@@ -146,16 +146,17 @@ static void feed_user(struct stream *s, struct span fresh)
 		s->refused = used < fresh.n;
 	if (s->state != OPEN)
 		return;
-	if (s->unread.n == 0) {
+	if (s->unread.n == 0)
 		keep(s, span_skip(fresh, used));
-	} else {
+	else
 		buf_drop(&s->unread, used);
-		if (s->unread.n == 0)
-			buf_fini(&s->unread);
-		else if (!s->held && s->unread.n > STREAM_UNREAD)
-			stream_finish(s, ERR_LIMIT);
-	}
-	if (s->state == OPEN && s->unread.n <= STREAM_UNREAD)
+	if (s->state != OPEN)
+		return;
+	if (s->unread.n == 0)
+		buf_fini(&s->unread);
+	if (!s->held && s->unread.n > STREAM_UNREAD)
+		stream_finish(s, ERR_LIMIT);
+	else if (s->unread.n <= STREAM_UNREAD)
 		stream_reading(s, 1);
 }
 

@@ -6,6 +6,10 @@
  * an original goes in whole only where that leaves a message that every next
  * hop can be given, converted to 7 bits if need be; else its header does.
  *
+ * SMTPUTF8 (RFC 6533) is used for a notice only to an address that needs it in
+ * any case. To one in ASCII the way back may not offer it, and what reads
+ * notices there may not know the types of that RFC.
+ *
  * Auto-Submitted is auto-replied: a notice is a direct answer to a message,
  * which is what that word means; RFC 3834 5 allows it for notices by name,
  * keeps auto-generated for what answers nothing, and responders stay silent
@@ -23,17 +27,18 @@ enum { SUBJECT_MOST = 200, MESSAGE_ID_MOST = 250, BOUNDARY = 80 };
 
 /* How the original is given back. */
 enum third {
-	THIRD_RFC822,       /* whole */
-	THIRD_GLOBAL,       /* whole, with UTF-8 in its header (RFC 6532) */
-	THIRD_HEAD,         /* header only */
-	THIRD_GLOBAL_HEAD,  /* the same with UTF-8 (RFC 6533 5) */
+	THIRD_RFC822,      /* whole */
+	THIRD_GLOBAL,      /* whole, with UTF-8 in its header (RFC 6532) */
+	THIRD_HEAD,        /* header only */
+	THIRD_GLOBAL_HEAD, /* the same with UTF-8 (RFC 6533) */
 };
 
 struct notice {
 	const struct report *r;
 	struct span to;
 	struct header_facts facts;
-	int utf8;          /* its own header may hold UTF-8 */
+	int utf8;   /* it needs SMTPUTF8: to does */
+	int global; /* and its reader knows RFC 6533 */
 	enum third third;
 	struct buf text, status, original;
 	char boundary[BOUNDARY];
@@ -48,8 +53,7 @@ static int refuse(const char *why, const char **why_r)
 }
 
 /* RFC 3461 4.1. Without NOTIFY: of failure, and of delay. */
-static int asked_for(
-	enum report_kind kind, unsigned notify, const char **why_r)
+static int asked_for(enum report_kind kind, unsigned notify, const char **why_r)
 {
 	if (notify & NOTIFY_NEVER)
 		return refuse("NOTIFY=NEVER", why_r);
@@ -70,7 +74,7 @@ static int asked_for(
 	return refuse("success was not asked for", why_r);
 }
 
-/* Our own notices carry NOTIFY=NEVER, as they must (RFC 3461 6.2), and still
+/* Our own notices carry NOTIFY=NEVER, as they must (RFC 3461 6.1), and still
  * go to the postmaster when they fail: that is no notice to a sender. Those of
  * others with it were not to be reported to anybody. */
 int report_wanted(enum report_kind kind, const struct envelope *env,
@@ -82,8 +86,7 @@ int report_wanted(enum report_kind kind, const struct envelope *env,
 		return asked_for(kind, rcpt->notify, why_r);
 	if (kind != REPORT_FAILED)
 		return refuse("null sender", why_r);
-	if (!(env->flags & ENV_REPORT) &&
-		!asked_for(kind, rcpt->notify, why_r))
+	if (!(env->flags & ENV_REPORT) && !asked_for(kind, rcpt->notify, why_r))
 		return 0;
 	if (span_ieq(rcpt->address, postmaster))
 		return refuse("double bounce to the postmaster", why_r);
@@ -359,7 +362,7 @@ static void message_id(const struct report *r, struct buf *out)
 	buf_addc(out, '>');
 }
 
-/* RFC 3834 3.1.5, when the original has a name that is one. */
+/* RFC 3834 3.1: when the original has a name that is one. */
 static void answers(const struct notice *n, struct buf *out)
 {
 	struct span id = n->facts.message_id;
@@ -451,13 +454,6 @@ static void part(const struct notice *n, const char *type,
 	buf_add(out, buf_span(body));
 }
 
-static const char *status_type(const struct notice *n)
-{
-	return n->utf8 && (n->r->env->flags & ENV_SMTPUTF8)
-		       ? "message/global-delivery-status"
-		       : "message/delivery-status";
-}
-
 static struct blob *assemble(struct notice *n)
 {
 	static const char *const third[] = {
@@ -471,11 +467,13 @@ static struct blob *assemble(struct notice *n)
 
 	third_fill(n);
 	boundary(n);
-	buf_init(&out,
-		16384 + n->text.n + n->status.n + n->original.n);
+	buf_init(&out, 16384 + n->text.n + n->status.n + n->original.n);
 	header(n, &out);
 	part(n, "text/plain; charset=utf-8", &n->text, &out);
-	part(n, status_type(n), &n->status, &out);
+	part(n,
+		n->global ? "message/global-delivery-status"
+			  : "message/delivery-status",
+		&n->status, &out);
 	part(n, third[n->third], &n->original, &out);
 	buf_adds(&out, "\r\n--");
 	buf_adds(&out, n->boundary);
@@ -490,15 +488,14 @@ static struct blob *assemble(struct notice *n)
 	return blob;
 }
 
-/* Whether a next hop without 8BITMIME could be given it (RFC 6152 3). A part
- * of the original may be one that must not be changed. */
+/* Whether every next hop can be given it, one without 8BITMIME as well (RFC
+ * 6152 3). A part of the original may be one that must not be changed, or its
+ * header one that cannot be. */
 static int converts(const struct blob *b)
 {
 	struct convert *c;
 	enum err e;
 
-	if (report_ascii(blob_span(b)))
-		return 1;
 	c = convert_create(CONVERT_TO_7BIT);
 	convert_survey(c, blob_span(b));
 	e = convert_survey_end(c, NULL);
@@ -549,7 +546,8 @@ struct blob *report_build(const struct report *r, struct span to,
 	buf_init(&n.status, 4096 + (size_t)r->nrcpt * 8192);
 	buf_init(&n.original, REPORT_ORIGINAL + 4096);
 	report_text(r, &n.text);
-	report_status(r, n.utf8 && (r->env->flags & ENV_SMTPUTF8), &n.status);
+	n.global = n.utf8 && (r->env->flags & ENV_SMTPUTF8);
+	report_status(r, n.global, &n.status);
 	n.third = choose(r, &n.facts);
 	b = assemble(&n);
 	if (b && n.third == THIRD_RFC822 && !converts(b)) {

@@ -47,7 +47,7 @@ static void embed(struct buf *out, struct span s, int encoded)
 			buf_addc(out, '?');
 			n = 1;
 		} else if (cp > 0x20 && cp < 0x7f &&
-			(encoded || !strchr("\\+=", (int)cp))) {
+			   (encoded || !strchr("\\+=", (int)cp))) {
 			buf_addc(out, (char)cp);
 		} else {
 			buf_addf(out, "\\x{%02X}", (unsigned)cp);

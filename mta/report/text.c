@@ -56,8 +56,7 @@ static const struct meaning {
 	{3, 0, "The mail system has a fault.", LATER},
 	{3, 1, "The mail system has no room left.", LATER},
 	{3, 2, "The mail system takes no mail at the moment.", LATER},
-	{3, 3, "The mail system cannot do what the message needs.",
-		OTHER_FORM},
+	{3, 3, "The mail system cannot do what the message needs.", OTHER_FORM},
 	{3, 4, "The message is too large for the mail system.", SMALLER},
 	{3, 5, "The mail system is not set up correctly.", ASK_THEM},
 	{4, 0, "There is trouble on the way to that site.", LATER},
@@ -85,13 +84,15 @@ static const struct meaning {
 		OTHER_FORM},
 	{6, 5, "The message could not be converted.", OTHER_FORM},
 	{6, 6, "The content of the message is not available.", LATER},
-	{6, 7, "The other host takes no addresses with letters other than "
-	       "a to z.",
+	{6, 7,
+		"The other host takes no addresses with letters other than "
+		"a to z.",
 		"Use another address of the recipient or of your own, if "
 		"there is one."},
 	{7, 0, "A rule of that site keeps the message out.", ASK_THEM},
-	{7, 1, "The sender may not send to this address, or that site does "
-	       "not want the message.",
+	{7, 1,
+		"The sender may not send to this address, or that site does "
+		"not want the message.",
 		ASK_THEM},
 	{7, 2, "The sender may not send to this mailing list.", ASK_THEM},
 	{7, 4, "A security feature that is needed is missing.", ASK_US},
@@ -105,7 +106,8 @@ static const struct meaning {
 		ASK_US},
 	{7, 25, "Our host's name and address do not match (reverse DNS).",
 		ASK_US},
-	{7, 26, "The message passed none of the sender checks (SPF, DKIM, "
+	{7, 26,
+		"The message passed none of the sender checks (SPF, DKIM, "
 		"DMARC).",
 		ASK_US},
 	{7, 27, "The site of the sender's address takes no mail itself.",
@@ -192,8 +194,8 @@ static void first(const struct report *r, struct buf *b)
 	if (r->kind == REPORT_DELAYED)
 		buf_adds(b, " You need not send it again: we go on trying.");
 	else if (ours)
-		buf_adds(b, " Its sender cannot be told, so you, the "
-			    "postmaster, are.");
+		buf_adds(b, " Its sender cannot be told, so you get this "
+			    "notice as the postmaster.");
 	else
 		buf_adds(b, " We have given up.");
 }
@@ -215,8 +217,8 @@ static void opening(const struct report *r, struct buf *out)
 }
 
 /* Word for word, but for what must not stand in a text. */
-static void said(const struct report *r, const struct outcome *o,
-	struct buf *out)
+static void said(
+	const struct report *r, const struct outcome *o, struct buf *out)
 {
 	struct buf b;
 

@@ -198,6 +198,13 @@ class Umbra:
         self._reader.join(LONG)
         return status
 
+    def died(self, timeout=LONG):
+        """Waits for an end that the test expects; the exit status."""
+        status = self.ended(timeout)
+        self.proc = None
+        self.clean()
+        return status
+
     def stop(self, want=0):
         """SIGTERM; the end must be clean."""
         if self.proc is None:

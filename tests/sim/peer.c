@@ -123,7 +123,7 @@ static struct peer_rule *rule_for(
 
 /* Says the usual reply or what a rule puts in its place; returns the first
  * digit of what was said, 0 for nothing. */
-static char answer(
+static char reply_to(
 	struct conn *c, const char *at, struct span what, const char *usual)
 {
 	const struct peer_rule *r = rule_for(c->p, at, what);
@@ -174,7 +174,7 @@ static void end_of_message(struct conn *c)
 
 	buf_adds(&c->p->talk, "dot\n");
 	for (unsigned i = 0; i < n; i++)
-		good += answer(c, at,
+		good += reply_to(c, at,
 				span_str(c->m.nrcpt ? c->m.rcpt[i] : ""),
 				"250 2.0.0 Ok: queued\r\n") == '2';
 	if (good && c->m.nrcpt)
@@ -201,11 +201,11 @@ static void hello(struct conn *c, const char *verb, struct span line)
 
 	forget(c);
 	if (strcmp(verb, "HELO") == 0) {
-		answer(c, verb, line, "250 peer.example\r\n");
+		reply_to(c, verb, line, "250 peer.example\r\n");
 		return;
 	}
 	if (c->p->script.no_ehlo) {
-		answer(c, verb, line, "502 5.5.1 What is that\r\n");
+		reply_to(c, verb, line, "502 5.5.1 What is that\r\n");
 		return;
 	}
 	buf_init(&b, 4096);
@@ -219,17 +219,17 @@ static void hello(struct conn *c, const char *verb, struct span line)
 		buf_add(&b, one);
 		buf_adds(&b, "\r\n");
 	}
-	answer(c, verb, line, buf_str(&b));
+	reply_to(c, verb, line, buf_str(&b));
 	buf_fini(&b);
 }
 
 static void mail(struct conn *c, struct span line)
 {
 	if (c->mailed) {
-		answer(c, "MAIL", line, "503 5.5.1 Nested MAIL command\r\n");
+		reply_to(c, "MAIL", line, "503 5.5.1 Nested MAIL command\r\n");
 		return;
 	}
-	if (answer(c, "MAIL", line, "250 2.1.0 Ok\r\n") != '2')
+	if (reply_to(c, "MAIL", line, "250 2.1.0 Ok\r\n") != '2')
 		return;
 	forget(c);
 	c->mailed = 1;
@@ -239,18 +239,18 @@ static void mail(struct conn *c, struct span line)
 static void rcpt(struct conn *c, struct span line)
 {
 	if (!c->mailed)
-		answer(c, "RCPT", line, "503 5.5.1 Need MAIL\r\n");
+		reply_to(c, "RCPT", line, "503 5.5.1 Need MAIL\r\n");
 	else if (c->m.nrcpt == PEER_RCPTS)
-		answer(c, "RCPT", line, "452 4.5.3 Too many recipients\r\n");
-	else if (answer(c, "RCPT", line, "250 2.1.5 Ok\r\n") == '2')
+		reply_to(c, "RCPT", line, "452 4.5.3 Too many recipients\r\n");
+	else if (reply_to(c, "RCPT", line, "250 2.1.5 Ok\r\n") == '2')
 		c->m.rcpt[c->m.nrcpt++] = text_of(line);
 }
 
 static void data(struct conn *c, struct span line)
 {
 	if (!c->mailed || (!c->m.nrcpt && !c->p->script.eager))
-		answer(c, "DATA", line, "503 5.5.1 No valid recipients\r\n");
-	else if (answer(c, "DATA", line, "354 Go ahead\r\n") == '3')
+		reply_to(c, "DATA", line, "503 5.5.1 No valid recipients\r\n");
+	else if (reply_to(c, "DATA", line, "354 Go ahead\r\n") == '3')
 		c->mode = DATA;
 }
 
@@ -275,15 +275,15 @@ static void end_of_chunk(struct conn *c)
 {
 	c->mode = COMMANDS;
 	if (c->discard)
-		answer(c, "BDAT", span(NULL, 0),
+		reply_to(c, "BDAT", span(NULL, 0),
 			"503 5.5.1 No valid recipients\r\n");
 	else if (c->last)
 		end_of_message(c);
 	else
-		answer(c, "BDAT", span(NULL, 0), "250 2.0.0 Ok\r\n");
+		reply_to(c, "BDAT", span(NULL, 0), "250 2.0.0 Ok\r\n");
 }
 
-static void on_tls(void *arg, enum err e)
+static void on_peer_tls(void *arg, enum err e)
 {
 	(void)arg;
 	(void)e;
@@ -291,7 +291,7 @@ static void on_tls(void *arg, enum err e)
 
 static void starttls(struct conn *c, struct span line)
 {
-	if (answer(c, "STARTTLS", line, "220 2.0.0 Go ahead\r\n") != '2' ||
+	if (reply_to(c, "STARTTLS", line, "220 2.0.0 Go ahead\r\n") != '2' ||
 		c->over)
 		return;
 	forget(c);
@@ -320,13 +320,13 @@ static void command(struct conn *c, struct span line)
 	else if (span_ieq(line, SPAN("STARTTLS")))
 		starttls(c, line);
 	else if (span_ieq(line, SPAN("RSET"))) {
-		if (answer(c, "RSET", line, "250 2.0.0 Ok\r\n") == '2')
+		if (reply_to(c, "RSET", line, "250 2.0.0 Ok\r\n") == '2')
 			forget(c);
 	} else if (span_ieq(line, SPAN("QUIT"))) {
-		answer(c, "QUIT", line, "221 2.0.0 Bye\r\n");
+		reply_to(c, "QUIT", line, "221 2.0.0 Bye\r\n");
 		hang_up(c, 0);
 	} else {
-		answer(c, "?", line, "500 5.5.2 What\r\n");
+		reply_to(c, "?", line, "500 5.5.2 What\r\n");
 	}
 }
 
@@ -402,7 +402,7 @@ static void on_accepted(void *arg, struct stream *s)
 {
 	struct peer *p = arg;
 	struct conn *c = x_calloc(1, sizeof *c);
-	const struct stream_events ev = { c, on_data, NULL, on_tls, NULL,
+	const struct stream_events ev = { c, on_data, NULL, on_peer_tls, NULL,
 		on_close };
 
 	c->p = p;
@@ -415,7 +415,7 @@ static void on_accepted(void *arg, struct stream *s)
 	timer_init(&c->drip, p->loop, on_drip);
 	list_append(&p->conns, &c->node);
 	stream_set_events(s, &ev);
-	answer(c, "greeting", span(NULL, 0), "220 peer.example ESMTP\r\n");
+	reply_to(c, "greeting", span(NULL, 0), "220 peer.example ESMTP\r\n");
 }
 
 void peer_init(struct peer *p, struct loop *l, const char *ip, uint16_t port,

@@ -11,7 +11,7 @@ enum { ZONE_MAGIC = 0x2011e, DNS_MAGIC = 0xd115, CHAIN = 10 };
 
 enum row_kind { ROW_MX, ROW_ADDR, ROW_CNAME, ROW_EMPTY, ROW_TROUBLE };
 
-struct row {
+struct zone_row {
 	struct list node;
 	enum row_kind kind;
 	char *name, *text;
@@ -59,7 +59,7 @@ struct sim_zone *sim_zone_create(struct loop *l)
 	return z;
 }
 
-static void free_row(struct row *r)
+static void free_row(struct zone_row *r)
 {
 	list_del(&r->node);
 	free(r->name);
@@ -75,16 +75,16 @@ void sim_zone_destroy(struct sim_zone **zp)
 		return;
 	check_obj(z, ZONE_MAGIC);
 	list_each_safe (it, &z->rows)
-		free_row(list_item(it, struct row, node));
+		free_row(list_item(it, struct zone_row, node));
 	sim_loop_set_user(z->loop, SIM_USER_DNS, NULL);
 	free(z);
 	*zp = NULL;
 }
 
-static struct row *add(struct sim_zone *z, enum row_kind kind, const char *name,
+static struct zone_row *add(struct sim_zone *z, enum row_kind kind, const char *name,
 	const char *text)
 {
-	struct row *r = x_calloc(1, sizeof *r);
+	struct zone_row *r = x_calloc(1, sizeof *r);
 
 	check_obj(z, ZONE_MAGIC);
 	r->kind = kind;
@@ -102,7 +102,7 @@ void sim_zone_mx(struct sim_zone *z, const char *name, uint16_t preference,
 
 void sim_zone_addr(struct sim_zone *z, const char *name, const char *ip)
 {
-	struct row *r = add(z, ROW_ADDR, name, ip);
+	struct zone_row *r = add(z, ROW_ADDR, name, ip);
 	struct net_addr a;
 
 	must(net_addr_parse(span_str(ip), 0, &a) == 0);
@@ -129,7 +129,7 @@ void sim_zone_trouble(
 void sim_zone_remove(struct sim_zone *z, const char *name)
 {
 	list_each_safe (it, &z->rows) {
-		struct row *r = list_item(it, struct row, node);
+		struct zone_row *r = list_item(it, struct zone_row, node);
 
 		if (span_ieq(span_str(r->name), span_str(name)))
 			free_row(r);
@@ -160,7 +160,7 @@ struct found {
 	const char *cname;
 };
 
-static void found_row(struct found *f, enum dns_type type, const struct row *r)
+static void found_row(struct found *f, enum dns_type type, const struct zone_row *r)
 {
 	f->a.verdict = f->a.verdict == DNS_NXDOMAIN ? DNS_NODATA : f->a.verdict;
 	if (r->kind == ROW_TROUBLE && (r->type < 0 || r->type == (int)type)) {
@@ -189,7 +189,7 @@ static void answer(struct dns_query *q, struct found *f)
 		f->cname = NULL;
 		f->a.verdict = DNS_NXDOMAIN;
 		list_each (it, &q->dns->zone->rows) {
-			struct row *r = list_item(it, struct row, node);
+			struct zone_row *r = list_item(it, struct zone_row, node);
 
 			if (span_ieq(span_str(r->name), span_str(name)))
 				found_row(f, q->type, r);

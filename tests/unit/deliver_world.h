@@ -1,7 +1,8 @@
 /* deliver_world - what the tests of mta/deliver share: a fake queue that keeps
  * the lease rules of queue.h and aborts on any breach of them, and a world of
- * simulated loop, network and DNS around one delivery pool. Included by one
- * file per test program.
+ * simulated loop, network and DNS around one delivery pool. The simulated
+ * parts come first and so win over the real ones in the library. Each test
+ * program includes this once, after cmocka.h.
  */
 #pragma once
 
@@ -11,10 +12,10 @@
 #include "mta/base/check.h"
 #include "mta/deliver/deliver.h"
 #include "mta/smtp/command.h"
-#include "tests/sim/peer.h"
-#include "tests/sim/sim_dns.h"
-#include "tests/sim/sim_loop.h"
-#include "tests/sim/sim_stream.h"
+#include "tests/sim/peer.c"
+#include "tests/sim/sim_dns.c"
+#include "tests/sim/sim_loop.c"
+#include "tests/sim/sim_stream.c"
 
 enum { MSGS = 64, RCPTS = 8, HOP_RETRY_MS = 60000 };
 

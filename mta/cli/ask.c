@@ -1,0 +1,186 @@
+/* ask - one request over the control socket; the answer goes out as it comes.
+ *
+ * The answer is lines. One that begins with ANSWER_NOTE is for stderr, one
+ * that begins with ANSWER_END is the last and says the status. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "mta/base/check.h"
+#include "mta/cli/cli.h"
+#include "mta/ctl/answer.h"
+
+enum { READ_SIZE = 256 * 1024 };
+
+static int not_running(const char *path, int code)
+{
+	switch (code) {
+	case ENOENT:
+	case ENOTDIR:
+		fprintf(stderr,
+			"umbra: umbrad is not running, or its control socket "
+			"is elsewhere: there is no %s\n"
+			"  Start it:   systemctl start umbra\n"
+			"  Elsewhere:  umbra -c FILE ... or umbra --socket "
+			"PATH ...\n",
+			path);
+		return EX_UNAVAILABLE;
+	case ECONNREFUSED:
+		fprintf(stderr,
+			"umbra: umbrad is not running: nobody listens on %s\n"
+			"  Start it:   systemctl start umbra\n",
+			path);
+		return EX_UNAVAILABLE;
+	case EACCES:
+	case EPERM:
+		fprintf(stderr,
+			"umbra: no permission for %s\n"
+			"  Type it as root, or join the group of the socket: "
+			"ls -l %s\n",
+			path, path);
+		return EX_NOPERM;
+	default:
+		fprintf(stderr, "umbra: cannot connect to %s: %s\n", path,
+			strerror(code));
+		return EX_UNAVAILABLE;
+	}
+}
+
+static int open_socket(const char *path, int *fd_r)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int rc;
+
+	if (strlen(path) >= sizeof un.sun_path) {
+		fprintf(stderr, "umbra: the path is too long: %s\n", path);
+		return EX_USAGE;
+	}
+	memcpy(un.sun_path, path, strlen(path));
+	*fd_r = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (*fd_r < 0) {
+		perror("umbra: socket");
+		return EX_OSERR;
+	}
+	do
+		rc = connect(*fd_r, (const struct sockaddr *)&un, sizeof un);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 0)
+		return EX_OK;
+	rc = errno;
+	close(*fd_r);
+	return not_running(path, rc);
+}
+
+static int send_all(int fd, struct span s)
+{
+	while (s.n) {
+		ssize_t n = send(fd, s.p, s.n, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		s = span_skip(s, (size_t)n);
+	}
+	return 0;
+}
+
+/* One whole line with its end. 1: it was the last. */
+static int one_line(struct span line, int *status_r)
+{
+	uint64_t v;
+
+	if (line.p[0] == ANSWER_NOTE) {
+		/* In the order of the two streams, should they be one. */
+		fflush(stdout);
+		line = span_skip(line, 2);
+		fwrite(line.p, 1, line.n, stderr);
+		return 0;
+	}
+	if (line.p[0] != ANSWER_END) {
+		fwrite(line.p, 1, line.n, stdout);
+		return 0;
+	}
+	line = span_head(span_skip(line, 2), line.n - 3);
+	*status_r = span_u64(line, 127, &v) == 0 ? (int)v : EX_SOFTWARE;
+	return 1;
+}
+
+/* Whole lines of s; gives back how much that was. */
+static size_t lines(struct span s, int *ended, int *status_r)
+{
+	size_t used = 0;
+
+	while (!*ended) {
+		struct span rest = span_skip(s, used);
+		ptrdiff_t lf = used < s.n ? span_chr(rest, '\n') : -1;
+
+		if (lf < 0)
+			break;
+		*ended = one_line(span_head(rest, (size_t)lf + 1), status_r);
+		used += (size_t)lf + 1;
+	}
+	return used;
+}
+
+static int copy(int fd, const char *path)
+{
+	char *p = x_realloc(NULL, READ_SIZE);
+	size_t n = 0, used;
+	int ended = 0, status = EX_OK;
+	ssize_t got;
+
+	while (!ended) {
+		got = read(fd, p + n, READ_SIZE - n);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+		used = lines(span(p, n), &ended, &status);
+		if (used == 0 && n == READ_SIZE) {
+			/* A line this long (a whole configuration as JSON) is
+			 * passed on in parts; no part begins like a mark. */
+			used = n - 1;
+			fwrite(p, 1, used, stdout);
+		}
+		memmove(p, p + used, n - used);
+		n -= used;
+	}
+	free(p);
+	if (ended)
+		return status;
+	fprintf(stderr,
+		"umbra: the connection to %s ended before the answer did; "
+		"the log of umbrad may say why\n",
+		path);
+	return EX_UNAVAILABLE;
+}
+
+int cli_ask(const struct request *r, const char *path)
+{
+	struct buf line;
+	int fd = -1;
+	int status = EX_USAGE;
+
+	buf_init(&line, REQUEST_SIZE + 1);
+	request_encode(r, &line);
+	buf_addc(&line, '\n');
+	if (line.full)
+		fputs("umbra: the command line is too long\n", stderr);
+	else
+		status = open_socket(path, &fd);
+	if (status == EX_OK) {
+		/* The answer may say why the request was not wanted. */
+		(void)send_all(fd, buf_span(&line));
+		status = copy(fd, path);
+		close(fd);
+	}
+	buf_fini(&line);
+	return status;
+}

@@ -1,0 +1,57 @@
+/* main - umbra: reads the command line, asks the daemon, shows the answer. */
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "mta/cli/cli.h"
+#include "mta/version.h"
+
+enum { SAY_MAX = 64 * 1024 };
+
+static int run(const struct request *r)
+{
+	struct arena mem = {0};
+	const char *path;
+	int status;
+
+	if (cli_local(r, &status))
+		return status;
+	status = cli_socket(r, &mem, &path);
+	if (status == EX_OK)
+		status = cli_ask(r, path);
+	arena_fini(&mem);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct request r;
+	struct buf say;
+	int status = EX_OK;
+
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		puts("umbra " UMBRA_VERSION);
+		return EX_OK;
+	}
+	buf_init(&say, SAY_MAX);
+	switch (request_parse(argc - 1, argv + 1, &r, &say)) {
+	case REQUEST_OK:
+		status = run(&r);
+		break;
+	case REQUEST_HELP:
+		fputs(buf_str(&say), stdout);
+		break;
+	case REQUEST_WRONG:
+		if (argc > 1)
+			fputs("umbra: ", stderr);
+		fputs(buf_str(&say), stderr);
+		status = EX_USAGE;
+		break;
+	}
+	buf_fini(&say);
+	if (fflush(stdout) != 0 && status == EX_OK) {
+		perror("umbra: standard output");
+		status = EX_IOERR;
+	}
+	return status;
+}

@@ -1,0 +1,145 @@
+/* umbra status - the whole relay on one page; umbra log level. */
+#include <sysexits.h>
+
+#include "mta/ctl/answer.h"
+#include "mta/version.h"
+
+static const struct column columns[] = {
+	{"version", "version", 0, COL_TEXT},
+	{"name", "name", 0, COL_TEXT},
+	{"started", "started", 0, COL_WHEN},
+	{"uptime_seconds", NULL, 0, COL_MS},
+	{"messages", "messages queued", 0, COL_COUNT},
+	{"bytes", "  size", 0, COL_BYTES},
+	{"oldest", "  oldest", 0, COL_WHEN},
+	{"next_hops", "next hops", 0, COL_COUNT},
+	{"next_hops_retry", "  in retry", 0, COL_COUNT},
+	{"next_hops_suspended", "  suspended", 0, COL_COUNT},
+	{"deliveries", "deliveries waiting", 0, COL_COUNT},
+	{"ready", "  ready", 0, COL_COUNT},
+	{"active", "  active", 0, COL_COUNT},
+	{"retry", "  hop in retry", 0, COL_COUNT},
+	{"deferred", "  own retry time", 0, COL_COUNT},
+	{"suspended", "  suspended", 0, COL_COUNT},
+	{"sessions", "sessions now", 0, COL_COUNT},
+	{"connections", "  since the start", 0, COL_COUNT},
+	{"connections_refused", "  refused", 0, COL_COUNT},
+	{"accepted", "accepted", 0, COL_COUNT},
+	{"rejected", "rejected", 0, COL_COUNT},
+	{"queued_total", "queued, all told", 0, COL_COUNT},
+	{"done_total", "done, all told", 0, COL_COUNT},
+	{"memory_used", "memory for bodies", 0, COL_BYTES},
+	{"memory_limit", "  limit", 0, COL_BYTES},
+	{"index_bytes", "memory for the index", 0, COL_BYTES},
+	{"commits", "commits", 0, COL_COUNT},
+	{"operations", "  operations in them", 0, COL_COUNT},
+	{"operations_per_commit", "  per commit", 0, COL_TENTHS},
+	{0},
+};
+
+struct hop_counts {
+	uint64_t hops, retrying, stopped; /* next hops */
+	uint64_t ready, retry, suspended; /* ready deliveries of them */
+};
+
+static void count_hops(struct queue *q, struct hop_counts *c)
+{
+	struct nexthop *h = NULL;
+
+	while ((h = queue_hop_next(q, h))) {
+		c->hops++;
+		switch (h->state) {
+		case HOP_READY:
+			c->ready += h->ready;
+			break;
+		case HOP_RETRY:
+			c->retrying++;
+			c->retry += h->ready;
+			break;
+		case HOP_SUSPENDED:
+			c->stopped++;
+			c->suspended += h->ready;
+			break;
+		}
+	}
+}
+
+static void put_queue(struct answer *a, const struct queue_counts *q)
+{
+	struct hop_counts h = {0};
+
+	count_hops(a->o->queue, &h);
+	cell_number(a, q->messages);
+	cell_number(a, q->bytes);
+	cell_number(a, q->oldest);
+	cell_number(a, h.hops);
+	cell_number(a, h.retrying);
+	cell_number(a, h.stopped);
+	cell_number(a, q->legs);
+	cell_number(a, h.ready);
+	cell_number(a, q->leased);
+	cell_number(a, h.retry);
+	cell_number(a, q->deferred);
+	cell_number(a, h.suspended);
+}
+
+static void put_receive(struct answer *a)
+{
+	struct receive_counts r = {0};
+
+	a->o->receive(a->o->arg, &r);
+	cell_number(a, r.sessions);
+	cell_number(a, r.connections);
+	cell_number(a, r.refused);
+	cell_number(a, r.accepted);
+	cell_number(a, r.rejected);
+}
+
+int verb_status(struct answer *a)
+{
+	struct queue_counts q;
+
+	queue_counts(a->o->queue, &q);
+	sheet_begin(a, columns);
+	cell_str(a, UMBRA_VERSION);
+	cell_text(a, a->o->conf(a->o->arg)->node.name);
+	cell_number(a, a->o->started);
+	cell_number(a, loop_wall(a->o->loop) - a->o->started);
+	put_queue(a, &q);
+	put_receive(a);
+	cell_number(a, q.intake);
+	cell_number(a, q.done);
+	cell_number(a, q.memory_used);
+	cell_number(a, q.memory_limit);
+	cell_number(a, q.index_bytes);
+	cell_number(a, q.commits);
+	cell_number(a, q.committed);
+	cell_number(a, q.commits ? q.committed * 10 / q.commits : 0);
+	row_end(a);
+	return EX_OK;
+}
+
+static const struct column level_columns[] = {
+	{"level", "log level", 0, COL_TEXT},
+	{0},
+};
+
+int verb_log_level(struct answer *a)
+{
+	enum log_level level;
+
+	if (a->req.nargs) {
+		if (log_level_parse(span_str(a->req.arg[0]), &level) != 0)
+			return answer_fail(a, EX_USAGE,
+				"there is no log level \"%s\": error, warn, "
+				"info or debug",
+				a->req.arg[0]);
+		log_set_level(a->o->log, level);
+		log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "log level"),
+			F_STR("level", log_level_name(level)));
+	}
+	sheet_begin(a, level_columns);
+	cell_str(a, log_level_name(log_get_level(a->o->log)));
+	row_end(a);
+	return EX_OK;
+}
