@@ -14,8 +14,8 @@
  * Writing: stream_write copies to the out buffer, stream_write_ref keeps a
  * reference to a blob instead; everything written in one turn leaves in one
  * writev at the end of the turn. stream_pending says how much has not left
- * yet; on_drain fires when it falls to nought after having been above it at
- * the end of a turn.
+ * yet; on_drain fires at the end of a turn in which the last of it left. What
+ * on_drain itself writes leaves in the next turn, which then comes at once.
  *
  * Ending: on_close fires exactly once for every stream that was created, with
  * the reason (ERR_OK after stream_close, ERR_EOF, ERR_RESET, ERR_TIMEOUT,

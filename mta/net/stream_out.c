@@ -148,7 +148,6 @@ static void write_later(struct stream *s)
 	v = x_calloc(n, sizeof *v);
 	n = out_bufs(&w->out, v, n);
 	s->wreq = w;
-	s->drain_owed = 1;
 	rc = uv_write(&w->uv, &s->h.stream, v, n, on_written);
 	free(v);
 	if (rc) {
@@ -181,13 +180,10 @@ static void flush(struct stream *s)
 		out_gone(&s->out, (size_t)rc);
 	}
 	out_clear(s->net, &s->out);
-	if (s->state == FLUSHING) {
+	if (s->state == FLUSHING)
 		flushed(s);
-	} else if (s->drain_owed) {
-		s->drain_owed = 0;
-		if (s->ev.on_drain)
-			s->ev.on_drain(s->ev.arg);
-	}
+	else if (s->ev.on_drain)
+		s->ev.on_drain(s->ev.arg);
 }
 
 static void on_written(uv_write_t *u, int status)
@@ -221,6 +217,9 @@ void stream_flush_dirty(struct hook *h)
 		list_del(&s->dirty);
 		flush(s);
 	}
+	/* What on_drain wrote leaves in the next turn, which must come. */
+	if (!list_empty(&net->dirty))
+		net_wake(net);
 }
 
 void stream_write(struct stream *s, struct span data)

@@ -52,7 +52,7 @@ enum stream_state { CONNECTING, OPEN, FLUSHING, LINGERING, CLOSING };
 struct stream {
 	unsigned magic;
 	uint8_t state; /* enum stream_state */
-	uint8_t held, reading, in_data, tls_pending, drain_owed, refused;
+	uint8_t held, reading, in_data, tls_pending, refused;
 	struct net *net;
 	struct stream_events ev;
 	union {
@@ -89,6 +89,7 @@ struct connect {
 enum err err_from_uv(int rc);
 struct net *net_get(struct loop *l);
 void net_put(struct net *n);
+void net_wake(struct net *net);
 struct stream *stream_new(struct loop *l, int local);
 void stream_finish(struct stream *s, enum err why); /* ends by itself */
 void stream_shut(struct stream *s);

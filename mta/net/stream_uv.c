@@ -217,6 +217,16 @@ static void on_read(uv_stream_t *u, ssize_t n, const uv_buf_t *b)
 		feed_user(s, span(b->base, (size_t)n));
 }
 
+/* Another turn without blocking: for released streams, and for what was
+ * written after this turn's flush. */
+void net_wake(struct net *net)
+{
+	if (net->posted)
+		return;
+	net->posted = 1;
+	loop_post(net->loop, &net->post);
+}
+
 static void on_released(struct post *p)
 {
 	struct net *net = container_of(p, struct net, post);
@@ -257,10 +267,7 @@ void stream_release(struct stream *s)
 		return;
 	if (list_empty(&s->released))
 		list_append(&s->net->released, &s->released);
-	if (!s->net->posted) {
-		s->net->posted = 1;
-		loop_post(s->net->loop, &s->net->post);
-	}
+	net_wake(s->net);
 }
 
 /* --- life ---------------------------------------------------------------- */

@@ -1,10 +1,7 @@
 /* report - who gets a notice, and the message that it is.
  *
  * A multipart/report (RFC 6522) of three parts: text, delivery status, the
- * original or its header. What the original holds is looked at, not what its
- * envelope says of it: a notice that cannot be delivered is a notice lost, so
- * an original goes in whole only where that leaves a message that every next
- * hop can be given, converted to 7 bits if need be; else its header does.
+ * original or its header.
  *
  * SMTPUTF8 (RFC 6533) is used for a notice only to an address that needs it in
  * any case. To one in ASCII the way back may not offer it, and what reads
@@ -18,20 +15,9 @@
 #include "mta/base/check.h"
 #include "mta/report/report_private.h"
 #include "mta/smtp/command.h"
-#include "mta/smtp/convert.h"
-#include "mta/smtp/data.h"
 #include "mta/smtp/header.h"
-#include "mta/smtp/text.h"
 
 enum { SUBJECT_MOST = 200, MESSAGE_ID_MOST = 250, BOUNDARY = 80 };
-
-/* How the original is given back. */
-enum third {
-	THIRD_RFC822,      /* whole */
-	THIRD_GLOBAL,      /* whole, with UTF-8 in its header (RFC 6532) */
-	THIRD_HEAD,        /* header only */
-	THIRD_GLOBAL_HEAD, /* the same with UTF-8 (RFC 6533) */
-};
 
 struct notice {
 	const struct report *r;
@@ -91,202 +77,6 @@ int report_wanted(enum report_kind kind, const struct envelope *env,
 	if (span_ieq(rcpt->address, postmaster))
 		return refuse("double bounce to the postmaster", why_r);
 	return 2;
-}
-
-/* --- pieces that the other files use as well ------------------------------ */
-
-int report_ascii(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] > 127)
-			return 0;
-	return 1;
-}
-
-/* May be shown; not so controls, line and paragraph separators, marks that
- * turn the direction of what follows, the byte order mark. */
-static int shown(uint32_t cp, int utf8)
-{
-	if (cp < 0x80)
-		return cp >= 0x20 && cp != 0x7f;
-	return utf8 && cp >= 0xa0 && cp != 0x61c &&
-	       !(cp >= 0x200e && cp <= 0x200f) &&
-	       !(cp >= 0x2028 && cp <= 0x202e) &&
-	       !(cp >= 0x2066 && cp <= 0x2069) && cp != 0xfeff;
-}
-
-void report_clean(struct buf *out, struct span s, size_t max, int utf8)
-{
-	size_t room = max, n;
-	uint32_t cp;
-
-	for (; s.n; s = span_skip(s, n)) {
-		n = utf8_take(s, &cp);
-		if (n > room || room == 0) {
-			buf_adds(out, " [...]");
-			return;
-		}
-		if (n && shown(cp, utf8)) {
-			buf_add(out, span_head(s, n));
-			room -= n;
-			continue;
-		}
-		n = n ? n : 1;
-		buf_addc(out, strchr("\t\r\n", s.p[0]) && s.p[0] ? ' ' : '?');
-		room--;
-	}
-}
-
-/* Columns, near enough: characters. */
-static size_t columns(struct span s)
-{
-	size_t cols = 0;
-
-	for (size_t i = 0; i < s.n; i++)
-		cols += ((unsigned char)s.p[i] & 0xc0) != 0x80;
-	return cols;
-}
-
-static struct span word_take(struct span *s)
-{
-	ptrdiff_t blank;
-	struct span w;
-
-	*s = span_trim(*s);
-	blank = span_chr(*s, ' ');
-	w = blank < 0 ? *s : span_head(*s, (size_t)blank);
-	*s = span_skip(*s, w.n);
-	return w;
-}
-
-void report_fold(struct buf *out, size_t col, struct span s, struct span brk)
-{
-	int begun = 0;
-
-	for (;;) {
-		struct span w = word_take(&s);
-
-		if (w.n == 0)
-			return;
-		if (begun && col + 1 + columns(w) > REPORT_WIDTH) {
-			buf_add(out, brk);
-			col = brk.n - 2;
-		} else if (begun) {
-			buf_addc(out, ' ');
-			col++;
-		}
-		while (w.n > REPORT_WORD) {
-			struct span piece = utf8_cut(w, REPORT_WORD);
-
-			buf_add(out, piece);
-			buf_add(out, brk);
-			col = brk.n - 2;
-			w = span_skip(w, piece.n);
-		}
-		buf_add(out, w);
-		col += columns(w);
-		begun = 1;
-	}
-}
-
-void report_field(struct buf *out, const char *name, struct span value)
-{
-	buf_adds(out, name);
-	buf_adds(out, ": ");
-	report_fold(out, strlen(name) + 2, value, SPAN("\r\n "));
-	buf_adds(out, "\r\n");
-}
-
-/* --- the third part ------------------------------------------------------- */
-
-static void no_emit(void *arg, struct span piece)
-{
-	(void)arg;
-	(void)piece;
-}
-
-static struct data_scan look_over(struct span s)
-{
-	struct data_scan d;
-	int end;
-
-	data_scan_init(&d, 0);
-	data_scan(&d, s, no_emit, NULL, &end);
-	data_scan_end(&d);
-	return d;
-}
-
-static int is_utf8(struct span s)
-{
-	uint32_t cp;
-	size_t n;
-
-	for (; s.n; s = span_skip(s, n)) {
-		n = utf8_take(s, &cp);
-		if (n == 0)
-			return 0;
-	}
-	return 1;
-}
-
-/* RFC 3461 4.3: RET only matters for failures. */
-static enum third choose(const struct report *r, const struct header_facts *f)
-{
-	struct span head = span_head(r->original, f->bytes);
-	int global = (r->env->flags & ENV_SMTPUTF8) && !report_ascii(head) &&
-		     is_utf8(head);
-	enum third header_only = global ? THIRD_GLOBAL_HEAD : THIRD_HEAD;
-	struct data_scan d;
-
-	if (r->kind != REPORT_FAILED || r->env->ret == RET_HDRS ||
-		!r->original_whole || r->original.n == 0 ||
-		r->original.n > REPORT_ORIGINAL ||
-		r->env->body_type == BODY_BINARYMIME)
-		return header_only;
-	d = look_over(r->original);
-	if (d.flags & (DATA_BARE_CR | DATA_BARE_LF | DATA_NUL))
-		return header_only;
-	if (global)
-		return THIRD_GLOBAL;
-	return d.flags & DATA_8BIT_HEADER ? THIRD_HEAD : THIRD_RFC822;
-}
-
-/* One line of a header, whatever its end was, with CRLF. */
-static void head_line(struct buf *out, struct span s)
-{
-	if (s.n && s.p[s.n - 1] == '\n')
-		s.n--;
-	if (s.n && s.p[s.n - 1] == '\r')
-		s.n--;
-	for (size_t i = 0; i < s.n; i++)
-		buf_addc(out, s.p[i] == '\0' || s.p[i] == '\r' ? '?' : s.p[i]);
-	buf_adds(out, "\r\n");
-}
-
-static void head_lines(struct buf *out, struct span s)
-{
-	while (s.n && out->n < REPORT_ORIGINAL) {
-		ptrdiff_t lf = span_chr(s, '\n');
-		struct span l = lf < 0 ? s : span_head(s, (size_t)lf + 1);
-
-		s = span_skip(s, l.n);
-		if (span_eq(l, SPAN("\r\n")) || span_eq(l, SPAN("\n")))
-			return;
-		if (out->n + l.n > REPORT_ORIGINAL)
-			return;
-		head_line(out, l);
-	}
-}
-
-static void third_fill(struct notice *n)
-{
-	struct span o = n->r->original;
-
-	buf_clear(&n->original);
-	if (n->third == THIRD_RFC822 || n->third == THIRD_GLOBAL)
-		buf_add(&n->original, o);
-	else
-		head_lines(&n->original, span_head(o, n->facts.bytes));
 }
 
 /* --- its own header ------------------------------------------------------- */
@@ -465,7 +255,7 @@ static struct blob *assemble(struct notice *n)
 	struct blob *blob = NULL;
 	struct buf out;
 
-	third_fill(n);
+	original_give(n->r, &n->facts, n->third, &n->original);
 	boundary(n);
 	buf_init(&out, 16384 + n->text.n + n->status.n + n->original.n);
 	header(n, &out);
@@ -488,26 +278,11 @@ static struct blob *assemble(struct notice *n)
 	return blob;
 }
 
-/* Whether every next hop can be given it, one without 8BITMIME as well (RFC
- * 6152 3). A part of the original may be one that must not be changed, or its
- * header one that cannot be. */
-static int converts(const struct blob *b)
-{
-	struct convert *c;
-	enum err e;
-
-	c = convert_create(CONVERT_TO_7BIT);
-	convert_survey(c, blob_span(b));
-	e = convert_survey_end(c, NULL);
-	convert_destroy(&c);
-	return e == ERR_OK || e == ERR_NOMEM;
-}
-
 static void envelope(const struct notice *n, const struct blob *b,
 	struct arena *a, struct envelope *e)
 {
 	const struct report *r = n->r;
-	struct data_scan d = look_over(blob_span(b));
+	struct data_scan d = report_look_over(blob_span(b));
 	struct buf id;
 
 	buf_init(&id, 512);
@@ -548,9 +323,9 @@ struct blob *report_build(const struct report *r, struct span to,
 	report_text(r, &n.text);
 	n.global = n.utf8 && (r->env->flags & ENV_SMTPUTF8);
 	report_status(r, n.global, &n.status);
-	n.third = choose(r, &n.facts);
+	n.third = original_choose(r, &n.facts);
 	b = assemble(&n);
-	if (b && n.third == THIRD_RFC822 && !converts(b)) {
+	if (b && n.third == THIRD_RFC822 && !original_fits(b)) {
 		blob_unref(b);
 		n.third = THIRD_HEAD;
 		b = assemble(&n);

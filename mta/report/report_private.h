@@ -7,6 +7,8 @@
 #pragma once
 
 #include "mta/report/report.h"
+#include "mta/smtp/data.h"
+#include "mta/smtp/header.h"
 
 enum {
 	REPORT_WIDTH = 72,  /* columns of a line that can be broken */
@@ -14,6 +16,7 @@ enum {
 	REPORT_SAID = 1024, /* octets of a reply that are shown */
 };
 
+/* clean.c */
 int report_ascii(struct span s); /* no octet above 127 */
 
 /* At most max octets of s: controls, what is no UTF-8 (without utf8: what is
@@ -27,6 +30,24 @@ void report_fold(struct buf *out, size_t col, struct span s, struct span brk);
 
 /* "Name: value" and CRLF, folded. value is clean. */
 void report_field(struct buf *out, const char *name, struct span value);
+
+/* original.c */
+/* How the original is given back. */
+enum third {
+	THIRD_RFC822,      /* whole */
+	THIRD_GLOBAL,      /* whole, with UTF-8 in its header (RFC 6532) */
+	THIRD_HEAD,        /* header only */
+	THIRD_GLOBAL_HEAD, /* the same with UTF-8 (RFC 6533) */
+};
+
+enum third original_choose(
+	const struct report *r, const struct header_facts *f);
+void original_give(const struct report *r, const struct header_facts *f,
+	enum third t, struct buf *out);
+/* b: the notice with the original in it. 0: some next hops cannot be given
+ * it, and the header alone should go. */
+int original_fits(const struct blob *b);
+struct data_scan report_look_over(struct span s);
 
 /* The part for people, without its header. */
 void report_text(const struct report *r, struct buf *out);

@@ -158,10 +158,16 @@ static void keep(struct conn *c)
 {
 	struct peer *p = c->p;
 
-	must(p->nmessage < PEER_MESSAGES);
 	c->m.data = c->data;
 	c->m.connection = c->number;
 	buf_init(&c->data, DATA_MAX);
+	if (p->took) {
+		p->took(p->arg, &c->m);
+		message_fini(&c->m);
+		c->mailed = 0;
+		return;
+	}
+	must(p->nmessage < PEER_MESSAGES);
 	p->message[p->nmessage++] = c->m;
 	memset(&c->m, 0, sizeof c->m);
 	c->mailed = 0;

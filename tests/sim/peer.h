@@ -57,6 +57,9 @@ struct peer {
 	unsigned nmessage;
 	struct buf talk; /* all commands, a line each; "dot" for an end */
 	unsigned used[PEER_RULES], seen[PEER_RULES];
+	/* When set, messages are shown here instead of kept. */
+	void (*took)(void *arg, const struct peer_message *m);
+	void *arg;
 };
 
 /* Listens on ip:port. */

@@ -38,7 +38,7 @@ struct sim_net {
 	int posted;
 	unsigned nstreams;
 	uint16_t port;
-	uint64_t bytes;
+	uint64_t bytes, hash;
 };
 
 struct listener {
@@ -213,6 +213,21 @@ uint64_t sim_net_bytes(const struct sim_net *n)
 	return n->bytes;
 }
 
+uint64_t sim_net_hash(const struct sim_net *n)
+{
+	return n->hash;
+}
+
+/* FNV-1a */
+static void digest(struct sim_net *n, struct span data)
+{
+	uint64_t h = n->hash ^ loop_now(n->loop);
+
+	for (size_t i = 0; i < data.n; i++)
+		h = (h ^ (unsigned char)data.p[i]) * 0x100000001b3;
+	n->hash = h;
+}
+
 /* --- segments ------------------------------------------------------------- */
 
 static void put_seg(struct stream *to, enum seg_kind kind, struct span data)
@@ -338,6 +353,7 @@ static void take(struct stream *s, struct seg *g)
 	struct stream *from = s->peer;
 
 	s->net->bytes += g->data.n;
+	digest(s->net, buf_span(&g->data));
 	if (from) {
 		from->under_way -= g->data.n;
 		mark(from);
@@ -528,6 +544,8 @@ struct stream *stream_connect(struct loop *l, const struct net_addr *to,
 		s->from = *source;
 	s->from.port = n->port =
 		n->port == UINT16_MAX ? FIRST_PORT : (uint16_t)(n->port + 1);
+	if (find_link(n, to))
+		find_link(n, to)->link.tried++;
 	s->link = link_for(n, to);
 	s->ev = *ev;
 	s->connected = connected;
@@ -696,4 +714,34 @@ void listener_close(struct listener **lp)
 	list_del(&l->node);
 	free(l);
 	*lp = NULL;
+}
+
+static void cut(struct stream *s)
+{
+	if (s->ending)
+		return;
+	if (s->peer && s->state != CONNECTING)
+		put_seg(s->peer, SEG_RESET, span(NULL, 0));
+	buf_clear(&s->out);
+	end_with(s, ERR_RESET);
+}
+
+void sim_net_cut(struct sim_net *n, struct span ip)
+{
+	struct net_addr a;
+
+	check_obj(n, NET_MAGIC);
+	must(net_addr_parse(ip, 0, &a) == 0);
+	list_each_safe (it, &n->streams) {
+		struct stream *s = list_item(it, struct stream, node);
+
+		if (net_addr_eq(&s->from, &a))
+			cut(s);
+	}
+	list_each (it, &n->listeners) {
+		struct listener *l = list_item(it, struct listener, node);
+
+		if (net_addr_eq(&l->at, &a))
+			l->at.port = 0; /* nobody finds it any more */
+	}
 }

@@ -18,6 +18,7 @@
 
 struct sim_link {
 	uint64_t latency;     /* ms, one way; default 0 (the same turn) */
+	unsigned tried;       /* connections so far, also those that failed */
 	int refuse;           /* connections are refused */
 	int blackhole;        /* connections time out */
 	int partition;        /* nothing passes until it is over */
@@ -39,3 +40,8 @@ struct sim_link *sim_net_link(struct sim_net *n, struct span ip);
 void sim_net_heal(struct sim_net *n);
 unsigned sim_net_streams(const struct sim_net *n);
 uint64_t sim_net_bytes(const struct sim_net *n); /* delivered */
+uint64_t sim_net_hash(const struct sim_net *n);  /* of them, and of when */
+/* The process at ip dies: its listeners are closed, its ends of streams are
+ * gone, and what it had not written yet with them. Who talked to it gets what
+ * is on its way, then a reset. Its own side hears of it through on_close. */
+void sim_net_cut(struct sim_net *n, struct span ip);

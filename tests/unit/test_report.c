@@ -563,7 +563,8 @@ static void check_fields(const struct fixture *f, unsigned nrcpt)
 			i++;
 		if (strncmp(p, "\r\n", 2) == 0)
 			blank++;
-		else if (i == countof(names) && (*p != ' ' || p[1] <= ' '))
+		else if (i == countof(names) &&
+			 (*p != ' ' || (unsigned char)p[1] <= ' '))
 			fail_msg("a foreign line: %.80s", p);
 		p = strstr(p, "\r\n") + 2;
 	}

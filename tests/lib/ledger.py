@@ -1,0 +1,280 @@
+"""The ledger: what was sent, answered and received, and whether it adds up.
+
+Every transaction of a sender has a token, which is the local part of its MAIL
+FROM and is never used twice. The sender's side enters what it says and what
+it is answered; the sink's side enters every copy at the moment when it decides
+to take it, before it answers; the test enters when the relay ended and how.
+
+    for each (token, recipient) that was acknowledged:
+        delivered once or more, or bounced, or still queued      else LOST
+    nothing that was never sent, or was refused for good, comes  else STRANGER
+    what comes is what was sent                                   else CHANGED
+    every further copy has a reason                             else DUPLICATE
+    who is reported as failed was refused by the sink        else FALSE_BOUNCE
+
+Reasons, as in docs/message-life.md: D1 the relay said that a reply was lost
+(delivery.in_doubt); D2 it was killed while the copy was in flight or just
+finished, `window` seconds; D3 the same for a report.
+"""
+import hashlib
+import re
+import threading
+import time
+
+LOST, STRANGER, CHANGED = "lost", "stranger", "changed"
+DUPLICATE, FALSE_BOUNCE = "duplicate", "false bounce"
+
+TOKENS = "sender.test"
+
+
+def digest(body):
+    return hashlib.sha256(body).hexdigest()[:24]
+
+
+def address(token):
+    return f"{token}@{TOKENS}" if token else ""
+
+
+def token_of(addr):
+    local, _, domain = addr.rpartition("@")
+    return local if domain.lower() == TOKENS else None
+
+
+class Finding(tuple):
+    """(kind, token, recipient, what exactly)"""
+    __slots__ = ()
+
+    def __new__(cls, *what):
+        return super().__new__(cls, what)
+
+    kind = property(lambda self: self[0])
+
+    def __str__(self):
+        return "%s: %s to %s: %s" % self
+
+
+class Sent:
+    def __init__(self, rcpts, body):
+        self.rcpts, self.digest, self.size = list(rcpts), digest(body), len(body)
+        self.code = None     # the reply to the end of data; None: none came
+        self.text = ""
+        self.time = None
+
+    @property
+    def acked(self):
+        return self.code == 250
+
+
+class Life:
+    """One run of the relay. end: everything that it had sent was read."""
+
+    def __init__(self, start):
+        self.start, self.killed, self.end = start, None, None
+
+    def holds(self, t):
+        return self.start <= t and (self.end is None or t <= self.end)
+
+
+class Ledger:
+    def __init__(self, window=0.4, clock=time.time):
+        self.window, self.clock = window, clock
+        self.lock = threading.Lock()
+        self.sent = {}       # token -> Sent
+        self.attempts = {}   # (token, rcpt) -> [(time, "copy" | "refused", digest)]
+        self.reports = {}    # (token, rcpt) -> {report's own id: [time]}
+        self.doubts = {}     # token, or report's id -> [time]
+        self.strangers = []  # findings
+        self.lives = []
+
+    # --- the sender's side --------------------------------------------------
+
+    def send(self, token, rcpts, body):
+        """Before the first octet goes out."""
+        with self.lock:
+            assert token not in self.sent, token
+            self.sent[token] = Sent(rcpts, body)
+
+    def answer(self, token, code, text="", rcpts=None):
+        """rcpts: those that were accepted, when not all were."""
+        with self.lock:
+            s = self.sent[token]
+            s.code, s.text, s.time = code, text, self.clock()
+            if rcpts is not None:
+                s.rcpts = list(rcpts)
+
+    # --- the sink's side ----------------------------------------------------
+
+    def copy(self, sender, rcpts, body):
+        """All of a message is here; called before it is answered."""
+        now = self.clock()
+        token = token_of(sender)
+        with self.lock:
+            for r in rcpts:
+                if sender == "" and token_of(r):
+                    self._report(token_of(r), r, body, now)
+                elif token is None:
+                    self.strangers.append(Finding(
+                        STRANGER, sender, r, "no token"))
+                else:
+                    self.attempts.setdefault((token, r), []).append(
+                        (now, "copy", digest(body)))
+
+    def refused(self, sender, rcpt):
+        """A 5xx is going to be said to this recipient."""
+        with self.lock:
+            self.attempts.setdefault((token_of(sender), rcpt), []).append(
+                (self.clock(), "refused", None))
+
+    def _report(self, token, to, body, now):
+        text = body.decode("utf-8", "replace")
+        own = re.search(r"(?im)^message-id:\s*(\S+)", text)
+        # The machine readable part: a block of fields per recipient.
+        blocks = re.findall(r"(?ims)^final-recipient:.*?(?=\r\n\r\n)", text)
+        for b in blocks:
+            who = re.search(r"(?i)final-recipient:[^;]*;\s*(\S+)", b)
+            if re.search(r"(?im)^action:\s*failed", b):
+                self.reports.setdefault((token, who[1]), {}).setdefault(
+                    own[1] if own else "?", []).append(now)
+        if not blocks:
+            self.strangers.append(Finding(
+                STRANGER, token, to, f"a report about nobody: {text[:200]!r}"))
+
+    # --- the relay's side ---------------------------------------------------
+
+    def born(self):
+        with self.lock:
+            self.lives.append(Life(self.clock()))
+
+    def killing(self):
+        """Just before kill -9, or when it was found dead."""
+        with self.lock:
+            self.lives[-1].killed = self.clock()
+
+    def ended(self):
+        """Nothing that it had sent is unread any more."""
+        with self.lock:
+            self.lives[-1].end = self.clock()
+
+    def doubt(self, sender, msg, when=None):
+        """The log said delivery.in_doubt."""
+        with self.lock:
+            self.doubts.setdefault(token_of(sender) or msg, []).append(
+                self.clock() if when is None else when)
+
+    # --- the verdict --------------------------------------------------------
+
+    def ids(self):
+        """Queue ids of what was acknowledged -> token."""
+        with self.lock:
+            return {s.text.rpartition(" ")[2]: t
+                    for t, s in self.sent.items() if s.acked}
+
+    def missing(self, queued=()):
+        """Acknowledged and neither delivered nor bounced nor in queued, a
+        set of (token, recipient)."""
+        with self.lock:
+            return [(t, r) for t, s in self.sent.items() if s.acked
+                    for r in s.rcpts if (t, r) not in queued and
+                    not self.reports.get((t, r)) and not any(
+                        k == "copy" for _, k, _ in
+                        self.attempts.get((t, r), ()))]
+
+    def counts(self):
+        with self.lock:
+            acked = [s for s in self.sent.values() if s.acked]
+            return {
+                "sent": len(self.sent), "acked": len(acked),
+                "recipients": sum(len(s.rcpts) for s in acked),
+                "copies": sum(k == "copy" for a in self.attempts.values()
+                              for _, k, _ in a),
+                "reports": sum(len(r) for r in self.reports.values()),
+                "kills": sum(x.killed is not None for x in self.lives)}
+
+    def _reason(self, a, b, keys):
+        """Why there was something at b after the same at a."""
+        for life in self.lives:
+            if life.killed is not None and life.holds(a) and \
+                    life.killed - a <= self.window and \
+                    life.end is not None and b >= life.end:
+                return "D2"
+        # The log has milliseconds, cut off.
+        if any(a - 0.002 <= t <= b for k in keys
+               for t in self.doubts.get(k, ())):
+            return "D1"
+        return None
+
+    def _repeats(self, token, rcpt, times, keys, found, reasons):
+        times = sorted(times)
+        for a, b in zip(times, times[1:]):
+            why = self._reason(a, b, keys)
+            if why:
+                reasons.append((why, token, rcpt))
+            else:
+                life = next((x for x in self.lives if x.holds(a)), None)
+                end = f"killed {life.killed - a:.3f} s after the first" \
+                    if life and life.killed else "its relay was not killed"
+                found.append(Finding(
+                    DUPLICATE, token, rcpt,
+                    f"again {b - a:.3f} s later, {end}"))
+
+    def _attempts(self, token, rcpt, tries, found, reasons):
+        s = self.sent.get(token)
+        if s is None or rcpt not in s.rcpts:
+            found.append(Finding(STRANGER, token, rcpt, "was never sent"))
+            return
+        copies = [d for _, k, d in tries if k == "copy"]
+        if copies and s.code is not None and \
+                (s.code >= 500 or s.code == 452):
+            found.append(Finding(STRANGER, token, rcpt,
+                                 f"was refused with {s.code} and came"))
+        for d in copies:
+            if d != s.digest:
+                found.append(Finding(CHANGED, token, rcpt,
+                                     f"{d} instead of {s.digest}"))
+        self._repeats(token, rcpt, [t for t, _, _ in tries], (token,), found,
+                      reasons)
+
+    def _bounces(self, token, rcpt, reports, found, reasons):
+        refusals = sum(k == "refused" for _, k, _ in
+                       self.attempts.get((token, rcpt), ()))
+        if token not in self.sent:
+            found.append(Finding(STRANGER, token, rcpt,
+                                 "a report about what was never sent"))
+        elif not refusals:
+            found.append(Finding(FALSE_BOUNCE, token, rcpt,
+                                 "reported as failed, the sink knows nothing"))
+        elif len(reports) > refusals:
+            found.append(Finding(
+                DUPLICATE, token, rcpt,
+                f"{len(reports)} reports of {refusals} refusals"))
+        elif len(reports) > 1:
+            reasons.extend([("D3", token, rcpt)] * (len(reports) - 1))
+        for own, times in reports.items():
+            keys = [k for k in self.doubts if k and k in own]
+            self._repeats(token, f"{rcpt} (report)", times, keys, found,
+                          reasons)
+
+    def check(self, queued=()):
+        """(findings, reasons); the first must be empty."""
+        found, reasons = list(self.strangers), []
+        for token, rcpt in self.missing(queued):
+            s = self.sent[token]
+            found.append(Finding(
+                LOST, token, rcpt, f"answered {s.code} {s.text}, "
+                f"{s.size} octets"))
+        with self.lock:
+            for (token, rcpt), tries in self.attempts.items():
+                self._attempts(token, rcpt, tries, found, reasons)
+            for (token, rcpt), reports in self.reports.items():
+                self._bounces(token, rcpt, reports, found, reasons)
+        return found, reasons
+
+    def verify(self, queued=()):
+        """Fails on the first findings; returns the reasons, counted."""
+        found, reasons = self.check(queued)
+        assert not found, "%d findings, %s\n%s" % (
+            len(found), self.counts(), "\n".join(map(str, found[:20])))
+        tally = {}
+        for why, _, _ in reasons:
+            tally[why] = tally.get(why, 0) + 1
+        return tally

@@ -1,0 +1,376 @@
+/* world - the life of the simulated relay. */
+#include "tests/sim/world.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+
+enum { FAULTS_TOLD = 12 };
+
+struct process {
+	struct world *w;
+	struct log *log;
+	struct node *node;
+	struct timer bury;
+	int crashed;
+};
+
+/* --- small things --------------------------------------------------------- */
+
+void world_fault(struct world *w, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (w->nfaults++ >= FAULTS_TOLD)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	buf_addf(&w->faults, "    %.3f h: %s\n",
+		(double)(loop_now(w->loop) - SIM_NOW) / HOUR, text);
+}
+
+unsigned world_below(struct world *w, unsigned n)
+{
+	return (unsigned)rand_below(&w->rand, n);
+}
+
+int world_chance(struct world *w, unsigned n)
+{
+	return world_below(w, n) == 0;
+}
+
+int span_has(struct span s, const char *needle)
+{
+	return s.n && memmem(s.p, s.n, needle, strlen(needle)) != NULL;
+}
+
+struct span span_between(struct span s, const char *a, const char *end)
+{
+	const char *at =
+		s.n ? (const char *)memmem(s.p, s.n, a, strlen(a)) : NULL;
+	size_t n = 0;
+
+	if (!at)
+		return span(NULL, 0);
+	s = span_skip(s, (size_t)(at - s.p) + strlen(a));
+	while (n < s.n && !strchr(end, s.p[n]))
+		n++;
+	return span_head(s, n);
+}
+
+struct span line_field(struct span line, const char *key)
+{
+	char find[48];
+	struct span v;
+
+	snprintf(find, sizeof find, " %s=", key);
+	v = span_between(line, find, " \n");
+	if (v.n && v.p[0] == '"')
+		v = span_between(span_skip(line, (size_t)(v.p - line.p)), "\"",
+			"\"");
+	else if (v.n && v.p[0] == '<')
+		v = span_between(v, "<", ">");
+	return v;
+}
+
+/* "TIME level event ..." */
+int line_is(struct span line, const char *event)
+{
+	struct span rest = span_skip(line, 25);
+	ptrdiff_t sp = span_chr(rest, ' ');
+
+	rest = span_skip(rest, (size_t)(sp + 1));
+	return span_starts(rest, span_str(event)) &&
+	       rest.n > strlen(event) && strchr(" \n", rest.p[strlen(event)]);
+}
+
+uint64_t world_hash(const struct world *w)
+{
+	return w->hash ^ (sim_net_hash(w->net) * 0x9e3779b97f4a7c15);
+}
+
+/* --- a process ------------------------------------------------------------ */
+
+static uint64_t wall(void *arg)
+{
+	return loop_wall(arg);
+}
+
+static void on_line(void *arg, struct span line)
+{
+	struct process *p = arg;
+	struct world *w = p->w;
+
+	if (p->crashed)
+		return;
+	for (size_t i = 0; i < line.n; i++)
+		w->hash = (w->hash ^ (unsigned char)line.p[i]) * 0x100000001b3;
+	w->lines++;
+	if (w->print)
+		fwrite(line.p, 1, line.n, stdout);
+	if (w->line)
+		w->line(w, line);
+}
+
+static void on_bury(struct timer *t)
+{
+	struct process *p = container_of(t, struct process, bury);
+	struct world *w = p->w;
+	int crashed = p->crashed, failed = p->node->failed;
+
+	node_free(&p->node);
+	log_destroy(&p->log);
+	free(p);
+	if (crashed) {
+		w->dying--;
+		return;
+	}
+	w->process = NULL;
+	if (w->down)
+		w->down(w, failed);
+}
+
+/* The process of a node: found without a global. */
+static void on_stopped(struct node *n)
+{
+	struct process *p = container_of(n->file, struct process, crashed);
+
+	timer_start(&p->bury, 0);
+}
+
+void world_start(struct world *w)
+{
+	struct process *p = x_calloc(1, sizeof *p);
+	struct buf why;
+	enum err e;
+
+	must(!w->process);
+	p->w = w;
+	w->process = p;
+	timer_init(&p->bury, w->loop, on_bury);
+	must(log_create_sink(&p->log, on_line, p, wall, w->loop) == ERR_OK);
+	log_set_level(p->log, LOG_DEBUG);
+	buf_init(&why, 4096);
+	log_event(p->log, EV_NODE_START, F_SPAN("name", w->conf->node.name));
+	e = node_start(&p->node, w->loop, p->log, w->conf,
+		(const char *)&p->crashed, on_stopped, &why);
+	if (e != ERR_OK) {
+		fprintf(stderr, "sim: node_start: %s\n", buf_str(&why));
+		must(e == ERR_OK);
+	}
+	log_event(p->log, EV_NODE_READY, F_SPAN("config", w->conf->file));
+	buf_fini(&why);
+}
+
+void world_stop(struct world *w)
+{
+	must(w->process != NULL);
+	node_stop(w->process->node);
+}
+
+void world_crash(struct world *w, int survives)
+{
+	struct process *p = w->process;
+
+	if (!p)
+		return;
+	w->process = NULL;
+	w->dying++;
+	p->crashed = 1;
+	w->hash = (w->hash ^ loop_now(w->loop)) * 0x100000001b3;
+	if (w->print)
+		printf("--- crash at %" PRIu64 "\n", loop_now(w->loop));
+	sim_store_crash(queue_store(p->node->queue), survives);
+	sim_net_cut(w->net, SPAN(RELAY_IP));
+	/* What is left of it only serves to give the memory back. */
+	p->node->failed = 1;
+	node_stop(p->node);
+}
+
+/* --- the world ------------------------------------------------------------ */
+
+static void load_conf(struct world *w, const char *text)
+{
+	struct buf b, why;
+
+	buf_init(&b, 64 * 1024);
+	buf_init(&why, 64 * 1024);
+	buf_addf(&b,
+		"node: { name: relay.sim.example, data: \"%s\",\n"
+		"  postmaster: postmaster@home.example }\n"
+		"log: { level: debug }\n%s",
+		"/sim", text);
+	if (conf_parse(&w->conf, "sim.yaml", buf_span(&b), &why) != ERR_OK) {
+		fputs(buf_str(&why), stderr);
+		must(0);
+	}
+	/* The path of the disk is an address of this process: it must not
+	 * come near anything that is hashed or chosen. */
+	w->conf->node.data = span_str(sim_disk_dir(w->disk));
+	buf_fini(&b);
+	buf_fini(&why);
+}
+
+struct world *world_create(uint64_t seed, const char *conf, int print)
+{
+	struct world *w = x_calloc(1, sizeof *w);
+
+	w->seed = seed;
+	w->print = print;
+	w->hash = 0xcbf29ce484222325;
+	buf_init(&w->faults, 64 * 1024);
+	rand_seed(&w->rand, seed ^ UINT64_C(0x5eed0f7e575));
+	w->loop = sim_loop_create(seed);
+	w->net = sim_net_create(w->loop);
+	w->zone = sim_zone_create(w->loop);
+	w->disk = sim_disk_create(seed);
+	load_conf(w, conf);
+	return w;
+}
+
+static void on_took(void *arg, const struct peer_message *m)
+{
+	struct site *s = arg;
+
+	if (s->w->print)
+		printf("--- %s takes MAIL %s RCPT %s...\n", s->ip, m->sender,
+			m->rcpt[0]);
+	if (s->w->took)
+		s->w->took(s, m);
+}
+
+struct site *world_site(struct world *w, const char *domain,
+	uint16_t preference, const char *ip, const char *keywords)
+{
+	const struct peer_script script = {.keywords = keywords};
+	struct site *s = &w->site[w->nsite];
+	char host[128];
+
+	must(w->nsite < WORLD_SITES);
+	s->w = w;
+	s->ip = ip;
+	s->domain = domain;
+	snprintf(host, sizeof host, "mx%u.%s", w->nsite++, domain);
+	sim_zone_mx(w->zone, domain, preference, host);
+	sim_zone_addr(w->zone, host, ip);
+	s->link = sim_net_link(w->net, span_str(ip));
+	peer_init(&s->peer, w->loop, ip, 25, &script);
+	s->peer.took = on_took;
+	s->peer.arg = s;
+	return s;
+}
+
+void world_destroy(struct world **wp)
+{
+	struct world *w = *wp;
+
+	w->line = NULL;
+	w->down = NULL;
+	world_crash(w, 0);
+	for (unsigned i = 0; i < w->nsite; i++) {
+		w->site[i].link->partition = 0;
+		peer_stop(&w->site[i].peer);
+	}
+	sim_net_heal(w->net);
+	sim_loop_step(w->loop, HOUR);
+	must(w->dying == 0);
+	for (unsigned i = 0; i < w->nsite; i++)
+		peer_fini(&w->site[i].peer);
+	conf_unref(&w->conf);
+	sim_zone_destroy(&w->zone);
+	sim_net_destroy(&w->net);
+	sim_disk_destroy(&w->disk);
+	loop_destroy(&w->loop);
+	buf_fini(&w->faults);
+	free(w);
+	*wp = NULL;
+}
+
+/* --- one message ---------------------------------------------------------- */
+
+struct sending {
+	struct world *w;
+	struct stream *s;
+	const char *want; /* the digits that the replies begin with */
+	struct buf talk;
+	int closed;
+};
+
+static size_t on_reply(void *arg, struct span in)
+{
+	struct sending *d = arg;
+	size_t used = 0;
+	ptrdiff_t lf;
+
+	while ((lf = span_chr(span_skip(in, used), '\n')) >= 0) {
+		struct span line = span_head(
+			span_skip(in, used), (size_t)lf + 1);
+
+		used += line.n;
+		if (line.n > 3 && line.p[3] == '-')
+			continue;
+		must(*d->want && line.p[0] == *d->want);
+		if (d->want[1] == '.') { /* the text may follow */
+			stream_write(d->s, buf_span(&d->talk));
+			d->want++;
+		}
+		d->want++;
+	}
+	return used;
+}
+
+static void on_sent(void *arg, enum err why)
+{
+	struct sending *d = arg;
+
+	(void)why;
+	d->closed = 1;
+}
+
+static void on_connected(void *arg, struct stream *s, enum err e)
+{
+	struct sending *d = arg;
+
+	must(e == ERR_OK);
+	d->s = s;
+	(void)s;
+}
+
+void world_send(
+	struct world *w, const char *from, const char *to, const char *text)
+{
+	/* greeting, EHLO, MAIL, RCPT, DATA; then the dot, QUIT */
+	struct sending d = {.w = w, .want = "22223.22"};
+	const struct stream_events ev = {
+		.arg = &d, .on_data = on_reply, .on_close = on_sent};
+	struct net_addr relay, me;
+	struct buf b;
+
+	must(net_addr_parse(SPAN(RELAY_IP), 25, &relay) == 0);
+	must(net_addr_parse(SPAN("10.0.0.1"), 0, &me) == 0);
+	stream_connect(w->loop, &relay, &me, MINUTE, &ev, on_connected);
+	sim_loop_step(w->loop, 1000);
+	must(d.s != NULL);
+	buf_init(&b, 4096);
+	buf_init(&d.talk, 64 * 1024);
+	buf_addf(&b,
+		"EHLO client.example\r\nMAIL FROM:<%s>\r\nRCPT TO:<%s>\r\n"
+		"DATA\r\n",
+		from, to);
+	buf_addf(&d.talk,
+		"From: <%s>\r\nTo: <%s>\r\nDate: Mon, 01 Jan 2024 00:00:00 "
+		"+0000\r\nMessage-ID: <%s@home.example>\r\n"
+		"\r\n%s\r\n.\r\nQUIT\r\n",
+		from, to, text, text);
+	stream_write(d.s, buf_span(&b));
+	for (unsigned i = 0; i < 100 && !d.closed; i++)
+		sim_loop_step(w->loop, 100);
+	must(d.closed && !*d.want);
+	buf_fini(&b);
+	buf_fini(&d.talk);
+}
