@@ -88,8 +88,8 @@ crash: programs
 
 SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 SIM_LIB := $(filter-out %/loop_uv.o %/stream_uv.o %/stream_out.o \
-	%/listener.o %/store_lmdb.o %/store_dir.o %/bodyfile.o %/writer.o \
-	%/dns_cares.o $(B)/mta/ctl/%,$(OBJ))
+	%/listener.o $(B)/queue/store%.o %/bodyfile.o %/writer.o \
+	%/dns_cares.o %/lookup.o $(B)/mta/ctl/%,$(OBJ))
 $(B)/tests/sim/sim: tests/sim/main.c $(SIM_SRC:%.c=$(B)/%.o) $(SIM_LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

@@ -69,7 +69,8 @@ void flow_hop_gone(void *arg, struct nexthop *h);
 void flow_ready(void *arg, struct nexthop *h);
 void flow_hops_reload(struct node *n);
 void flow_hops_stop(struct node *n, uint64_t deadline_ms);
-int flow_hops_busy(struct node *n); /* a pool is still at work */
+int flow_hop_delivers(const struct nexthop *h); /* by LMTP: final */
+int flow_hops_busy(struct node *n);             /* a pool is still at work */
 void flow_describe(void *arg, const struct nexthop *h, struct buf *out);
 struct tls_context *flow_send_tls(void *arg, const struct conf_send *c);
 

@@ -20,6 +20,7 @@ struct owner {
 	struct conf *conf;
 	struct node_tls *tls;
 	int closing;
+	int lmtp;
 };
 
 static void make_pool(struct owner *o)
@@ -39,6 +40,7 @@ static void make_pool(struct owner *o)
 	if (!t.connector)
 		return;
 	o->conf = conf_ref(n->conf);
+	o->lmtp = t.connector->protocol == SEND_LMTP;
 	o->tls = node_tls_ref(n->tls);
 	o->pool = pool_create(n->deliver, o->h, t.connector, t.domain);
 }
@@ -141,6 +143,13 @@ void flow_ready(void *arg, struct nexthop *h)
 		pool_ready(o->pool);
 	else if (o->fail.code)
 		fail_all(o);
+}
+
+int flow_hop_delivers(const struct nexthop *h)
+{
+	const struct owner *o = h->owner;
+
+	return o && o->lmtp;
 }
 
 /* Every hop gets what its name means under the new snapshot. */

@@ -20,9 +20,11 @@ struct settling {
 	struct lease *lease;
 	struct arena mem;      /* texts, settlements */
 	struct settle *settle; /* per lease->rcpt */
+	uint8_t *owed;         /* per recipient: final only with a notice */
 	unsigned pending;      /* notices that are not durable yet */
+	enum verdict instead;  /* of FINAL, when an owed notice is lost */
 	int delay_only;        /* afterwards queue_delay_noticed */
-	int failed;            /* a notice could not be stored */
+	int failed;            /* an owed notice could not be stored */
 };
 
 struct notice {
@@ -39,13 +41,9 @@ static void finish(struct settling *s)
 {
 	struct node *n = s->node;
 
-	if (s->failed)
-		for (unsigned i = 0; i < s->lease->nrcpt; i++)
-			if (s->settle[i].verdict == VERDICT_FINAL &&
-				(s->settle[i].code / 100 != 2))
-				s->settle[i].verdict = s->delay_only
-					? VERDICT_RELEASE /* asked again later */
-					: VERDICT_DEFER;
+	for (unsigned i = 0; s->failed && i < s->lease->nrcpt; i++)
+		if (s->owed[i])
+			s->settle[i].verdict = s->instead;
 	if (s->delay_only && !s->failed)
 		queue_delay_noticed(n->queue, &s->lease);
 	else
@@ -55,22 +53,31 @@ static void finish(struct settling *s)
 	free(s);
 }
 
+static const char *const kind_names[KINDS] = {
+	[REPORT_FAILED] = "failed",
+	[REPORT_DELAYED] = "delayed",
+	[REPORT_SENT] = "sent",
+};
+
 static void count(struct node *n, const struct notice *t)
 {
-	static const char *const names[KINDS] = {
-		[REPORT_FAILED] = "failed",
-		[REPORT_DELAYED] = "delayed",
-		[REPORT_SENT] = "sent",
-	};
-
 	n->reports.failed += t->kind == REPORT_FAILED;
 	n->reports.delayed += t->kind == REPORT_DELAYED;
 	n->reports.sent += t->kind == REPORT_SENT;
 	n->reports.to_postmaster += t->to_postmaster;
 	log_event(n->log, EV_REPORT_QUEUED, F_ID("msg", t->s->lease->env->id),
 		F_TRACE("trace", t->s->lease->env->trace),
-		F_ID("report", t->env.id), F_STR("kind", names[t->kind]),
+		F_ID("report", t->env.id), F_STR("kind", kind_names[t->kind]),
 		F_ADDR("to", t->env.rcpt[0].address));
+}
+
+static void lost(struct settling *s, enum report_kind kind, const char *why)
+{
+	s->node->reports.dropped++;
+	log_event(s->node->log, EV_REPORT_DROPPED,
+		F_ID("msg", s->lease->env->id),
+		F_TRACE("trace", s->lease->env->trace),
+		F_STR("kind", kind_names[kind]), F_STR("reason", why));
 }
 
 static void on_notice(struct intake *i, enum err e)
@@ -80,7 +87,11 @@ static void on_notice(struct intake *i, enum err e)
 
 	if (e == ERR_OK)
 		count(s->node, t);
-	else
+	else if (e == ERR_LIMIT)
+		/* It can never be stored; the original must not come back
+		 * for ever because of that. */
+		lost(s, t->kind, err_text(e));
+	else if (t->kind != REPORT_SENT)
 		s->failed = 1;
 	body_unref(&t->body);
 	arena_fini(&t->mem);
@@ -149,7 +160,7 @@ static void send_notice(struct settling *s, enum report_kind kind,
 		to_postmaster ? node->conf->node.postmaster : env->sender,
 		&t->mem, &t->env);
 	if (!mem) {
-		s->failed = 1;
+		s->failed |= kind != REPORT_SENT;
 		arena_fini(&t->mem);
 		free(t);
 		return;
@@ -180,9 +191,10 @@ static void send_notices(struct settling *s, enum report_kind kind,
 				continue;
 			w = report_wanted(kind, l->env, all[i].rcpt,
 				s->node->conf->node.postmaster, &why);
-			if (w == to)
+			if (w == to) {
 				some[n++] = all[i];
-			else if (w == 0 && to == 1 && kind == REPORT_FAILED)
+				s->owed[i] = kind != REPORT_SENT;
+			} else if (w == 0 && to == 1 && kind == REPORT_FAILED)
 				dropped(s, all[i].rcpt, why);
 		}
 		if (n)
@@ -198,6 +210,8 @@ static struct settling *settling_create(struct node *n, struct lease *l)
 	s->node = n;
 	s->lease = l;
 	s->settle = arena_alloc(&s->mem, l->nrcpt * sizeof *s->settle);
+	s->owed = arena_alloc(&s->mem, l->nrcpt);
+	s->instead = VERDICT_DEFER;
 	return s;
 }
 
@@ -267,6 +281,7 @@ void flow_attempted(void *arg, struct lease *take_l, const struct result *r)
 		all[i].rcpt = &take_l->env->rcpt[take_l->rcpt[i]];
 		all[i].outcome = outcome_copy(&s->mem, &r[i].outcome);
 		all[i].tried = loop_wall(n->loop);
+		all[i].delivered = flow_hop_delivers(take_l->hop);
 		if (r[i].kind == RESULT_FAILED)
 			pick[i] = 1 + REPORT_FAILED;
 		else if (r[i].kind == RESULT_SENT && !r[i].dsn_passed)
@@ -280,23 +295,39 @@ void flow_attempted(void *arg, struct lease *take_l, const struct result *r)
 }
 
 /* What the last attempt said, kept with the message. */
-static struct outcome last_said(struct settling *s, unsigned i)
+static struct outcome last_said(
+	struct settling *s, unsigned i, uint64_t *tried_r)
 {
 	struct rcpt_status st = {0};
-	struct outcome o = {0};
+	struct outcome o;
 
-	if (queue_lease_status(s->node->queue, s->lease, i, &st) == 0 &&
-		st.code) {
-		o.code = st.code;
-		o.enh = (struct enhanced){st.enh[0], st.enh[1], st.enh[2]};
-		o.text = st.text;
-		o.host = st.host;
-	} else if (s->lease->hop && s->lease->hop->last_code) {
-		o.code = s->lease->hop->last_code;
-		o.text = s->lease->hop->last_text;
-		o.host = s->lease->hop->last_host;
-	}
+	if (queue_lease_status(s->node->queue, s->lease, i, &st) != 0)
+		return (struct outcome){0};
+	*tried_r = st.tried;
+	o = (struct outcome){.code = st.code,
+		.enh = {st.enh[0], st.enh[1], st.enh[2]},
+		.text = st.text,
+		.host = st.host};
 	return outcome_copy(&s->mem, &o);
+}
+
+/* The verdict is ours; what a remote host said last is quoted in it. */
+static struct outcome expired(struct settling *s, const struct outcome *last)
+{
+	struct outcome o = {.code = 554, .enh = {5, 4, 7}};
+	struct buf text;
+
+	buf_init(&text, 2048);
+	buf_adds(&text, "delivery time expired");
+	if (last->code) {
+		buf_adds(&text, "; last answer");
+		if (last->host.n)
+			buf_addf(&text, " from %.*s", SPAN_ARG(last->host));
+		buf_addf(&text, ": %u %.*s", last->code, SPAN_ARG(last->text));
+	}
+	o.text = arena_span(&s->mem, buf_span(&text));
+	buf_fini(&text);
+	return o;
 }
 
 void flow_expired(void *arg, struct lease *take_l)
@@ -307,33 +338,22 @@ void flow_expired(void *arg, struct lease *take_l)
 		arena_alloc(&s->mem, take_l->nrcpt * sizeof *all);
 	uint8_t *pick = arena_alloc(&s->mem, take_l->nrcpt);
 
+	s->instead = VERDICT_RELEASE;
 	for (unsigned i = 0; i < take_l->nrcpt; i++) {
-		struct outcome last = last_said(s, i);
-		struct buf text;
+		struct outcome last = last_said(s, i, &all[i].tried);
 
-		buf_init(&text, 2048);
-		buf_adds(&text, "delivery time expired");
-		if (last.text.n)
-			buf_addf(&text, ", last answer: %u %.*s", last.code,
-				SPAN_ARG(last.text));
 		all[i].rcpt = &take_l->env->rcpt[take_l->rcpt[i]];
-		all[i].outcome = (struct outcome){.code = 554,
-			.enh = {5, 4, 7},
-			.text = arena_span(&s->mem, buf_span(&text)),
-			.host = last.host};
-		all[i].tried = loop_wall(n->loop);
+		all[i].outcome = expired(s, &last);
 		pick[i] = 1 + REPORT_FAILED;
 		s->settle[i] = (struct settle){.verdict = VERDICT_FINAL,
 			.code = 554,
 			.enh = {5, 4, 7},
-			.text = all[i].outcome.text,
-			.host = last.host};
+			.text = all[i].outcome.text};
 		log_event(n->log, EV_MESSAGE_EXPIRED,
 			F_ID("msg", take_l->env->id),
 			F_TRACE("trace", take_l->env->trace),
 			F_ADDR("to", all[i].rcpt->address),
-			F_SPAN("said", last.text));
-		buf_fini(&text);
+			F_SPAN("host", last.host), F_SPAN("said", last.text));
 	}
 	s->pending = 1;
 	send_notices(s, REPORT_FAILED, all, pick);
@@ -350,13 +370,15 @@ void flow_delayed(void *arg, struct lease *take_l)
 	uint8_t *pick = arena_alloc(&s->mem, take_l->nrcpt);
 
 	s->delay_only = 1;
+	s->instead = VERDICT_RELEASE; /* asked again later */
 	for (unsigned i = 0; i < take_l->nrcpt; i++) {
 		all[i].rcpt = &take_l->env->rcpt[take_l->rcpt[i]];
-		all[i].outcome = last_said(s, i);
+		all[i].outcome = last_said(s, i, &all[i].tried);
 		if (!all[i].outcome.code)
 			all[i].outcome = OUTCOME(451, 4, 4, 0,
 				"not delivered yet; no host has answered");
 		pick[i] = 1 + REPORT_DELAYED;
+		s->settle[i].verdict = VERDICT_RELEASE;
 	}
 	s->pending = 1;
 	send_notices(s, REPORT_DELAYED, all, pick);

@@ -143,11 +143,22 @@ struct grant *grant_notice(struct queue *q, struct message *m)
 	return g;
 }
 
+/* The next hop that recipient r of m waits for, or NULL. */
+static const struct nexthop *hop_of(const struct message *m, unsigned r)
+{
+	for (const struct leg *l = m ? m->legs : NULL; l; l = l->next)
+		for (unsigned i = 0; i < l->nrcpt; i++)
+			if (leg_rcpt(l, i) == r)
+				return l->hop;
+	return NULL;
+}
+
 int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
 	struct rcpt_status *out_r)
 {
 	const struct grant *g = (const void *)l; /* its first member */
 	const struct status *s;
+	const struct nexthop *h;
 
 	check_obj(q, QUEUE_MAGIC);
 	check_obj(g, GRANT_MAGIC);
@@ -156,6 +167,13 @@ int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
 		return -1;
 	*out_r = s->rcpt ? s->rcpt[l->rcpt[i]]
 			 : (struct rcpt_status){.state = RCPT_PENDING};
+	h = out_r->code ? NULL : hop_of(g->m, l->rcpt[i]);
+	if (h && h->last_code) {
+		out_r->code = h->last_code;
+		out_r->text = h->last_text;
+		out_r->host = h->last_host;
+		out_r->tried = h->last_try;
+	}
 	return 0;
 }
 

@@ -170,8 +170,8 @@ struct settle {
  * last recipient is final. */
 void queue_settle(struct queue *q, struct lease **take_l,
 	const struct settle *s);
-/* What is known of recipient l->rcpt[i] before this attempt: last error,
- * attempts. Spans live as long as the lease. 0, or -1 when i is not in it. */
+/* What is known of recipient l->rcpt[i] before this attempt: attempts, and
+ * the last error, its own or, when it has none, that of its next hop. Spans live as long as the lease. 0, or -1 when i is not in it. */
 int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
 	struct rcpt_status *out_r);
 /* After delayed(): the notice is durable (or none was wanted). A notice lease

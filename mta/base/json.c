@@ -3,6 +3,23 @@
 
 #include "mta/base/check.h"
 
+/* add, addc - as buf_add, without a call where there is room already: a long
+ * listing is made of many small pieces. */
+static inline void add(struct buf *b, struct span s)
+{
+	if (s.n && !b->full && b->cap - b->n >= s.n) {
+		memcpy(b->p + b->n, s.p, s.n);
+		b->n += s.n;
+	} else {
+		buf_add(b, s);
+	}
+}
+
+static inline void addc(struct buf *b, char c)
+{
+	add(b, span(&c, 1));
+}
+
 /* before_value - the comma or nothing; in an object there must be a key. */
 static void before_value(struct json *j)
 {
@@ -13,7 +30,7 @@ static void before_value(struct json *j)
 	bit = UINT64_C(1) << j->depth;
 	if (j->array & bit) {
 		if (j->some & bit)
-			buf_addc(j->out, ',');
+			addc(j->out, ',');
 		j->some |= bit;
 		return;
 	}
@@ -30,7 +47,7 @@ static void open_level(struct json *j, char c, int array)
 	bit = UINT64_C(1) << ++j->depth;
 	j->some &= ~bit;
 	j->array = array ? j->array | bit : j->array & ~bit;
-	buf_addc(j->out, c);
+	addc(j->out, c);
 }
 
 void json_put_object(struct json *j)
@@ -46,7 +63,7 @@ void json_put_array(struct json *j)
 void json_put_end(struct json *j)
 {
 	must(j->depth > 0 && !j->key);
-	buf_addc(j->out, j->array >> j->depth & 1 ? ']' : '}');
+	addc(j->out, j->array >> j->depth & 1 ? ']' : '}');
 	j->depth--;
 }
 
@@ -94,9 +111,9 @@ static void escape(struct buf *b, unsigned char c)
 
 	if (p) {
 		t[1] = to[p - from];
-		buf_add(b, span(t, 2));
+		add(b, span(t, 2));
 	} else {
-		buf_add(b, span(t, 6));
+		add(b, span(t, 6));
 	}
 }
 
@@ -104,28 +121,29 @@ static void string(struct buf *b, struct span s)
 {
 	size_t from = 0, i = 0;
 
-	buf_addc(b, '"');
+	addc(b, '"');
 	while (i < s.n) {
 		unsigned char c = (unsigned char)s.p[i];
-		size_t n = 0;
+		size_t n;
 
 		if (is_plain(c)) {
 			i++;
 			continue;
 		}
-		if (c >= 0x80 && (n = json_utf8(span_skip(s, i)))) {
+		n = c >= 0x80 ? json_utf8(span_skip(s, i)) : 0;
+		if (n) {
 			i += n;
 			continue;
 		}
-		buf_add(b, span(s.p + from, i - from));
+		add(b, span(s.p + from, i - from));
 		if (c < 0x80)
 			escape(b, c);
 		else
 			buf_adds(b, "\357\277\275");
 		from = ++i;
 	}
-	buf_add(b, span(s.p + from, s.n - from));
-	buf_addc(b, '"');
+	add(b, span(s.p + from, s.n - from));
+	addc(b, '"');
 }
 
 void json_put_key(struct json *j, const char *key)
@@ -134,11 +152,11 @@ void json_put_key(struct json *j, const char *key)
 
 	must(j->depth > 0 && !(j->array & bit) && !j->key);
 	if (j->some & bit)
-		buf_addc(j->out, ',');
+		addc(j->out, ',');
 	j->some |= bit;
 	j->key = 1;
 	string(j->out, span_str(key));
-	buf_addc(j->out, ':');
+	addc(j->out, ':');
 }
 
 void json_put_str(struct json *j, struct span s)
@@ -157,7 +175,7 @@ void json_put_i64(struct json *j, int64_t v)
 {
 	before_value(j);
 	if (v < 0)
-		buf_addc(j->out, '-');
+		addc(j->out, '-');
 	buf_addu(j->out, v < 0 ? -(uint64_t)v : (uint64_t)v);
 }
 
@@ -171,10 +189,10 @@ void json_put_decimal(struct json *j, uint64_t v, unsigned digits)
 	before_value(j);
 	buf_addu(j->out, v / unit);
 	if (digits)
-		buf_addc(j->out, '.');
+		addc(j->out, '.');
 	for (v %= unit; digits; digits--) {
 		unit /= 10;
-		buf_addc(j->out, (char)('0' + v / unit));
+		addc(j->out, (char)('0' + v / unit));
 		v %= unit;
 	}
 }

@@ -131,8 +131,8 @@ enum request_result request_parse(
 /* One line of JSON, without its newline. */
 void request_encode(const struct request *r, struct buf *out);
 /* The reverse; text is copied to a. 0, or -1 and say. */
-int request_decode(
-	struct span line, struct arena *a, struct request *r_r, struct buf *say);
+int request_decode(struct span line, struct arena *a, struct request *r_r,
+	struct buf *say);
 
 /* "queue list" */
 void command_name(const struct command_row *c, struct buf *out);

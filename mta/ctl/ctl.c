@@ -260,8 +260,7 @@ void ctl_close(struct ctl **cp)
 	*cp = NULL;
 	listener_close(&c->listener);
 	list_each (it, &c->sessions) {
-		struct ctl_session *s =
-			list_item(it, struct ctl_session, node);
+		struct ctl_session *s = list_item(it, struct ctl_session, node);
 
 		if (s->shut)
 			continue;

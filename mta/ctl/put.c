@@ -123,13 +123,13 @@ void put_when(struct buf *out, uint64_t wall)
 	buf_add(out, span(s + n - 2, 2));
 }
 
-static void put_digits(struct buf *out, uint64_t v, unsigned n)
+/* v in n digits at p; what is behind them. */
+static char *digits(char *p, uint64_t v, unsigned n, char behind)
 {
-	char t[8];
-
 	for (unsigned i = n; i-- > 0; v /= 10)
-		t[i] = (char)('0' + v % 10);
-	buf_add(out, span(t, n));
+		p[i] = (char)('0' + v % 10);
+	p[n] = behind;
+	return p + n + 1;
 }
 
 /* By hand, because a long listing has two of them per row. The civil calendar
@@ -142,24 +142,20 @@ void put_utc(struct buf *out, uint64_t wall)
 	uint64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
 	uint64_t mp = (5 * doy + 2) / 153, month = mp < 10 ? mp + 3 : mp - 9;
 
-	put_digits(out, yoe + era * 400 + (month <= 2), 4);
-	buf_addc(out, '-');
-	put_digits(out, month, 2);
-	buf_addc(out, '-');
-	put_digits(out, doy - (153 * mp + 2) / 5 + 1, 2);
-	buf_addc(out, 'T');
-	put_digits(out, s / 3600, 2);
-	buf_addc(out, ':');
-	put_digits(out, s / 60 % 60, 2);
-	buf_addc(out, ':');
-	put_digits(out, s % 60, 2);
-	buf_addc(out, '.');
-	put_digits(out, wall % 1000, 3);
-	buf_addc(out, 'Z');
+	char t[32], *p = t;
+
+	p = digits(p, yoe + era * 400 + (month <= 2), 4, '-');
+	p = digits(p, month, 2, '-');
+	p = digits(p, doy - (153 * mp + 2) / 5 + 1, 2, 'T');
+	p = digits(p, s / 3600, 2, ':');
+	p = digits(p, s / 60 % 60, 2, ':');
+	p = digits(p, s % 60, 2, '.');
+	p = digits(p, wall % 1000, 3, 'Z');
+	buf_add(out, span(t, (size_t)(p - t)));
 }
 
-struct span said(struct arena *a, uint16_t code, const uint16_t enh[3],
-	struct span text)
+struct span said(
+	struct arena *a, uint16_t code, const uint16_t enh[3], struct span text)
 {
 	struct buf b;
 	struct span s;

@@ -16,7 +16,7 @@ struct parse {
 	struct request *r;
 	struct buf *say;
 	struct span noun, verb;
-	int help, plain; /* plain: "--" was seen */
+	int help, plain;             /* plain: "--" was seen */
 	const char *wait[OPT_COUNT]; /* given, value not looked at yet */
 	unsigned given;
 };
@@ -89,8 +89,8 @@ static int global_option(struct parse *p, struct span name, const char *eq)
 static int long_option(struct parse *p, const char *text)
 {
 	const char *eq = strchr(text, '=');
-	struct span name = eq ? span(text, (size_t)(eq - text))
-			      : span_str(text);
+	struct span name =
+		eq ? span(text, (size_t)(eq - text)) : span_str(text);
 	int o = option_find(name);
 	int got = o < 0 ? global_option(p, name, eq) : 0;
 
@@ -344,8 +344,7 @@ static struct span json_span(const json_t *v)
 	return span(json_string_value(v), json_string_length(v));
 }
 
-static int decode_verb(
-	const json_t *v, struct request *r, struct buf *say)
+static int decode_verb(const json_t *v, struct request *r, struct buf *say)
 {
 	struct span s = json_span(v);
 	ptrdiff_t blank = span_chr(s, ' ');
@@ -438,7 +437,8 @@ static int decode_object(
 	r->json = json_is_true(json_object_get(o, "json"));
 	if (decode_verb(json_object_get(o, "verb"), r, say) != 0)
 		return -1;
-	json_object_foreach(o, key, v) {
+	json_object_foreach(o, key, v)
+	{
 		if (decode_member(key, v, a, r, say) != 0)
 			return -1;
 	}
@@ -453,9 +453,9 @@ int request_decode(
 	int rc;
 
 	*r_r = (struct request){0};
-	o = line.n <= REQUEST_SIZE ? json_loadb(line.p, line.n,
-					     JSON_REJECT_DUPLICATES, &e)
-				   : NULL;
+	o = line.n <= REQUEST_SIZE
+		    ? json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, &e)
+		    : NULL;
 	if (!json_is_object(o)) {
 		buf_adds(say, "a request is one line with one JSON object");
 		json_decref(o);

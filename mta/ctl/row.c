@@ -67,8 +67,8 @@ void sheet_begin(struct answer *a, const struct column *c)
 }
 
 /* cell_put - the text t of a value that needs w columns. */
-static void cell_put(struct answer *a, const struct column *c, struct span t,
-	size_t w)
+static void cell_put(
+	struct answer *a, const struct column *c, struct span t, size_t w)
 {
 	struct buf *out = &a->out;
 
@@ -197,8 +197,8 @@ static void text_when(struct answer *a, uint64_t wall, struct buf *out)
 	buf_adds(out, wall > now ? ")" : " ago)");
 }
 
-static void text_number(struct answer *a, enum column_kind kind, uint64_t v,
-	struct buf *out)
+static void text_number(
+	struct answer *a, enum column_kind kind, uint64_t v, struct buf *out)
 {
 	char id[MSG_ID_TEXT];
 

@@ -149,8 +149,8 @@ int verb_message_list(struct answer *a)
 		limit = a->req.number[OPT_LIMIT];
 	if (limit == 0)
 		limit = UINT64_MAX;
-	if (by_hop && !(h = queue_hop(a->o->queue,
-				span_str(a->req.text[OPT_HOP]))))
+	if (by_hop &&
+		!(h = queue_hop(a->o->queue, span_str(a->req.text[OPT_HOP]))))
 		return ended(a, limit);
 	for (int i = 0; i < ANSWER_SLICE; i++) {
 		struct message_view v;

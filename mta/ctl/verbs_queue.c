@@ -275,8 +275,8 @@ int verb_queue_retry(struct answer *a)
 	struct waiting w = {0};
 
 	if (a->req.nargs && request_has(&a->req, OPT_ALL))
-		return answer_fail(a, EX_USAGE,
-			"either next hops or --all, not both");
+		return answer_fail(
+			a, EX_USAGE, "either next hops or --all, not both");
 	if (count_all(a, &w) != 0)
 		return EX_DATAERR;
 	if (yes)
@@ -284,10 +284,10 @@ int verb_queue_retry(struct answer *a)
 	row_begin(a, retry_columns);
 	if (!a->req.json)
 		buf_addf(&a->out,
-			"%llu deliveries waiting for a retry time at %llu next "
-			"hops: %s",
+			"deliveries that wait for a retry time: %llu, at next "
+			"hops: %llu; %s",
 			(unsigned long long)w.legs, (unsigned long long)w.hops,
-			yes ? "tried now." : "would be tried now.");
+			yes ? "tried now" : "would be tried now");
 	cell_number(a, w.hops);
 	cell_number(a, w.legs);
 	cell_number(a, w.suspended);
@@ -295,8 +295,8 @@ int verb_queue_retry(struct answer *a)
 	row_end(a);
 	if (w.suspended)
 		answer_note(a,
-			"%llu next hops are suspended and stay so: nothing "
-			"in the configuration takes their mail.",
+			"next hops that stay suspended: %llu; nothing in the "
+			"configuration takes their mail",
 			(unsigned long long)w.suspended);
 	if (!yes)
 		answer_note(a, "Nothing was done. To do it, add --yes.");

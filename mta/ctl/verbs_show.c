@@ -115,8 +115,8 @@ static void put_envelope(struct answer *a, const struct message_view *v)
 	cell_text(a, trace_id_text(e->trace, trace));
 	cell_number(a, e->received);
 	cell_text(a, e->sender.n || a->req.json
-			? e->sender
-			: SPAN("<> (the null sender: notices)"));
+			     ? e->sender
+			     : SPAN("<> (the null sender: notices)"));
 	cell_number(a, e->size);
 	cell_number(a, e->header);
 	cell_str(a, e->body_type < countof(body) ? body[e->body_type] : NULL);

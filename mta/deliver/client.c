@@ -18,13 +18,13 @@ enum { CLIENT_MAGIC = 0xc11e };
 static void on_close(void *arg, enum err why);
 static int let_go(const struct client *c);
 
-void client_expect(
-	struct client *c, const struct step *s, struct attempt *a, unsigned left)
+void client_expect(struct client *c, const struct step *s, struct attempt *a,
+	unsigned left)
 {
 	unsigned i = (c->ahead + c->nexpect) % EXPECT_MAX;
 
 	must(c->nexpect < EXPECT_MAX);
-	c->expect[i] = (struct expect){ s, a, left };
+	c->expect[i] = (struct expect){s, a, left};
 	c->nexpect++;
 }
 
@@ -73,9 +73,9 @@ static void set_idle(struct client *c, int idle)
  * commands ahead of its answers. */
 static int may_say(const struct client *c)
 {
-	return c->nexpect == 0 || ((c->ext & EXT_PIPELINING) &&
-					  c->state == CLIENT_READY &&
-					  c->nexpect < EXPECT_MAX - 2);
+	return c->nexpect == 0 ||
+	       ((c->ext & EXT_PIPELINING) && c->state == CLIENT_READY &&
+		       c->nexpect < EXPECT_MAX - 2);
 }
 
 void client_run(struct client *c)
@@ -97,14 +97,13 @@ void client_run(struct client *c)
 	}
 	client_flush(c);
 	set_idle(c, c->state == CLIENT_READY && !c->say && !c->newest &&
-			!c->preparing);
+			    !c->preparing);
 	set_deadline(c);
 }
 
 /* --- hearing -------------------------------------------------------------- */
 
-static void fault_reply(
-	struct client *c, enum lost how, const struct reply *r)
+static void fault_reply(struct client *c, enum lost how, const struct reply *r)
 {
 	struct outcome o;
 
@@ -153,7 +152,7 @@ static void unasked(struct client *c, struct span in)
 		fault_reply(c, let_go(c) ? LOST_QUIET : LOST_BUSY, &r);
 	} else {
 		client_fault(c, let_go(c) ? LOST_QUIET : LOST_PROTOCOL,
-			(struct enhanced){ 4, 5, 0 },
+			(struct enhanced){4, 5, 0},
 			"unexpected data after a reply (%zu octets)", in.n);
 	}
 }
@@ -176,7 +175,7 @@ static size_t on_data(void *arg, struct span unread)
 			break;
 		if (got == REPLY_FAULT) {
 			client_fault(c, LOST_PROTOCOL,
-				(struct enhanced){ 4, 5, 0 },
+				(struct enhanced){4, 5, 0},
 				"protocol error: %s", why);
 			break;
 		}
@@ -227,7 +226,7 @@ static void on_deadline(void *arg)
 	else if (!s && !c->sending && c->state == CLIENT_READY)
 		client_quit(c);
 	else
-		client_fault(c, LOST_HOST, (struct enhanced){ 4, 4, 2 },
+		client_fault(c, LOST_HOST, (struct enhanced){4, 4, 2},
 			"timed out while %s",
 			s && !c->sending ? s->name : "sending the message");
 }
@@ -242,7 +241,8 @@ static void on_connected(void *arg, struct stream *s, enum err e)
 	if (e != ERR_OK) {
 		c->stream = NULL;
 		client_fault(c, LOST_HOST,
-			outcome_from_err(e == ERR_TIMEOUT ? ERR_UNREACH : e).enh,
+			outcome_from_err(e == ERR_TIMEOUT ? ERR_UNREACH : e)
+				.enh,
 			"cannot connect: %s", err_text(e));
 		client_release(c);
 		return;
@@ -256,8 +256,8 @@ static void on_connected(void *arg, struct stream *s, enum err e)
 void client_open(struct pool *p, const struct host *h)
 {
 	struct client *c = x_calloc(1, sizeof *c);
-	const struct stream_events ev = { c, on_data, on_drain, on_tls,
-		on_deadline, on_close };
+	const struct stream_events ev = {
+		c, on_data, on_drain, on_tls, on_deadline, on_close};
 
 	c->magic = CLIENT_MAGIC;
 	c->pool = p;
@@ -289,7 +289,7 @@ static int let_go(const struct client *c)
 	const struct step *s = client_waits_for(c);
 
 	return c->state == CLIENT_QUITTING ||
-		(c->sent && (!c->newest || s == &step_mail || s == &step_rset));
+	       (c->sent && (!c->newest || s == &step_mail || s == &step_rset));
 }
 
 static void on_close(void *arg, enum err why)
@@ -307,8 +307,8 @@ static void on_close(void *arg, enum err why)
 			"connection lost (%s) while %s",
 			why == ERR_EOF ? "closed by the peer" : err_text(why),
 			c->sending ? "sending the message"
-				: s ? s->name
-				: "it was idle");
+			: s        ? s->name
+				   : "it was idle");
 	client_release(c);
 }
 
@@ -384,7 +384,7 @@ void client_lost(struct client *c, enum lost how, const struct outcome *o)
 void client_fault(struct client *c, enum lost how, struct enhanced enh,
 	const char *fmt, ...)
 {
-	struct outcome o = { .code = 451, .enh = enh };
+	struct outcome o = {.code = 451, .enh = enh};
 	char text[512];
 	va_list ap;
 	int n;

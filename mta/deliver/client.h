@@ -23,18 +23,18 @@
 #include "mta/smtp/reply.h"
 
 enum {
-	EXPECT_MAX = 16,          /* runs of expected replies */
-	FLUSH_AT = 32 * 1024,     /* commands gathered before a write */
+	EXPECT_MAX = 16,      /* runs of expected replies */
+	FLUSH_AT = 32 * 1024, /* commands gathered before a write */
 	OUT_MAX = 1 << 20,
-	PIECE = 256 * 1024,       /* of a body in a file */
-	CHAIN_MAX = 1 << 20,      /* unsent octets that stop the chain */
-	LIMIT_START = 5,          /* connections of a fresh pool */
-	PENALTY_MIN = 30 * 1000,  /* ms a failed host is passed over */
+	PIECE = 256 * 1024,      /* of a body in a file */
+	CHAIN_MAX = 1 << 20,     /* unsent octets that stop the chain */
+	LIMIT_START = 5,         /* connections of a fresh pool */
+	PENALTY_MIN = 30 * 1000, /* ms a failed host is passed over */
 	PENALTY_MAX = 10 * 60 * 1000,
 	CLEAR_FOR = 60 * 60 * 1000, /* no STARTTLS after a failed handshake */
-	QUIT_WAIT = 5 * 1000,     /* for the answer to QUIT */
-	SUSPECT_MAX = 2,          /* host failures one message may cause */
-	FAIL_AT_ONCE = 64,        /* leases refused in one go */
+	QUIT_WAIT = 5 * 1000,       /* for the answer to QUIT */
+	SUSPECT_MAX = 2,            /* host failures one message may cause */
+	FAIL_AT_ONCE = 64,          /* leases refused in one go */
 };
 
 enum ext {
@@ -76,11 +76,11 @@ struct pool {
 	struct buf domain;
 	struct list clients; /* all, also the ended */
 	struct list idle;
-	struct list again;   /* leases owed another try on another client */
+	struct list again; /* leases owed another try on another client */
 	unsigned nagain;
-	unsigned open;       /* clients that count: not quitting, not ended */
+	unsigned open; /* clients that count: not quitting, not ended */
 	unsigned limit, successes;
-	int probing;         /* one connection only, until something works */
+	int probing; /* one connection only, until something works */
 	struct hosts *resolving;
 	uint64_t hosts_until;
 	struct arena names;
@@ -88,7 +88,7 @@ struct pool {
 	unsigned nhost;
 	struct outcome refuse; /* code: nothing can be sent until hosts_until */
 	struct buf refuse_text;
-	struct outcome last;   /* the last failure of a host */
+	struct outcome last; /* the last failure of a host */
 	struct buf last_text, last_host;
 	struct msg_id suspect; /* it was in transfer when a host failed... */
 	unsigned suspected;    /* so many times in a row */
@@ -119,27 +119,31 @@ struct expect {
 
 struct reader; /* reads a body file piece by piece: send_body.c */
 
-struct attempt { /* one lease on one client */
+struct attempt {              /* one lease on one client */
 	struct lease *lease;  /* NULL: a free slot */
 	struct result *r;     /* one per lease->rcpt; kept for the next one */
 	unsigned cap, nsay;   /* recipients r has room for; to be said */
 	unsigned said, heard; /* recipients: next to say, next to hear of */
 	unsigned accepted, answered;
-	int mail_ok, refused; /* MAIL was accepted, was refused */
-	int bdat;             /* the body goes in a BDAT chunk */
-	int end_sent;         /* the end of data was handed to the stream */
-	int lone;             /* only the dot: 354 without a recipient */
-	int smtputf8, body8;  /* MAIL parameters */
-	struct blob *mem;     /* what is sent, when it is in memory */
-	uint64_t size;        /* of what is sent, as far as known */
+	int mail_ok, refused;    /* MAIL was accepted, was refused */
+	int bdat;                /* the body goes in a BDAT chunk */
+	int end_sent;            /* the end of data was handed to the stream */
+	int lone;                /* only the dot: 354 without a recipient */
+	int smtputf8, body8;     /* MAIL parameters */
+	struct blob *mem;        /* what is sent, when it is in memory */
+	uint64_t size;           /* of what is sent, as far as known */
 	struct convert *convert; /* of a body in a file */
 	struct dots dots;
 	uint64_t started, connect; /* loop_now; ms */
-	struct arena texts;   /* what was said about single recipients */
+	struct arena texts;        /* what was said about single recipients */
 };
 
-enum client_state { CLIENT_CONNECTING, CLIENT_SETUP, CLIENT_READY,
-	CLIENT_QUITTING };
+enum client_state {
+	CLIENT_CONNECTING,
+	CLIENT_SETUP,
+	CLIENT_READY,
+	CLIENT_QUITTING
+};
 
 struct client {
 	unsigned magic;
@@ -151,35 +155,35 @@ struct client {
 	struct list node;      /* of pool->clients */
 	struct list idle;      /* of pool->idle */
 	int ended, in_idle, hearing, counted;
-	int in_tls;            /* the handshake is under way */
-	int clear;             /* no STARTTLS on this connection */
-	int proved;            /* a command of a transaction was answered */
-	int dirty;             /* the next MAIL needs a RSET before it */
-	unsigned ext;          /* enum ext */
-	uint64_t size_limit;   /* SIZE; 0: not told */
+	int in_tls;          /* the handshake is under way */
+	int clear;           /* no STARTTLS on this connection */
+	int proved;          /* a command of a transaction was answered */
+	int dirty;           /* the next MAIL needs a RSET before it */
+	unsigned ext;        /* enum ext */
+	uint64_t size_limit; /* SIZE; 0: not told */
 	unsigned rcpt_max, mail_max; /* LIMITS (RFC 9422); 0: not told */
 	uint64_t opened, ready;
 	unsigned messages, sent;
 	struct net_addr addr;
-	struct buf text;       /* "mx1.example[192.0.2.1]:25" */
-	struct buf name;       /* of the host, without brackets */
-	struct buf tls;        /* "none", "TLSv1.3:CIPHER:verified" */
-	struct buf said;       /* text of the reply in hand */
+	struct buf text; /* "mx1.example[192.0.2.1]:25" */
+	struct buf name; /* of the host, without brackets */
+	struct buf tls;  /* "none", "TLSv1.3:CIPHER:verified" */
+	struct buf said; /* text of the reply in hand */
 	const struct step *say;
 	struct attempt *sayer;
 	struct expect expect[EXPECT_MAX];
 	unsigned ahead, nexpect; /* first, count */
 	struct attempt slot[2];
-	struct attempt *newest;  /* the attempt begun last, or NULL */
-	struct attempt *sending; /* its body comes from a file just now */
+	struct attempt *newest;    /* the attempt begun last, or NULL */
+	struct attempt *sending;   /* its body comes from a file just now */
 	struct attempt *preparing; /* its body is being surveyed */
 	struct reader *reader;
 };
 
 /* How a client's end is to be understood. */
 enum lost {
-	LOST_HOST,     /* trouble with the host: it is passed over for a while */
-	LOST_QUIET,    /* a used connection was let go: nobody's fault */
+	LOST_HOST,  /* trouble with the host: it is passed over for a while */
+	LOST_QUIET, /* a used connection was let go: nobody's fault */
 	LOST_PROTOCOL, /* the peer broke the rules: what it said is in doubt */
 	LOST_BUSY,     /* it said 421: nothing unanswered was taken */
 	LOST_OURS,     /* we end it (stop, or the same host again in clear) */
@@ -207,8 +211,8 @@ void client_tls_done(struct client *c, enum err e);
 void client_tls_failed(struct client *c, const char *why);
 
 /* transaction.c */
-extern const struct step step_rset, step_mail, step_rcpt, step_data,
-	step_bdat, step_body;
+extern const struct step step_rset, step_mail, step_rcpt, step_data, step_bdat,
+	step_body;
 int attempt_next(struct client *c); /* something to say was found */
 /* After CONTENT_WAIT: ok, or a has all its results. */
 void attempt_prepared(struct client *c, struct attempt *a, int ok);
@@ -230,8 +234,8 @@ void body_cut(struct client *c); /* the client ends: let the reader go */
 
 /* outcome.c */
 enum result_kind result_kind_of(const struct outcome *o);
-struct outcome outcome_from_reply(const struct reply *r, struct span host,
-	struct buf *text);
+struct outcome outcome_from_reply(
+	const struct reply *r, struct span host, struct buf *text);
 struct result_facts { /* what the log says besides the result */
 	struct span host, tls;
 	uint64_t connect, transfer; /* ms */

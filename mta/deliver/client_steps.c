@@ -85,7 +85,7 @@ static void limits(struct client *c, struct span args)
 			span_u64(span_skip(one, 8), 1000000, &v) == 0 && v)
 			c->rcpt_max = (unsigned)v;
 		else if (span_istarts(one, SPAN("MAILMAX=")) &&
-			span_u64(span_skip(one, 8), 1000000, &v) == 0 && v)
+			 span_u64(span_skip(one, 8), 1000000, &v) == 0 && v)
 			c->mail_max = (unsigned)v;
 	}
 }
@@ -96,13 +96,13 @@ static void keyword(struct client *c, struct span line)
 		struct span word;
 		enum ext ext;
 	} known[] = {
-		{ SPAN_INIT("PIPELINING"), EXT_PIPELINING },
-		{ SPAN_INIT("8BITMIME"), EXT_8BITMIME },
-		{ SPAN_INIT("BINARYMIME"), EXT_BINARYMIME },
-		{ SPAN_INIT("CHUNKING"), EXT_CHUNKING },
-		{ SPAN_INIT("SMTPUTF8"), EXT_SMTPUTF8 },
-		{ SPAN_INIT("DSN"), EXT_DSN },
-		{ SPAN_INIT("STARTTLS"), EXT_STARTTLS },
+		{SPAN_INIT("PIPELINING"), EXT_PIPELINING},
+		{SPAN_INIT("8BITMIME"), EXT_8BITMIME},
+		{SPAN_INIT("BINARYMIME"), EXT_BINARYMIME},
+		{SPAN_INIT("CHUNKING"), EXT_CHUNKING},
+		{SPAN_INIT("SMTPUTF8"), EXT_SMTPUTF8},
+		{SPAN_INIT("DSN"), EXT_DSN},
+		{SPAN_INIT("STARTTLS"), EXT_STARTTLS},
 	};
 	ptrdiff_t sp = span_chr(line, ' ');
 	struct span word = sp < 0 ? line : span_head(line, (size_t)sp);
@@ -144,7 +144,7 @@ void client_ehlo_keywords(struct client *c, const struct reply *r)
 
 static void no_tls(struct client *c, uint16_t detail, const char *why)
 {
-	client_fault(c, LOST_HOST, (struct enhanced){ 4, 7, detail },
+	client_fault(c, LOST_HOST, (struct enhanced){4, 7, detail},
 		"TLS is required by send connector %.*s: %s",
 		SPAN_ARG(c->conf->name), why);
 }
@@ -157,8 +157,8 @@ static int wants_tls(struct client *c)
 	if (mode == SEND_TLS_NONE || stream_encrypted(c->stream))
 		return 0;
 	if (mode == SEND_TLS_OPPORTUNISTIC)
-		return !c->clear && (c->ext & EXT_STARTTLS) &&
-			c->d->o.tls && c->d->o.tls(c->d->o.arg, c->conf);
+		return !c->clear && (c->ext & EXT_STARTTLS) && c->d->o.tls &&
+		       c->d->o.tls(c->d->o.arg, c->conf);
 	if (!(c->ext & EXT_STARTTLS)) {
 		no_tls(c, 4, "the host does not offer STARTTLS");
 		return 0;
@@ -170,7 +170,8 @@ static int wants_tls(struct client *c)
 	return 1;
 }
 
-static void hear_ehlo(struct client *c, struct attempt *a, const struct reply *r)
+static void hear_ehlo(
+	struct client *c, struct attempt *a, const struct reply *r)
 {
 	(void)a;
 	if (r->code / 100 == 5 && c->conf->protocol == SEND_SMTP &&
@@ -189,7 +190,8 @@ static void hear_ehlo(struct client *c, struct attempt *a, const struct reply *r
 		set_ready(c);
 }
 
-static void hear_helo(struct client *c, struct attempt *a, const struct reply *r)
+static void hear_helo(
+	struct client *c, struct attempt *a, const struct reply *r)
 {
 	(void)a;
 	c->ext = 0;
@@ -219,8 +221,8 @@ static const struct step *say_handshake(struct client *c, struct attempt *a)
 }
 
 /* Not said on the wire: the handshake follows the 220. */
-static const struct step step_handshake = { "making a TLS connection",
-	TIMEOUT(command), say_handshake, NULL };
+static const struct step step_handshake = {
+	"making a TLS connection", TIMEOUT(command), say_handshake, NULL};
 
 static const struct step *say_starttls(struct client *c, struct attempt *a)
 {
@@ -246,7 +248,7 @@ static void hear_starttls(
 void client_tls_failed(struct client *c, const char *why)
 {
 	if (c->conf->tls.mode != SEND_TLS_OPPORTUNISTIC) {
-		client_fault(c, LOST_HOST, (struct enhanced){ 4, 7, 5 },
+		client_fault(c, LOST_HOST, (struct enhanced){4, 7, 5},
 			"TLS handshake failed: %s", why);
 		return;
 	}
@@ -290,22 +292,23 @@ static const struct step *say_quit(struct client *c, struct attempt *a)
 	return NULL;
 }
 
-static void hear_quit(struct client *c, struct attempt *a, const struct reply *r)
+static void hear_quit(
+	struct client *c, struct attempt *a, const struct reply *r)
 {
 	(void)a;
 	(void)r;
 	client_lost(c, LOST_OURS, NULL);
 }
 
-const struct step step_greeting = { "waiting for the greeting",
-	TIMEOUT(greeting), NULL, hear_greeting };
-const struct step step_ehlo = { "waiting for the reply to EHLO",
-	TIMEOUT(command), say_ehlo, hear_ehlo };
-const struct step step_helo = { "waiting for the reply to HELO",
-	TIMEOUT(command), say_helo, hear_helo };
-const struct step step_lhlo = { "waiting for the reply to LHLO",
-	TIMEOUT(command), say_lhlo, hear_ehlo };
-const struct step step_starttls = { "waiting for the reply to STARTTLS",
-	TIMEOUT(command), say_starttls, hear_starttls };
-const struct step step_quit = { "waiting for the reply to QUIT",
-	TIMEOUT(command), say_quit, hear_quit };
+const struct step step_greeting = {
+	"waiting for the greeting", TIMEOUT(greeting), NULL, hear_greeting};
+const struct step step_ehlo = {
+	"waiting for the reply to EHLO", TIMEOUT(command), say_ehlo, hear_ehlo};
+const struct step step_helo = {
+	"waiting for the reply to HELO", TIMEOUT(command), say_helo, hear_helo};
+const struct step step_lhlo = {
+	"waiting for the reply to LHLO", TIMEOUT(command), say_lhlo, hear_ehlo};
+const struct step step_starttls = {"waiting for the reply to STARTTLS",
+	TIMEOUT(command), say_starttls, hear_starttls};
+const struct step step_quit = {
+	"waiting for the reply to QUIT", TIMEOUT(command), say_quit, hear_quit};

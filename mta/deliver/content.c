@@ -34,14 +34,14 @@ static unsigned address_kind(struct span s)
 /* Addresses: each recipient stands for itself, the sender for all. */
 static void check_addresses(struct client *c, struct attempt *a)
 {
-	static const struct outcome no_utf8 = { .code = 550,
-		.enh = { 5, 6, 7 },
+	static const struct outcome no_utf8 = {.code = 550,
+		.enh = {5, 6, 7},
 		.text = SPAN_INIT("The next hop does not offer SMTPUTF8, which "
 				  "an address or the header of this message "
-				  "needs") };
-	static const struct outcome bad = { .code = 553,
-		.enh = { 5, 1, 3 },
-		.text = SPAN_INIT("Address with a control character") };
+				  "needs")};
+	static const struct outcome bad = {.code = 553,
+		.enh = {5, 1, 3},
+		.text = SPAN_INIT("Address with a control character")};
 	const struct envelope *e = a->lease->env;
 	int offered = (c->ext & EXT_SMTPUTF8) != 0;
 	unsigned kind = address_kind(e->sender);

@@ -34,14 +34,14 @@ enum result_kind {
 	RESULT_DEFERRED, /* 4xx for this recipient or message */
 	RESULT_FAILED,   /* 5xx, or it cannot be sent at all */
 	RESULT_RELEASED, /* nothing was said about it: the connection failed
-	                    before the end of data, another try is owed */
+			    before the end of data, another try is owed */
 };
 
 struct result {
 	enum result_kind kind;
-	struct outcome outcome;  /* live until attempted() returns */
-	int dsn_passed;          /* the next hop took over DSN duty (RFC 3461):
-	                            no "relayed" notice from us */
+	struct outcome outcome; /* live until attempted() returns */
+	int dsn_passed;         /* the next hop took over DSN duty (RFC 3461):
+				   no "relayed" notice from us */
 };
 
 struct deliver_options {
@@ -49,11 +49,11 @@ struct deliver_options {
 	struct log *log;
 	struct dns *dns;
 	struct queue *queue;
-	struct span node;        /* EHLO name */
+	struct span node; /* EHLO name */
 	void *arg;
 	/* One result per lease->rcpt; takes the lease over. */
-	void (*attempted)(void *arg, struct lease *take_l,
-		const struct result *r);
+	void (*attempted)(
+		void *arg, struct lease *take_l, const struct result *r);
 	/* The client context of a connector, or NULL (TLS not possible). */
 	struct tls_context *(*tls)(void *arg, const struct conf_send *c);
 	/* Addresses that are ourselves: never connected to through MX. */
@@ -72,8 +72,8 @@ struct pool *pool_create(struct deliver *d, struct nexthop *h,
 void pool_ready(struct pool *p);
 /* No new leases; what is in flight ends, at most until the deadline; then
  * gone(arg). Also when nothing is in flight, but never inside the call. */
-void pool_close(struct pool **p, uint64_t deadline_ms,
-	void (*gone)(void *arg), void *arg);
+void pool_close(struct pool **p, uint64_t deadline_ms, void (*gone)(void *arg),
+	void *arg);
 
 /* For people: connections, limit, hosts and how they fare, one line each. */
 void pool_describe(const struct pool *p, struct buf *out);

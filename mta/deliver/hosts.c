@@ -19,7 +19,7 @@ struct name { /* one host */
 	struct hosts *h;
 	struct span name;
 	uint16_t rank, port;
-	int self; /* its name is ours */
+	int self;                   /* its name is ours */
 	struct dns_query *query[2]; /* A, AAAA */
 	enum dns_verdict verdict[2];
 	struct net_addr addr[2][ADDRS];
@@ -53,8 +53,7 @@ static void finish(struct hosts *h)
 	hosts_cancel(&h);
 }
 
-static void end_with(
-	struct hosts *h, enum hosts_verdict v, struct outcome o)
+static void end_with(struct hosts *h, enum hosts_verdict v, struct outcome o)
 {
 	h->answer.verdict = v;
 	h->answer.outcome = o;
@@ -73,15 +72,17 @@ static struct span textf(struct hosts *h, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(t, sizeof t, fmt, ap);
 	va_end(ap);
-	return arena_span(&h->arena,
-		span(t, n < 0 ? 0 : n < (int)sizeof t ? (size_t)n : sizeof t - 1));
+	return arena_span(
+		&h->arena, span(t, n < 0               ? 0
+				   : n < (int)sizeof t ? (size_t)n
+						       : sizeof t - 1));
 }
 
 /* Nothing is known: to be tried again, never a bounce. */
-static void defer(struct hosts *h, const char *what, struct span name,
-	const char *why)
+static void defer(
+	struct hosts *h, const char *what, struct span name, const char *why)
 {
-	struct outcome o = { .code = 451, .enh = { 4, 4, 3 } };
+	struct outcome o = {.code = 451, .enh = {4, 4, 3}};
 
 	o.text = textf(h, "DNS trouble with %s of %.*s: %s", what,
 		SPAN_ARG(name), why && *why ? why : "no answer");
@@ -96,8 +97,8 @@ static void add_addr(struct hosts *h, const struct name *n, unsigned group,
 	struct hosts_answer *a = &h->answer;
 
 	if (a->n < HOSTS_MAX)
-		a->v[a->n++] = (struct host_addr){ *addr, n->name, n->rank,
-			(uint16_t)group };
+		a->v[a->n++] = (struct host_addr){
+			*addr, n->name, n->rank, (uint16_t)group};
 }
 
 /* Whether n is ourselves: by name, or by an address that we listen on. */
@@ -127,7 +128,7 @@ static unsigned loop_rank(const struct hosts *h)
 
 static void nothing_found(struct hosts *h, unsigned loop)
 {
-	struct outcome o = { .code = 550, .enh = { 5, 4, 6 } };
+	struct outcome o = {.code = 550, .enh = {5, 4, 6}};
 	struct span who = h->o.domain;
 	int trouble = 0;
 
@@ -143,12 +144,12 @@ static void nothing_found(struct hosts *h, unsigned loop)
 			SPAN_ARG(who));
 		end_with(h, HOSTS_FAIL, o);
 	} else if (!h->mx) { /* our configuration, not the recipient's */
-		o = (struct outcome){ .code = 451, .enh = { 4, 4, 4 } };
-		o.text = textf(h, "Smart host %.*s has no address",
-			SPAN_ARG(who));
+		o = (struct outcome){.code = 451, .enh = {4, 4, 4}};
+		o.text = textf(
+			h, "Smart host %.*s has no address", SPAN_ARG(who));
 		end_with(h, HOSTS_DEFER, o);
 	} else {
-		o.enh = (struct enhanced){ 5, 4, 4 };
+		o.enh = (struct enhanced){5, 4, 4};
 		o.text = textf(h, "No mail host of %.*s has an address",
 			SPAN_ARG(who));
 		end_with(h, HOSTS_FAIL, o);
@@ -197,7 +198,7 @@ static void on_addr(struct name *n, unsigned f, const struct dns_answer *a)
 		if (n->naddr[f] == ADDRS)
 			break;
 		to = &n->addr[f][n->naddr[f]++];
-		*to = (struct net_addr){ .v6 = a->addr[i].v6, .port = n->port };
+		*to = (struct net_addr){.v6 = a->addr[i].v6, .port = n->port};
 		memcpy(to->b, a->addr[i].b, sizeof to->b);
 	}
 	if (--h->waiting == 0)
@@ -214,8 +215,8 @@ static void on_aaaa(void *arg, const struct dns_answer *a)
 	on_addr(arg, 1, a);
 }
 
-static void add_name(struct hosts *h, struct span name, uint16_t rank,
-	uint16_t port)
+static void add_name(
+	struct hosts *h, struct span name, uint16_t rank, uint16_t port)
 {
 	struct name *n;
 
@@ -313,15 +314,15 @@ static void use_mx(struct hosts *h, const struct dns_answer *a)
 	sort_mx(h, v, n);
 	for (unsigned i = 0; i < n; i++)
 		if (v[i].name.n)
-			add_name(h, v[i].name, v[i].preference, h->o.conf->port);
+			add_name(
+				h, v[i].name, v[i].preference, h->o.conf->port);
 	ask_all(h);
 }
 
 static int null_mx(const struct dns_answer *a)
 {
 	for (unsigned i = 0; i < a->n; i++)
-		if (a->mx[i].name.n &&
-			!span_eq(a->mx[i].name, SPAN(".")))
+		if (a->mx[i].name.n && !span_eq(a->mx[i].name, SPAN(".")))
 			return 0;
 	return 1;
 }
@@ -329,7 +330,7 @@ static int null_mx(const struct dns_answer *a)
 static void on_mx(void *arg, const struct dns_answer *a)
 {
 	struct hosts *h = arg;
-	struct outcome o = { .code = 550, .enh = { 5, 1, 2 } };
+	struct outcome o = {.code = 550, .enh = {5, 1, 2}};
 	struct span d = h->o.domain;
 
 	check_obj(h, HOSTS_MAGIC);
@@ -354,9 +355,9 @@ static void on_mx(void *arg, const struct dns_answer *a)
 			break;
 		}
 		o.code = 556; /* RFC 7505 4.1 */
-		o.enh = (struct enhanced){ 5, 1, 10 };
-		o.text = textf(h, "Domain %.*s takes no mail (null MX)",
-			SPAN_ARG(d));
+		o.enh = (struct enhanced){5, 1, 10};
+		o.text = textf(
+			h, "Domain %.*s takes no mail (null MX)", SPAN_ARG(d));
 		end_with(h, HOSTS_FAIL, o);
 		break;
 	}
@@ -370,11 +371,10 @@ static void smart_hosts(struct hosts *h)
 	if (c->order == ORDER_SPREAD && n)
 		first = (unsigned)rand_below(loop_rand(h->o.loop), n);
 	for (unsigned i = 0; i < n; i++) {
-		const struct conf_endpoint *e =
-			&c->smart_host[(first + i) % n];
+		const struct conf_endpoint *e = &c->smart_host[(first + i) % n];
 
-		add_name(h, e->host,
-			c->order == ORDER_SPREAD ? 0 : (uint16_t)i, e->port);
+		add_name(h, e->host, c->order == ORDER_SPREAD ? 0 : (uint16_t)i,
+			e->port);
 	}
 	ask_all(h);
 }
@@ -395,7 +395,7 @@ struct hosts *hosts_resolve(const struct hosts_options *o,
 	if (!h->mx) {
 		smart_hosts(h);
 	} else if (o->domain.n && o->domain.p[0] == '[' &&
-		literal(o->domain, o->conf->port, &a)) {
+		   literal(o->domain, o->conf->port, &a)) {
 		add_name(h, o->domain, 0, o->conf->port);
 		ask_all(h);
 	} else {

@@ -46,11 +46,11 @@ void result_accepted(struct attempt *a, const struct outcome *o)
 struct outcome outcome_from_reply(
 	const struct reply *r, struct span host, struct buf *text)
 {
-	struct outcome o = { .code = r->code, .enh = r->enh, .host = host };
+	struct outcome o = {.code = r->code, .enh = r->enh, .host = host};
 	size_t at = text->n;
 
 	if (o.enh.class != o.code / 100)
-		o.enh = (struct enhanced){ 0, 0, 0 };
+		o.enh = (struct enhanced){0, 0, 0};
 	reply_text(r, text);
 	o.text = span(text->p + at, text->n - at);
 	return o;
@@ -129,8 +129,8 @@ void result_log(struct deliver *d, const struct lease *l,
 			log_one(d, l, i, ev[r[i].kind], &r[i], f, all);
 }
 
-void result_log_in_doubt(
-	const struct client *c, const struct attempt *a, const struct outcome *o)
+void result_log_in_doubt(const struct client *c, const struct attempt *a,
+	const struct outcome *o)
 {
 	const struct envelope *e = a->lease->env;
 
@@ -138,6 +138,6 @@ void result_log_in_doubt(
 		F_TRACE("trace", e->trace), F_ADDR("from", e->sender),
 		F_STR("hop", a->lease->hop->key),
 		F_SPAN("host", buf_span(&c->text)),
-		F_U("recipients", a->lease->nrcpt), F_U("accepted", a->accepted),
-		F_SPAN("said", o->text));
+		F_U("recipients", a->lease->nrcpt),
+		F_U("accepted", a->accepted), F_SPAN("said", o->text));
 }

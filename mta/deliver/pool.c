@@ -28,7 +28,7 @@ static uint64_t now(const struct pool *p)
 static void give_back(struct pool *p, struct lease *l, enum result_kind k,
 	const struct outcome *o)
 {
-	static const struct result_facts nowhere = { .tls = SPAN_INIT("none") };
+	static const struct result_facts nowhere = {.tls = SPAN_INIT("none")};
 	struct deliver *d = p->d;
 
 	if (d->nr < l->nrcpt) {
@@ -36,7 +36,7 @@ static void give_back(struct pool *p, struct lease *l, enum result_kind k,
 		d->r = x_realloc(d->r, d->nr * sizeof *d->r);
 	}
 	for (unsigned i = 0; i < l->nrcpt; i++) {
-		d->r[i] = (struct result){ .kind = k };
+		d->r[i] = (struct result){.kind = k};
 		if (o)
 			d->r[i].outcome = *o;
 	}
@@ -91,7 +91,7 @@ static struct host *find_host(struct pool *p, const struct net_addr *a)
 static void take_hosts(struct pool *p, const struct hosts_answer *a)
 {
 	struct host *v = x_calloc(a->n, sizeof *v);
-	struct arena names = { 0 };
+	struct arena names = {0};
 	struct buf text;
 
 	buf_init(&text, 512);
@@ -121,13 +121,13 @@ static unsigned connected(const struct pool *p, unsigned group)
 {
 	unsigned n = 0;
 
-	list_each(it, &p->clients) {
+	list_each (it, &p->clients) {
 		const struct client *c = list_item(it, struct client, node);
 
 		for (unsigned i = 0; c->counted && i < p->nhost; i++)
 			n += p->host[i].group == group &&
-				net_addr_eq(&p->host[i].addr, &c->addr) &&
-				p->host[i].addr.port == c->addr.port;
+			     net_addr_eq(&p->host[i].addr, &c->addr) &&
+			     p->host[i].addr.port == c->addr.port;
 	}
 	return n;
 }
@@ -167,8 +167,7 @@ static void keep_last(struct pool *p, const struct outcome *o)
 	p->last.host = buf_span(&p->last_host);
 }
 
-void pool_host_failed(
-	struct pool *p, struct client *c, const struct outcome *o)
+void pool_host_failed(struct pool *p, struct client *c, const struct outcome *o)
 {
 	struct host *h = find_host(p, &c->addr);
 
@@ -211,7 +210,7 @@ void pool_client_proved(struct pool *p, struct client *c)
 	if (h)
 		h->penalty = h->bad_until = 0;
 	p->probing = 0;
-	if (p->hop->failures && !p->closing)
+	if (!p->closing && p->hop->failures)
 		queue_hop_ok(p->d->o.queue, p->hop);
 	pool_kick(p);
 }
@@ -246,13 +245,12 @@ int pool_suspects(struct pool *p, struct msg_id id)
 static void hop_failed(struct pool *p)
 {
 	const struct outcome *o = &p->last;
-	const uint16_t enh[3] = { o->enh.class, o->enh.subject, o->enh.detail };
+	const uint16_t enh[3] = {o->enh.class, o->enh.subject, o->enh.detail};
 
 	for (unsigned i = 0; i < p->nhost; i++)
 		p->host[i].bad_until = 0;
 	p->probing = 1;
-	queue_hop_failed(
-		p->d->o.queue, p->hop, o->code, enh, o->text, o->host);
+	queue_hop_failed(p->d->o.queue, p->hop, o->code, enh, o->text, o->host);
 	release_again(p);
 }
 
@@ -345,8 +343,7 @@ static int wants_connection(const struct pool *p)
 static void feed_idle(struct pool *p)
 {
 	while (!list_empty(&p->idle) && work(p)) {
-		struct client *c =
-			list_first(&p->idle, struct client, idle);
+		struct client *c = list_first(&p->idle, struct client, idle);
 
 		client_run(c);
 		if (c->in_idle)
@@ -437,8 +434,9 @@ static void on_deadline(struct timer *t)
 {
 	struct pool *p = container_of(t, struct pool, deadline);
 
-	list_each_safe(it, &p->clients)
-		client_lost(list_item(it, struct client, node), LOST_OURS, NULL);
+	list_each_safe (it, &p->clients)
+		client_lost(
+			list_item(it, struct client, node), LOST_OURS, NULL);
 }
 
 struct pool *pool_create(struct deliver *d, struct nexthop *h,
@@ -476,8 +474,8 @@ void pool_ready(struct pool *p)
 		look(p);
 }
 
-void pool_close(struct pool **pp, uint64_t deadline_ms,
-	void (*gone)(void *arg), void *arg)
+void pool_close(struct pool **pp, uint64_t deadline_ms, void (*gone)(void *arg),
+	void *arg)
 {
 	struct pool *p = *pp;
 
@@ -487,7 +485,7 @@ void pool_close(struct pool **pp, uint64_t deadline_ms,
 	p->gone = gone;
 	p->gone_arg = arg;
 	hosts_cancel(&p->resolving);
-	list_each_safe(it, &p->clients) {
+	list_each_safe (it, &p->clients) {
 		struct client *c = list_item(it, struct client, node);
 
 		if (c->state != CLIENT_READY || (!c->newest && !c->preparing))
@@ -527,10 +525,10 @@ void pool_describe(const struct pool *p, struct buf *out)
 			buf_addf(out, " for %llu s",
 				(unsigned long long)((h->bad_until - now(p)) /
 						     1000));
-		buf_adds(out, h->clear_until > now(p) ? ", without TLS\n"
-						      : "\n");
+		buf_adds(out,
+			h->clear_until > now(p) ? ", without TLS\n" : "\n");
 	}
-	list_each(it, &p->clients) {
+	list_each (it, &p->clients) {
 		const struct client *c = list_item(it, struct client, node);
 
 		buf_addf(out, "connection %.*s %s, tls %.*s, %u messages\n",

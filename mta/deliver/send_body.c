@@ -3,7 +3,8 @@
  * A body in memory is handed over by reference, with a dot between two spans
  * where one must be doubled; nothing is copied. A body in a file is read in
  * pieces on a pool thread, one piece ahead of what leaves, so that one
- * connection never holds more than two (and what conversion makes of them). The reader outlives a client that ends in the middle of a read.
+ * connection never holds more than two (and what conversion makes of them). The
+ * reader outlives a client that ends in the middle of a read.
  */
 #include "mta/deliver/client.h"
 
@@ -13,7 +14,7 @@
 
 struct reader {
 	struct work work;
-	struct client *client;   /* stays until the read is done */
+	struct client *client; /* stays until the read is done */
 	struct attempt *attempt;
 	struct store *store;
 	struct body *body;
@@ -24,8 +25,8 @@ struct reader {
 	struct blob *in, *out;   /* piece as read; as converted */
 	size_t got;
 	enum err err;
-	int reading;             /* the piece is on its way from the disk */
-	int waiting;             /* it is here and waits for on_drain */
+	int reading; /* the piece is on its way from the disk */
+	int waiting; /* it is here and waits for on_drain */
 };
 
 static void send_span(struct client *c, struct blob *b, struct span part)

@@ -42,8 +42,8 @@ static void attempt_init(struct client *c, struct attempt *a, struct lease *l)
 	memset(r, 0, l->nrcpt * sizeof *r);
 	for (unsigned i = 0; i < l->nrcpt; i++)
 		r[i].kind = RESULT_RELEASED;
-	*a = (struct attempt){ .lease = l, .r = r, .cap = cap,
-		.dots = DOTS_INIT };
+	*a = (struct attempt){
+		.lease = l, .r = r, .cap = cap, .dots = DOTS_INIT};
 	l->holder = c;
 	a->started = loop_now(c->d->o.loop);
 	a->connect = c->messages ? 0 : c->ready - c->opened;
@@ -58,8 +58,8 @@ static int worn(const struct client *c)
 	if (c->mail_max && (!max || c->mail_max < max))
 		max = c->mail_max;
 	return (max && c->messages >= max) ||
-		(age && c->messages &&
-			loop_now(c->d->o.loop) - c->opened >= age);
+	       (age && c->messages &&
+		       loop_now(c->d->o.loop) - c->opened >= age);
 }
 
 static unsigned most_rcpts(const struct client *c)
@@ -88,8 +88,8 @@ static void attempt_start(struct client *c, struct attempt *a)
 	a->said = a->heard;
 	c->messages++;
 	c->say = c->dirty || (before && before != a && before->bdat)
-		? &step_rset
-		: &step_mail;
+			 ? &step_rset
+			 : &step_mail;
 	c->dirty = 0;
 	c->newest = a;
 	c->sayer = a;
@@ -156,17 +156,17 @@ void attempt_prepared(struct client *c, struct attempt *a, int ok)
 static void give_back(struct client *c, struct attempt *a)
 {
 	struct lease *l = a->lease;
-	struct result_facts f = { buf_span(&c->text), buf_span(&c->tls),
-		a->connect, loop_now(c->d->o.loop) - a->started };
+	struct result_facts f = {buf_span(&c->text), buf_span(&c->tls),
+		a->connect, loop_now(c->d->o.loop) - a->started};
 
 	result_log(c->d, l, a->r, &f);
 	for (unsigned i = 0; i < l->nrcpt; i++) {
 		struct result *r = &a->r[i];
 
 		if (result_open(r))
-			r->outcome = (struct outcome){ 0 };
-		r->dsn_passed = r->kind == RESULT_SENT &&
-			(c->ext & EXT_DSN) != 0;
+			r->outcome = (struct outcome){0};
+		r->dsn_passed =
+			r->kind == RESULT_SENT && (c->ext & EXT_DSN) != 0;
 	}
 	a->lease = NULL;
 	c->d->o.attempted(c->d->o.arg, l, a->r);
@@ -201,9 +201,9 @@ void attempt_end(struct client *c, struct attempt *a)
 void attempt_lost(struct client *c, struct attempt *a, enum lost how,
 	const struct outcome *o, int blamed)
 {
-	static const struct outcome stopped = { .code = 451,
-		.enh = { 4, 3, 2 },
-		.text = SPAN_INIT("stopped while waiting for a reply") };
+	static const struct outcome stopped = {.code = 451,
+		.enh = {4, 3, 2},
+		.text = SPAN_INIT("stopped while waiting for a reply")};
 	int doubt = a->end_sent && how != LOST_BUSY, defer, fresh = 1;
 
 	if (!o)
@@ -252,18 +252,19 @@ static const struct step *say_rset(struct client *c, struct attempt *a)
 
 static void bad_code(struct client *c, const struct reply *r, const char *what)
 {
-	client_fault(c, LOST_PROTOCOL, (struct enhanced){ 4, 5, 0 },
+	client_fault(c, LOST_PROTOCOL, (struct enhanced){4, 5, 0},
 		"protocol error: unexpected code %u in answer to %s",
 		(unsigned)r->code, what);
 }
 
-static void hear_rset(struct client *c, struct attempt *a, const struct reply *r)
+static void hear_rset(
+	struct client *c, struct attempt *a, const struct reply *r)
 {
 	(void)a;
 	if (r->code / 100 != 2)
 		client_fault(c, c->sent ? LOST_QUIET : LOST_HOST,
-			(struct enhanced){ 4, 5, 0 },
-			"RSET was answered with %u", (unsigned)r->code);
+			(struct enhanced){4, 5, 0}, "RSET was answered with %u",
+			(unsigned)r->code);
 }
 
 /* RFC 3461 4.3, 4.4; RFC 1870; RFC 6152; RFC 6531. */
@@ -280,9 +281,8 @@ static const struct step *say_mail(struct client *c, struct attempt *a)
 		buf_addu(out, a->size);
 	}
 	if (a->body8)
-		buf_adds(out, a->body8 == BODY_BINARYMIME
-				? " BODY=BINARYMIME"
-				: " BODY=8BITMIME");
+		buf_adds(out, a->body8 == BODY_BINARYMIME ? " BODY=BINARYMIME"
+							  : " BODY=8BITMIME");
 	if (a->smtputf8)
 		buf_adds(out, " SMTPUTF8");
 	if ((c->ext & EXT_DSN) && e->ret != RET_NONE)
@@ -305,7 +305,8 @@ static void cut_short(struct client *c, struct attempt *a)
 	}
 }
 
-static void hear_mail(struct client *c, struct attempt *a, const struct reply *r)
+static void hear_mail(
+	struct client *c, struct attempt *a, const struct reply *r)
 {
 	struct outcome o;
 
@@ -332,8 +333,8 @@ static void add_notify(struct buf *out, unsigned notify)
 	static const struct {
 		unsigned bit;
 		const char *word;
-	} words[] = { { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" },
-		{ NOTIFY_DELAY, "DELAY" } };
+	} words[] = {{NOTIFY_SUCCESS, "SUCCESS"}, {NOTIFY_FAILURE, "FAILURE"},
+		{NOTIFY_DELAY, "DELAY"}};
 	const char *sep = " NOTIFY=";
 
 	if (notify & NOTIFY_NEVER) {
@@ -359,8 +360,8 @@ static int ascii(struct span s)
 
 /* A message that uses DSN gets an ORCPT so that later hops can report on the
  * address that we were given (RFC 3461 5.2.1). */
-static void add_dsn(struct buf *out, const struct attempt *a,
-	const struct recipient *rc)
+static void add_dsn(
+	struct buf *out, const struct attempt *a, const struct recipient *rc)
 {
 	const struct envelope *e = a->lease->env;
 
@@ -371,7 +372,7 @@ static void add_dsn(struct buf *out, const struct attempt *a,
 		buf_adds(out, " ORCPT=");
 		buf_add(out, rc->orcpt);
 	} else if ((rc->notify || e->ret != RET_NONE || e->envid.n) &&
-		ascii(rc->address)) {
+		   ascii(rc->address)) {
 		buf_adds(out, " ORCPT=rfc822;");
 		xtext_encode(rc->address, out);
 	}
@@ -408,10 +409,12 @@ static const struct step *say_rcpt(struct client *c, struct attempt *a)
 static int too_many(const struct attempt *a, const struct reply *r)
 {
 	return a->accepted && (r->code == 452 || r->code == 552) &&
-		(r->enh.class == 0 || (r->enh.subject == 5 && r->enh.detail == 3));
+	       (r->enh.class == 0 ||
+		       (r->enh.subject == 5 && r->enh.detail == 3));
 }
 
-static void hear_rcpt(struct client *c, struct attempt *a, const struct reply *r)
+static void hear_rcpt(
+	struct client *c, struct attempt *a, const struct reply *r)
 {
 	unsigned i = a->heard;
 
@@ -450,7 +453,8 @@ static const struct step *say_data(struct client *c, struct attempt *a)
 	return NULL;
 }
 
-static void hear_data(struct client *c, struct attempt *a, const struct reply *r)
+static void hear_data(
+	struct client *c, struct attempt *a, const struct reply *r)
 {
 	struct outcome o;
 
@@ -559,15 +563,15 @@ static void hear_end(struct client *c, struct attempt *a, const struct reply *r)
 	attempt_end(c, a);
 }
 
-const struct step step_rset = { "waiting for the reply to RSET",
-	TIMEOUT(command), say_rset, hear_rset };
-const struct step step_mail = { "waiting for the reply to MAIL",
-	TIMEOUT(command), say_mail, hear_mail };
-const struct step step_rcpt = { "waiting for the reply to RCPT",
-	TIMEOUT(command), say_rcpt, hear_rcpt };
-const struct step step_data = { "waiting for the reply to DATA",
-	TIMEOUT(data_start), say_data, hear_data };
-const struct step step_bdat = { "waiting for the reply to BDAT",
-	TIMEOUT(data_done), say_bdat, hear_end };
-const struct step step_body = { "waiting for the reply to the end of data",
-	TIMEOUT(data_done), say_body, hear_end };
+const struct step step_rset = {
+	"waiting for the reply to RSET", TIMEOUT(command), say_rset, hear_rset};
+const struct step step_mail = {
+	"waiting for the reply to MAIL", TIMEOUT(command), say_mail, hear_mail};
+const struct step step_rcpt = {
+	"waiting for the reply to RCPT", TIMEOUT(command), say_rcpt, hear_rcpt};
+const struct step step_data = {"waiting for the reply to DATA",
+	TIMEOUT(data_start), say_data, hear_data};
+const struct step step_bdat = {"waiting for the reply to BDAT",
+	TIMEOUT(data_done), say_bdat, hear_end};
+const struct step step_body = {"waiting for the reply to the end of data",
+	TIMEOUT(data_done), say_body, hear_end};

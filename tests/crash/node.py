@@ -1,7 +1,10 @@
 """A relay that is made to fail, and the next hop that keeps the ledger."""
+import calendar
 import ctypes
+import json
 import mmap
 import os
+import random
 import re
 import shutil
 import signal
@@ -11,7 +14,7 @@ import threading
 import time
 
 import umbra
-from ledger import Ledger, token_of
+from ledger import token_of
 from peer import DROP, Peer
 from smtp import Closed, Smtp, octets
 from umbra import ROOT, Umbra
@@ -56,15 +59,15 @@ class Control(ctypes.Structure):
 
 # --- what a relay is told ----------------------------------------------------
 
-def config(*hops, **queue):
-    """Mail for *.one.test to the first hop, for *.two.test to the second, all
+def config(*ports, **queue):
+    """Mail for one.test to the first port, for two.test to the second, all
     else (the reports) to the last."""
-    spaces = ["one.test", "two.test"][:len(hops) - 1]
+    spaces = ["one.test", "two.test"][:len(ports) - 1]
     sends = [{"name": f"to-{s.split('.')[0]}", "address_spaces": [s],
-              "smart_hosts": [f"127.0.0.1:{h.port}"]}
-             for s, h in zip(spaces, hops)]
+              "smart_hosts": [f"127.0.0.1:{p}"]}
+             for s, p in zip(spaces, ports)]
     sends.append({"name": "rest", "address_spaces": ["*"],
-                  "smart_hosts": [f"127.0.0.1:{hops[-1].port}"]})
+                  "smart_hosts": [f"127.0.0.1:{ports[-1]}"]})
     for s in sends:
         s["tls"] = {"mode": "none"}
     conf = umbra.base(send_connectors=sends, log={"level": "info"})
@@ -99,7 +102,8 @@ class Hop(Peer):
         t = conn.tx_now
         what = self.oops and self.oops()
         if what is None or what is DROP:
-            self.ledger.copy(t.sender, t.to, t.body)
+            # Reports begin here: nobody has received them.
+            self.ledger.copy(t.sender, t.to, t.body if t.sender else t.data)
         t.data = t.wire = b""
         return what
 
@@ -136,7 +140,7 @@ class Node(Umbra):
         self.faults, self.holder = faults, holder
         self.read = 0      # log lines that were searched for doubts
         self.extra = {}    # environment while faults are on
-        super().__init__(conf or config(*hops), start=False,
+        super().__init__(conf or config(*(h.port for h in hops)), start=False,
                          env={"UV_THREADPOOL_SIZE": "1", **(env or {})})
         self.control = None
         if faults:
@@ -204,6 +208,18 @@ class Node(Umbra):
         self.proc.kill()
         self._over()
 
+    def power(self):
+        """From now on the image of a power cut is kept."""
+        os.makedirs(self.data, exist_ok=True)
+        self.image = os.path.join(self.dir, "image")
+        self.extra.update(FAULTS_ROOT=self.data, FAULTS_IMAGE=self.image)
+        image_seed(self.data, self.image)
+
+    def power_cut(self):
+        self.crash()
+        image_restore(self.data, self.image)
+        image_seed(self.data, self.image)
+
     def died(self, timeout=LONG):
         """It ends itself; its status (negative: the signal)."""
         status = self.proc.wait(timeout)
@@ -230,7 +246,6 @@ class Node(Umbra):
     def queued(self):
         """What the relay itself says is in its queue: {(token, rcpt)}; also
         what was never acknowledged, and reports under ("", rcpt)."""
-        import json
         got = set()
         for line in self.cli("message", "list", "--limit", "0",
                              "--json").splitlines():
@@ -241,6 +256,13 @@ class Node(Umbra):
                 for r in m.get("recipients", ()):
                     got.add((token_of(m["from"]), r["to"]))
         return got
+
+    def empty(self, timeout=LONG):
+        """Waits until what was there at the last start has left."""
+        at = len(self.lines) - 1 - [x.event for x in self.lines[::-1]].index(
+            "queue.recovered")
+        for i in range(int(self.lines[at]["messages"])):
+            self.wait("message.done", since=at, count=i + 1, timeout=timeout)
 
     def drained(self, timeout=LONG):
         """Waits until all that was acknowledged is somewhere."""
@@ -256,11 +278,12 @@ class Node(Umbra):
         finally:
             for h in self.hops:
                 h.close()
+        for h in self.hops:
+            assert not h.notes, h.notes
 
 
 def stamp(line):
     """The time of a log line as time.time() has it."""
-    import calendar
     t = line.text[:23]
     return calendar.timegm(time.strptime(t[:19], "%Y-%m-%dT%H:%M:%S")) + \
         int(t[20:23]) / 1000
@@ -351,6 +374,18 @@ def submit(c, ledger, token, rcpts, body):
         return False
 
 
+def send_some(port, ledger, prefix, count, size=1500,
+              rcpts=("a@one.test", "b@one.test"), rng=random.Random(1)):
+    """One by one, each in a session of its own; all must be taken."""
+    for i in range(count):
+        with Smtp("127.0.0.1", port) as c:
+            c.ehlo()
+            token = f"{prefix}{i}"
+            assert submit(c, ledger, token, list(rcpts),
+                          message(token, size, rng))
+            assert ledger.sent[token].acked, ledger.sent[token].text
+
+
 class Sender(threading.Thread):
     """Sends over a kept connection, and again when it was lost, until told to
     stop. pick(n): recipients and body size of the n-th message."""
@@ -399,7 +434,3 @@ class Sender(threading.Thread):
         assert not self.is_alive()
         if self.trouble:
             raise self.trouble
-
-
-def new_ledger(**more):
-    return Ledger(**more)

@@ -114,8 +114,8 @@ class Umbra:
         self.socket = os.path.join(self.dir, "ctl.sock")
         self.file = os.path.join(self.dir, "umbra.yaml")
         self.ports = {}
-        self.env = dict(os.environ, ASAN_OPTIONS="detect_leaks=1",
-                        UBSAN_OPTIONS="print_stacktrace=1", **(env or {}))
+        self.env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1",
+                    "UBSAN_OPTIONS": "print_stacktrace=1", **(env or {})}
         self.proc = None
         self.lines = []    # parsed
         self.stray = []    # what is no log line

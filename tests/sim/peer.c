@@ -19,9 +19,9 @@ struct conn {
 	int mailed;
 	struct peer_message m; /* being received */
 	struct buf data;
-	size_t chunk;          /* octets of a BDAT chunk still to come */
+	size_t chunk; /* octets of a BDAT chunk still to come */
 	int last, discard;
-	struct buf slow;       /* what is dribbled */
+	struct buf slow; /* what is dribbled */
 	struct timer drip;
 	int close_when_dry;
 };
@@ -408,8 +408,8 @@ static void on_accepted(void *arg, struct stream *s)
 {
 	struct peer *p = arg;
 	struct conn *c = x_calloc(1, sizeof *c);
-	const struct stream_events ev = { c, on_data, NULL, on_peer_tls, NULL,
-		on_close };
+	const struct stream_events ev = {
+		c, on_data, NULL, on_peer_tls, NULL, on_close};
 
 	c->p = p;
 	c->s = s;
@@ -444,7 +444,7 @@ void peer_init(struct peer *p, struct loop *l, const char *ip, uint16_t port,
 
 void peer_stop(struct peer *p)
 {
-	list_each_safe(it, &p->conns)
+	list_each_safe (it, &p->conns)
 		hang_up(list_item(it, struct conn, node), 1);
 	listener_close(&p->listener);
 }

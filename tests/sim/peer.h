@@ -13,9 +13,9 @@
 enum { PEER_RULES = 8, PEER_MESSAGES = 64, PEER_RCPTS = 16 };
 
 struct peer_rule {
-	const char *at;    /* "greeting", "EHLO", "MAIL", "dot", ...; "*": any */
+	const char *at; /* "greeting", "EHLO", "MAIL", "dot", ...; "*": any */
 	const char *match; /* a part of the command, or (LMTP dot) of the
-	                      recipient; NULL: any */
+			      recipient; NULL: any */
 	unsigned from;     /* only from the n-th such command on, from 1; 0 */
 	unsigned times;    /* at most so often; 0: always */
 	const char *reply; /* instead of the usual one, whole; NULL: that one */
@@ -29,15 +29,15 @@ struct peer_rule {
 struct peer_script {
 	const char *keywords; /* EHLO lines: "PIPELINING\nSIZE 1000" */
 	int lmtp;
-	int no_ehlo;          /* 502 to EHLO */
-	int eager;            /* 354 also without recipients */
+	int no_ehlo;             /* 502 to EHLO */
+	int eager;               /* 354 also without recipients */
 	struct tls_context *tls; /* for STARTTLS; NULL: garbage after the 220 */
-	int dribble;          /* replies leave one byte per millisecond */
+	int dribble;             /* replies leave one byte per millisecond */
 	struct peer_rule rule[PEER_RULES];
 };
 
 struct peer_message {
-	char *sender;  /* MAIL arguments, whole */
+	char *sender;           /* MAIL arguments, whole */
 	char *rcpt[PEER_RCPTS]; /* RCPT arguments, whole */
 	unsigned nrcpt;
 	struct buf data;
@@ -65,7 +65,7 @@ struct peer {
 /* Listens on ip:port. */
 void peer_init(struct peer *p, struct loop *l, const char *ip, uint16_t port,
 	const struct peer_script *s);
-void peer_stop(struct peer *p);  /* closes everything; step the loop then */
+void peer_stop(struct peer *p); /* closes everything; step the loop then */
 void peer_fini(struct peer *p);
 /* How often needle is in the talk. */
 unsigned peer_heard(const struct peer *p, const char *needle);

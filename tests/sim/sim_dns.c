@@ -81,8 +81,8 @@ void sim_zone_destroy(struct sim_zone **zp)
 	*zp = NULL;
 }
 
-static struct zone_row *add(struct sim_zone *z, enum row_kind kind, const char *name,
-	const char *text)
+static struct zone_row *add(struct sim_zone *z, enum row_kind kind,
+	const char *name, const char *text)
 {
 	struct zone_row *r = x_calloc(1, sizeof *r);
 
@@ -160,7 +160,8 @@ struct found {
 	const char *cname;
 };
 
-static void found_row(struct found *f, enum dns_type type, const struct zone_row *r)
+static void found_row(
+	struct found *f, enum dns_type type, const struct zone_row *r)
 {
 	f->a.verdict = f->a.verdict == DNS_NXDOMAIN ? DNS_NODATA : f->a.verdict;
 	if (r->kind == ROW_TROUBLE && (r->type < 0 || r->type == (int)type)) {
@@ -189,7 +190,8 @@ static void answer(struct dns_query *q, struct found *f)
 		f->cname = NULL;
 		f->a.verdict = DNS_NXDOMAIN;
 		list_each (it, &q->dns->zone->rows) {
-			struct zone_row *r = list_item(it, struct zone_row, node);
+			struct zone_row *r =
+				list_item(it, struct zone_row, node);
 
 			if (span_ieq(span_str(r->name), span_str(name)))
 				found_row(f, q->type, r);

@@ -32,6 +32,6 @@ uint64_t sim_loop_turns(const struct loop *l);
 
 /* What the other simulated parts attach to a loop, so that they need no
  * globals: each of them has one pointer. */
-enum sim_user { SIM_USER_NET, SIM_USER_DNS, SIM_USERS };
+enum sim_user { SIM_USER_NET, SIM_USER_DNS, SIM_USER_WORLD, SIM_USERS };
 void *sim_loop_user(const struct loop *l, enum sim_user which);
 void sim_loop_set_user(struct loop *l, enum sim_user which, void *user);

@@ -73,6 +73,7 @@ struct stream {
 	void (*connected)(void *arg, struct stream *s, enum err e);
 	struct net_addr to, from;
 	struct buf out, unread;
+	size_t left;           /* of out: this much has left already */
 	struct list line; /* struct seg, on their way to us */
 	size_t under_way; /* of ours, on their way to the peer */
 	uint64_t sent;
@@ -256,10 +257,14 @@ static void send_slice(struct stream *s, size_t n)
 	const struct sim_link *k = s->link;
 
 	if (s->peer)
-		put_seg(s->peer, SEG_DATA, span(s->out.p, n));
+		put_seg(s->peer, SEG_DATA, span(s->out.p + s->left, n));
 	s->under_way += s->peer ? n : 0;
 	s->sent += n;
-	buf_drop(&s->out, n);
+	s->left += n;
+	if (s->left == s->out.n) {
+		buf_fini(&s->out);
+		s->left = 0;
+	}
 	if (s->client && k->reset_after && s->sent >= k->reset_after) {
 		if (s->peer)
 			put_seg(s->peer, SEG_RESET, span(NULL, 0));
@@ -277,7 +282,9 @@ static void flush(struct stream *s)
 	if (s->state != OPEN && s->state != FLUSHING)
 		return;
 	while (s->out.n && !s->ending && s->under_way < window) {
-		size_t n = s->out.n < slice ? s->out.n : slice;
+		size_t n = s->out.n - s->left;
+
+		n = n < slice ? n : slice;
 
 		if (k->reset_after && s->client && s->sent + n > k->reset_after)
 			n = (size_t)(k->reset_after - s->sent);
@@ -620,7 +627,7 @@ void stream_write_ref(struct stream *s, struct blob *b, struct span part)
 
 size_t stream_pending(const struct stream *s)
 {
-	return s->out.n;
+	return s->out.n - s->left;
 }
 
 void stream_deadline(struct stream *s, uint64_t ms)
@@ -737,11 +744,5 @@ void sim_net_cut(struct sim_net *n, struct span ip)
 
 		if (net_addr_eq(&s->from, &a))
 			cut(s);
-	}
-	list_each (it, &n->listeners) {
-		struct listener *l = list_item(it, struct listener, node);
-
-		if (net_addr_eq(&l->at, &a))
-			l->at.port = 0; /* nobody finds it any more */
 	}
 }

@@ -12,6 +12,7 @@ enum { FAULTS_TOLD = 12 };
 
 struct process {
 	struct world *w;
+	struct list dying; /* in the world's list, when crashed */
 	struct log *log;
 	struct node *node;
 	struct timer bury;
@@ -125,22 +126,28 @@ static void on_bury(struct timer *t)
 
 	node_free(&p->node);
 	log_destroy(&p->log);
+	if (crashed)
+		list_del(&p->dying);
 	free(p);
-	if (crashed) {
-		w->dying--;
+	if (crashed)
 		return;
-	}
 	w->process = NULL;
 	if (w->down)
 		w->down(w, failed);
 }
 
-/* The process of a node: found without a global. */
 static void on_stopped(struct node *n)
 {
-	struct process *p = container_of(n->file, struct process, crashed);
+	struct world *w = sim_loop_user(n->loop, SIM_USER_WORLD);
 
-	timer_start(&p->bury, 0);
+	if (w->process && w->process->node == n)
+		timer_start(&w->process->bury, 0);
+	list_each (it, &w->dying) {
+		struct process *p = list_item(it, struct process, dying);
+
+		if (p->node == n)
+			timer_start(&p->bury, 0);
+	}
 }
 
 void world_start(struct world *w)
@@ -157,8 +164,8 @@ void world_start(struct world *w)
 	log_set_level(p->log, LOG_DEBUG);
 	buf_init(&why, 4096);
 	log_event(p->log, EV_NODE_START, F_SPAN("name", w->conf->node.name));
-	e = node_start(&p->node, w->loop, p->log, w->conf,
-		(const char *)&p->crashed, on_stopped, &why);
+	e = node_start(&p->node, w->loop, p->log, w->conf, NULL, on_stopped,
+		&why);
 	if (e != ERR_OK) {
 		fprintf(stderr, "sim: node_start: %s\n", buf_str(&why));
 		must(e == ERR_OK);
@@ -180,7 +187,7 @@ void world_crash(struct world *w, int survives)
 	if (!p)
 		return;
 	w->process = NULL;
-	w->dying++;
+	list_append(&w->dying, &p->dying);
 	p->crashed = 1;
 	w->hash = (w->hash ^ loop_now(w->loop)) * 0x100000001b3;
 	if (w->print)
@@ -225,7 +232,9 @@ struct world *world_create(uint64_t seed, const char *conf, int print)
 	w->hash = 0xcbf29ce484222325;
 	buf_init(&w->faults, 64 * 1024);
 	rand_seed(&w->rand, seed ^ UINT64_C(0x5eed0f7e575));
+	list_init(&w->dying);
 	w->loop = sim_loop_create(seed);
+	sim_loop_set_user(w->loop, SIM_USER_WORLD, w);
 	w->net = sim_net_create(w->loop);
 	w->zone = sim_zone_create(w->loop);
 	w->disk = sim_disk_create(seed);
@@ -278,7 +287,7 @@ void world_destroy(struct world **wp)
 	}
 	sim_net_heal(w->net);
 	sim_loop_step(w->loop, HOUR);
-	must(w->dying == 0);
+	must(list_empty(&w->dying));
 	for (unsigned i = 0; i < w->nsite; i++)
 		peer_fini(&w->site[i].peer);
 	conf_unref(&w->conf);

@@ -45,7 +45,7 @@ struct world {
 	struct sim_disk *disk;
 	struct conf *conf;
 	struct process *process; /* NULL: the relay is down */
-	unsigned dying;          /* processes that run down */
+	struct list dying;       /* processes that run down */
 	struct site site[WORLD_SITES];
 	unsigned nsite;
 

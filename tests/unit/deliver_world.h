@@ -22,7 +22,7 @@ enum { MSGS = 64, RCPTS = 8, HOP_RETRY_MS = 60000 };
 struct msg {
 	struct envelope env;
 	struct recipient rcpt[RCPTS];
-	unsigned index[RCPTS];    /* of the pending ones, while leased */
+	unsigned index[RCPTS]; /* of the pending ones, while leased */
 	struct lease lease;
 	int leased, final[RCPTS];
 	char result[RCPTS][8];
@@ -30,8 +30,8 @@ struct msg {
 	char address[RCPTS][64];
 	unsigned attempts;
 	int dsn_passed;
-	struct blob *blob;        /* the octets, also of a body in a file */
-	int deferred;             /* waits for its own retry time: never here */
+	struct blob *blob; /* the octets, also of a body in a file */
+	int deferred;      /* waits for its own retry time: never here */
 };
 
 struct queue {
@@ -96,14 +96,13 @@ struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 
 		if (!leasable(m))
 			continue;
-		*l = (struct lease){ .hop = h, .env = &m->env,
-			.rcpt = m->index };
+		*l = (struct lease){.hop = h, .env = &m->env, .rcpt = m->index};
 		for (unsigned r = 0; r < m->env.nrcpt && l->nrcpt < max; r++)
 			if (!m->final[r])
 				m->index[l->nrcpt++] = r;
-		l->body = m->env.in_file
-			? body_from_file(i, m->env.size)
-			: body_from_blob(blob_ref(m->blob), &q->budget);
+		l->body = m->env.in_file ? body_from_file(i, m->env.size)
+					 : body_from_blob(blob_ref(m->blob),
+						   &q->budget);
 		m->leased = 1;
 		m->attempts++;
 		count(q);
@@ -186,7 +185,7 @@ static inline void attempted(void *arg, struct lease *l, const struct result *r)
 		m->deferred |= r[i].kind == RESULT_DEFERRED;
 		m->dsn_passed |= r[i].dsn_passed;
 		snprintf(m->result[k], sizeof m->result[k], "%c%u",
-			"SDF"[r[i].kind], (unsigned)o->code % 1000);
+			"SDF"[r[i].kind], (unsigned)o -> code % 1000);
 		snprintf(m->said[k], sizeof m->said[k], "%u.%u.%u %.*s",
 			o->enh.class, o->enh.subject, o->enh.detail,
 			SPAN_ARG(span_head(o->text, 120)));
@@ -223,12 +222,18 @@ static inline struct conf_send conf_default(void)
 		.port = 25,
 		.helo = SPAN("relay.example"),
 		.tls.mode = SEND_TLS_NONE,
-		.limits = { .connections = 20, .extra_connection_at = 20,
-			.messages_per_connection = 100, .recipients = 100 },
-		.timeouts = { .connect = 30000, .greeting = 300000,
-			.command = 300000, .data_start = 120000,
-			.data_block = 180000, .data_done = 600000,
-			.idle = 5000, .connection = 300000 },
+		.limits = {.connections = 20,
+			.extra_connection_at = 20,
+			.messages_per_connection = 100,
+			.recipients = 100},
+		.timeouts = {.connect = 30000,
+			.greeting = 300000,
+			.command = 300000,
+			.data_start = 120000,
+			.data_block = 180000,
+			.data_done = 600000,
+			.idle = 5000,
+			.connection = 300000},
 	};
 }
 
@@ -237,8 +242,8 @@ static inline void world_init(struct world *w)
 	memset(w, 0, sizeof *w);
 	w->loop = sim_loop_create(7);
 	buf_init(&w->lines, 1 << 20);
-	assert_int_equal(log_create_sink(&w->log, on_line, &w->lines, on_wall,
-				 w->loop),
+	assert_int_equal(
+		log_create_sink(&w->log, on_line, &w->lines, on_wall, w->loop),
 		ERR_OK);
 	w->net = sim_net_create(w->loop);
 	w->zone = sim_zone_create(w->loop);
@@ -249,17 +254,22 @@ static inline void world_init(struct world *w)
 	timer_init(&w->q.retry, w->loop, on_retry);
 	timer_init(&w->q.ready, w->loop, on_ready);
 	w->conf = conf_default();
-	w->hosts[0] = (struct conf_endpoint){ SPAN("192.0.2.1"), 25, { 0 } };
-	w->hosts[1] = (struct conf_endpoint){ SPAN("192.0.2.2"), 25, { 0 } };
+	w->hosts[0] = (struct conf_endpoint){SPAN("192.0.2.1"), 25, {0}};
+	w->hosts[1] = (struct conf_endpoint){SPAN("192.0.2.2"), 25, {0}};
 	w->conf.smart_host = w->hosts;
 	w->conf.nsmart_host = 1;
 }
 
 static inline void world_start(struct world *w)
 {
-	const struct deliver_options o = { .loop = w->loop, .log = w->log,
-		.dns = w->dns, .queue = &w->q, .node = SPAN("relay.example"),
-		.arg = w, .attempted = attempted, .tls = on_tls };
+	const struct deliver_options o = {.loop = w->loop,
+		.log = w->log,
+		.dns = w->dns,
+		.queue = &w->q,
+		.node = SPAN("relay.example"),
+		.arg = w,
+		.attempted = attempted,
+		.tls = on_tls};
 
 	w->deliver = deliver_create(&o);
 	w->pool = pool_create(w->deliver, w->q.hop, &w->conf, SPAN(""));
@@ -303,20 +313,88 @@ static inline void world_fini(struct world *w)
 	free(w->q.hop);
 }
 
-static inline struct msg *add_msg(struct world *w, unsigned nrcpt, struct span body)
+static inline struct msg *add_msg(
+	struct world *w, unsigned nrcpt, struct span body)
 {
 	struct msg *m = &w->q.msg[w->q.n++];
 
 	m->blob = blob_create(body.n);
 	memcpy(m->blob->p, body.p, body.n);
 	m->blob->n = body.n;
-	m->env = (struct envelope){ .id = { w->q.n },
-		.received = loop_wall(w->loop), .sender = SPAN("a@x.example"),
-		.size = body.n, .rcpt = m->rcpt, .nrcpt = nrcpt };
+	m->env = (struct envelope){.id = {w->q.n},
+		.received = loop_wall(w->loop),
+		.sender = SPAN("a@x.example"),
+		.size = body.n,
+		.rcpt = m->rcpt,
+		.nrcpt = nrcpt};
 	for (unsigned i = 0; i < nrcpt; i++) {
-		snprintf(m->address[i], sizeof m->address[i],
-			"r%u@y.example", i);
+		snprintf(m->address[i], sizeof m->address[i], "r%u@y.example",
+			i);
 		m->rcpt[i].address = span_str(m->address[i]);
 	}
 	return m;
+}
+
+/* --- one pool, two hosts -----------------------------------------------------
+ */
+
+#define BODY "Subject: x\r\n\r\nhello\r\n.dot\r\n"
+#define ALL_EXT "PIPELINING\n8BITMIME\nSIZE 100000000\nDSN"
+
+struct scene { /* a world with two hosts, 192.0.2.1 and 192.0.2.2 */
+	struct world w;
+	struct peer a, b;
+};
+
+static inline struct scene *scene(
+	const struct peer_script *a, const struct peer_script *b)
+{
+	static const struct peer_script good = {.keywords = ALL_EXT};
+	struct scene *s = x_calloc(1, sizeof *s);
+
+	world_init(&s->w);
+	peer_init(&s->a, s->w.loop, "192.0.2.1", 25, a ? a : &good);
+	peer_init(&s->b, s->w.loop, "192.0.2.2", 25, b ? b : &good);
+	s->w.conf.nsmart_host = b ? 2 : 1;
+	return s;
+}
+
+static inline void scene_end(struct scene *s)
+{
+	world_close(&s->w);
+	peer_stop(&s->a);
+	peer_stop(&s->b);
+	sim_loop_step(s->w.loop, 1000);
+	peer_fini(&s->a);
+	peer_fini(&s->b);
+	world_fini(&s->w);
+	free(s);
+}
+
+static inline void add_small(struct scene *s, unsigned n)
+{
+	while (n--)
+		add_msg(&s->w, 1, span_str(BODY));
+	count(&s->w.q);
+	if (s->w.q.pool)
+		timer_start(&s->w.q.ready, 0);
+}
+
+static inline void step(struct scene *s, uint64_t ms)
+{
+	sim_loop_step(s->w.loop, ms);
+}
+
+static inline unsigned sent(const struct scene *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->w.q.n; i++)
+		n += strcmp(s->w.q.msg[i].result[0], "S250") == 0;
+	return n;
+}
+
+static inline int logged(const struct scene *s, const char *part)
+{
+	return memmem(s->w.lines.p, s->w.lines.n, part, strlen(part)) != NULL;
 }

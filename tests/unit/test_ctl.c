@@ -110,8 +110,8 @@ static enum err reload(void *arg, struct buf *why)
 	struct fixture *f = arg;
 
 	buf_adds(why, f->reload == ERR_OK
-			? "umbra.yaml:1:2: warning: beware\n"
-			: "umbra.yaml:3:4: error: no such key\n");
+			      ? "umbra.yaml:1:2: warning: beware\n"
+			      : "umbra.yaml:3:4: error: no such key\n");
 	return f->reload;
 }
 
@@ -197,8 +197,8 @@ static void fill(struct fixture *f)
 	take_one(f, "a@x.example", "c@three.example");
 	take_one(f, "a@x.example", "d@stop.example");
 	loop_run(f->loop);
-	l = queue_lease(f->queue,
-		queue_hop(f->queue, SPAN("out|one.example")), 10);
+	l = queue_lease(
+		f->queue, queue_hop(f->queue, SPAN("out|one.example")), 10);
 	assert_non_null(l);
 	queue_settle(f->queue, &l, &s);
 	h = queue_hop(f->queue, SPAN("out|three.example"));
@@ -364,8 +364,7 @@ static const struct ask_case asks[] = {
 			"\"rejected\":7,"}},
 	{"queue list", "{\"verb\":\"queue list\"}", 0,
 		{"NEXT HOP                          STATE       QUEUED",
-			"LAST ERROR\n", "out|one.example", "ready",
-			"suspended",
+			"LAST ERROR\n", "out|one.example", "ready", "suspended",
 			"421 no route to host (mx.three.example)\n"}},
 	{"queue list, JSON", "{\"verb\":\"queue list\",\"json\":true}", 0,
 		{"\"next_hop\":\"out|three.example\",\"state\":\"retry\","
@@ -387,8 +386,7 @@ static const struct ask_case asks[] = {
 		"{\"verb\":\"queue show\",\"args\":[\"x\\u001b\"]}", 65,
 		{NOTE "umbra: no mail waits for a next hop \"x\\x1b\""}},
 	{"message list", "{\"verb\":\"message list\"}", 0,
-		{"ID           AGE   SIZE  FROM",
-			"   1m30s    100  <> ",
+		{"ID           AGE   SIZE  FROM", "   1m30s    100  <> ",
 			"b@one.example                     2  mixed",
 			"451 4.7.1 busy\\x0a\\x04 0\\x0a\\x1b[31mred\\xc2\\x9b "
 			"\\xff (mx.one.example[192.0.2.9]:25)\n",
@@ -414,25 +412,25 @@ static const struct ask_case asks[] = {
 			"NOTIFY             FAILURE\n",
 			"recipient            gr\303\274n@two.example\n"}},
 	{"message show, JSON",
-		"{\"verb\":\"message show\",\"args\":[\"ID\"],\"json\":true}", 0,
+		"{\"verb\":\"message show\",\"args\":[\"ID\"],\"json\":true}",
+		0,
 		{"{\"id\":\"", "\"recipients\":[{\"address\":",
 			"\"state\":\"retry\",\"next_hop\":\"out|one.example\","
 			"\"attempts\":1,",
 			"},{\"address\":\"gr\303\274n@two.example\","
 			"\"state\":\"ready\",",
 			"\"orcpt\":\"rfc822;x\"}]}\n\4 0\n"}},
-	{"message show, gone",
-		"{\"verb\":\"message show\",\"args\":[\"ZZZ\"]}", 65,
-		{NOTE "umbra: there is no message ZZZ"}},
+	{"message show, gone", "{\"verb\":\"message show\",\"args\":[\"ZZZ\"]}",
+		65, {NOTE "umbra: there is no message ZZZ"}},
 	{"message show, no id",
 		"{\"verb\":\"message show\",\"args\":[\"U-1\"]}", 65,
 		{NOTE "umbra: \"U-1\" is not a message id"}},
 	{"message show, no id, JSON",
 		"{\"verb\":\"message show\",\"args\":[\"U-1\"],\"json\":true}",
-		65, {NOTE "{\"error\":\"\\\"U-1\\\" is not", "\"status\":65}\n"}},
-	{"route test",
-		"{\"verb\":\"route test\",\"args\":[\"a@example.org\"]}", 0,
-		{"address     a@example.org\n", "connector   out:"}},
+		65,
+		{NOTE "{\"error\":\"\\\"U-1\\\" is not", "\"status\":65}\n"}},
+	{"route test", "{\"verb\":\"route test\",\"args\":[\"a@example.org\"]}",
+		0, {"address     a@example.org\n", "connector   out:"}},
 	{"route test, no address",
 		"{\"verb\":\"route test\",\"args\":[\"a@@b\"]}", 65,
 		{NOTE "umbra: \"a@@b\" is not an address: "}},
@@ -447,8 +445,8 @@ static const struct ask_case asks[] = {
 		{"log level            debug\n"}},
 	{"log level, JSON", "{\"verb\":\"log level\",\"json\":true}", 0,
 		{"{\"level\":\"debug\"}\n"}},
-	{"log level, wrong", "{\"verb\":\"log level\",\"args\":[\"loud\"]}",
-		64, {NOTE "umbra: there is no log level \"loud\""}},
+	{"log level, wrong", "{\"verb\":\"log level\",\"args\":[\"loud\"]}", 64,
+		{NOTE "umbra: there is no log level \"loud\""}},
 	{"client's own", "{\"verb\":\"config manual\"}", 64,
 		{NOTE "umbra: the daemon does not answer this"}},
 	{"unknown", "{\"verb\":\"queue rety\"}", 64,
@@ -456,9 +454,9 @@ static const struct ask_case asks[] = {
 		      "mean \"umbra queue retry\"?\n\4 64\n"}},
 	{"rubbish", "GET / HTTP/1.1", 64, {NOTE "umbra: a request is one"}},
 	{"retry, only said", "{\"verb\":\"queue retry\"}", 0,
-		{"2 deliveries waiting for a retry time at 2 next hops: would "
-		 "be tried now.\n",
-			NOTE "1 next hops are suspended",
+		{"deliveries that wait for a retry time: 2, at next hops: 2; "
+		 "would be tried now\n",
+			NOTE "next hops that stay suspended: 1;",
 			NOTE "Nothing was done. To do it, add --yes.\n"}},
 	{"retry, unknown",
 		"{\"verb\":\"queue retry\",\"args\":[\"x\"],\"yes\":true}", 65,
@@ -469,7 +467,7 @@ static const struct ask_case asks[] = {
 	{"retry one",
 		"{\"verb\":\"queue retry\",\"args\":[\"out|one.example\"],"
 		"\"yes\":true}",
-		0, {"1 deliveries waiting", "1 next hops: tried now.\n\4"}},
+		0, {"time: 1, at next hops: 1; tried now\n\4"}},
 	{"retry", "{\"verb\":\"queue retry\",\"yes\":true,\"json\":true}", 0,
 		{"{\"next_hops\":1,\"deliveries\":1,\"suspended\":1,"
 		 "\"done\":true}\n"}},
@@ -564,8 +562,8 @@ static void test_reload_refused(void **state)
 	struct buf got;
 
 	f->reload = ERR_CONFIG;
-	assert_int_equal(ask(f, "{\"verb\":\"config reload\"}\n", PLAIN, &got),
-		78);
+	assert_int_equal(
+		ask(f, "{\"verb\":\"config reload\"}\n", PLAIN, &got), 78);
 	assert_non_null(strstr(buf_str(&got), "was not changed"));
 	assert_non_null(strstr(buf_str(&got), "\5 umbra.yaml:3:4: error"));
 	buf_fini(&got);
@@ -578,12 +576,12 @@ static void test_audit(void **state)
 	struct fixture *f = *state;
 
 	buf_str(&f->logged);
-	assert_non_null(strstr(f->logged.p,
-		"control.command verb=\"queue retry\" hop=all"));
+	assert_non_null(strstr(
+		f->logged.p, "control.command verb=\"queue retry\" hop=all"));
 	assert_non_null(
 		strstr(f->logged.p, "control.command verb=\"config reload\""));
-	assert_non_null(strstr(f->logged.p,
-		"control.command verb=\"log level\" level=debug"));
+	assert_non_null(strstr(
+		f->logged.p, "control.command verb=\"log level\" level=debug"));
 }
 
 static size_t lines_of(struct span s)

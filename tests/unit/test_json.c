@@ -43,8 +43,7 @@ static const struct string_case strings[] = {
 	{"above the last", SPAN_INIT("\364\220\200\200"),
 		"\"" FFFD FFFD FFFD FFFD "\""},
 	{"no such byte", SPAN_INIT("\377"), "\"" FFFD "\""},
-	{"Latin 1 in text", SPAN_INIT("Gr\374\337e"),
-		"\"Gr" FFFD FFFD "e\""},
+	{"Latin 1 in text", SPAN_INIT("Gr\374\337e"), "\"Gr" FFFD FFFD "e\""},
 };
 
 /* Rule: any bytes become one valid JSON string (RFC 8259 7, RFC 3629). */

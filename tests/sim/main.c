@@ -1,0 +1,163 @@
+/* main - the simulator: `make sim`, `make sim SIM="--seed 17 --trace"`.
+ *
+ *   --seeds N   random worlds to run (200)
+ *   --from N    the first of their seeds (1)
+ *   --seed N    only the random world of this seed
+ *   --trace     with the log of the relay
+ *   --facts     with a line about each random world
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "mta/base/check.h"
+#include "mta/base/span.h"
+#include "tests/sim/scenario.h"
+
+struct run {
+	unsigned passed, failed;
+	uint64_t seeds, from, only;
+	int one, trace, facts;
+	struct random_facts sum;
+};
+
+static void told(struct run *r, int bad)
+{
+	if (bad)
+		r->failed++;
+	else
+		r->passed++;
+}
+
+static void add(struct run *r, const struct random_facts *f)
+{
+	r->sum.messages += f->messages;
+	r->sum.copies += f->copies;
+	r->sum.crashes += f->crashes;
+	r->sum.failures += f->failures;
+	r->sum.doubts += f->doubts;
+	r->sum.bounces += f->bounces;
+	r->sum.stops += f->stops;
+	r->sum.bytes += f->bytes;
+}
+
+static void say(const struct random_facts *f)
+{
+	printf("%u messages, %u copies, %u bounces, %u crashes, %u disk "
+	       "failures, %u stops, %u in doubt, %" PRIu64 " octets\n",
+		f->messages, f->copies, f->bounces, f->crashes, f->failures,
+		f->stops, f->doubts, f->bytes);
+}
+
+static void one_world(struct run *r, uint64_t seed)
+{
+	const struct scenario_options o = {.seed = seed, .print = r->trace};
+	struct random_facts f;
+	int bad = scenario_random(&o, &f);
+
+	told(r, bad);
+	add(r, &f);
+	if (r->facts || r->one) {
+		printf("sim: seed %" PRIu64 ": hash %016" PRIx64 ", ", seed,
+			f.hash);
+		say(&f);
+	}
+	if (bad)
+		fprintf(stderr, "  again: make sim SIM=\"--seed %" PRIu64
+			"\"\n", seed);
+}
+
+static void all(struct run *r)
+{
+	static int (*const fixed[])(const struct scenario_options *o) = {
+		scenario_ladder,
+		scenario_recovery,
+		scenario_message_retry,
+		scenario_same,
+	};
+	const struct scenario_options o = {.seed = 1, .print = r->trace};
+
+	for (size_t i = 0; i < countof(fixed); i++)
+		told(r, fixed[i](&o));
+	for (uint64_t i = 0; i < r->seeds; i++)
+		one_world(r, r->from + i);
+	printf("sim: %" PRIu64 " random worlds: ", r->seeds);
+	say(&r->sum);
+}
+
+static int number(const char *text, uint64_t *v)
+{
+	if (span_u64(span_str(text), UINT64_MAX, v) == 0)
+		return 0;
+	fprintf(stderr, "sim: not a number: %s\n", text);
+	return -1;
+}
+
+static int arguments(struct run *r, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"seeds", required_argument, NULL, 'n'},
+		{"from", required_argument, NULL, 'f'},
+		{"seed", required_argument, NULL, 's'},
+		{"trace", no_argument, NULL, 't'},
+		{"facts", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
+	};
+	int c, bad = 0;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+		switch (c) {
+		case 'n':
+			bad |= number(optarg, &r->seeds);
+			break;
+		case 'f':
+			bad |= number(optarg, &r->from);
+			break;
+		case 's':
+			bad |= number(optarg, &r->only);
+			r->one = 1;
+			break;
+		case 't':
+			r->trace = 1;
+			break;
+		case 'v':
+			r->facts = 1;
+			break;
+		default:
+			bad = 1;
+		}
+	return bad || optind != argc ? -1 : 0;
+}
+
+static void count(const struct run *r)
+{
+	const char *path = getenv("COUNT_FILE");
+	FILE *f = path ? fopen(path, "a") : NULL;
+
+	if (!f)
+		return;
+	fprintf(f, "%u %u 0\n", r->passed, r->failed);
+	fclose(f);
+}
+
+int main(int argc, char **argv)
+{
+	struct run r = {.seeds = 200, .from = 1};
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (arguments(&r, argc, argv) != 0) {
+		fputs("usage: sim [--seeds N] [--from N] [--seed N] [--trace] "
+		      "[--facts]\n",
+			stderr);
+		return 64;
+	}
+	if (r.one)
+		one_world(&r, r.only);
+	else
+		all(&r);
+	printf("sim: %u passed, %u failed\n", r.passed, r.failed);
+	count(&r);
+	return r.failed > 0;
+}

@@ -1,0 +1,615 @@
+/* random - a world in which everything goes wrong, from a seed; then it is
+ * healed, runs until it is quiet, and the ledger is checked. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+#include "tests/sim/ledger.h"
+
+enum { CLIENTS = 3, JOBS = 48, QUIET_MS = 12 * HOUR, RULES = 6 };
+
+struct sick { /* when each kind of trouble is over; nought: it is well */
+	uint64_t link[WORLD_SITES], relay, dns[WORLD_SITES], disk;
+};
+
+struct random_world {
+	struct world *w;
+	struct ledger *ledger;
+	struct job job[JOBS];
+	unsigned njob;
+	struct client *client[CLIENTS];
+	struct sick sick;
+	struct timer boot, crash;
+	const char *crash_at; /* the event in the log that sets it off */
+	int crash_on_take;
+	int calm, stopping, healed;
+	struct random_facts facts;
+};
+
+static const char *const client_ip[CLIENTS] = {
+	"10.0.0.1", "10.0.0.2", "10.0.0.3"};
+
+static const char conf[] =
+	"receive_connectors:\n"
+	"  - { name: in, bind: [\"" RELAY_IP ":25\"], remote: [\"10.0.0.0/8\"],\n"
+	"      permissions: [submit, relay, any_sender] }\n"
+	"send_connectors:\n"
+	"  - name: smart\n"
+	"    address_spaces: [\"c.example\"]\n"
+	"    smart_hosts: [\"192.0.2.31\", \"192.0.2.32\"]\n"
+	"    order: spread\n"
+	"    tls: { mode: none }\n"
+	"    limits: { recipients: 1, messages_per_connection: 3 }\n"
+	"  - name: out\n"
+	"    address_spaces: [\"*\"]\n"
+	"    tls: { mode: none }\n"
+	"    limits: { connections: 3, extra_connection_at: 2 }\n"
+	"queue: { large_body: 8KiB, memory: 1MiB }\n";
+
+/* --- messages ------------------------------------------------------------- */
+
+static void text_line(struct world *w, struct buf *b)
+{
+	static const char letters[] = "abcdefghijklmnop .";
+	unsigned n = world_below(w, 90);
+
+	if (world_chance(w, 8))
+		buf_adds(b, world_chance(w, 2) ? "." : "..");
+	for (unsigned i = 0; i < n; i++)
+		buf_addc(b, letters[world_below(w, sizeof letters - 1)]);
+	buf_adds(b, "\r\n");
+}
+
+static void job_text(struct world *w, struct job *j)
+{
+	unsigned lines = world_chance(w, 6) ? 700 : 20;
+	struct buf *b = &j->raw;
+
+	buf_init(b, 1 << 20);
+	buf_addf(b,
+		"From: <%s>\r\nTo: <%s>\r\n"
+		"Date: Mon, 01 Jan 2024 00:00:00 +0000\r\n"
+		"Message-ID: <t%u@home.example>\r\nX-Token: %u\r\n\r\n",
+		j->from, j->rcpt[0], j->token, j->token);
+	for (unsigned n = world_below(w, lines); n > 0; n--)
+		text_line(w, b);
+}
+
+static void job_make(struct random_world *r, unsigned span_ms)
+{
+	static const char *const domain[] = {
+		"a.example", "b.example", "c.example"};
+	struct world *w = r->w;
+	struct job *j = &r->job[r->njob];
+
+	j->token = ++r->njob;
+	snprintf(j->from, sizeof j->from, "t%u@home.example", j->token);
+	j->nrcpt = 1 + (world_chance(w, 2) ? world_below(w, JOB_RCPTS) : 0);
+	for (unsigned i = 0; i < j->nrcpt; i++) {
+		j->bad[i] = world_chance(w, 8);
+		snprintf(j->rcpt[i], sizeof j->rcpt[i], "%s%u@%s",
+			j->bad[i] ? "bad" : "u", i,
+			domain[world_below(w, countof(domain))]);
+	}
+	j->open = (1u << j->nrcpt) - 1;
+	j->due = loop_now(w->loop) + world_below(w, span_ms);
+	job_text(w, j);
+}
+
+/* --- what the world does to the relay ------------------------------------- */
+
+static void on_took(struct site *s, const struct peer_message *m)
+{
+	struct random_world *r = s->w->arg;
+
+	ledger_took(r->ledger, s, m);
+	if (r->crash_on_take && !r->crash.armed) {
+		r->crash_on_take = 0;
+		timer_start(&r->crash, world_below(s->w, 150));
+	}
+}
+
+static void on_line(struct world *w, struct span line)
+{
+	struct random_world *r = w->arg;
+
+	ledger_line(r->ledger, line);
+	if (line_is(line, "queue.fatal")) {
+		ledger_crash(r->ledger);
+		r->facts.failures++;
+	}
+	if (r->crash_at && line_is(line, r->crash_at) && !r->crash.armed) {
+		r->crash_at = NULL;
+		timer_start(&r->crash, world_below(w, 40));
+	}
+}
+
+static void come_back(struct random_world *r)
+{
+	if (!r->boot.armed)
+		timer_start(&r->boot, SECOND + world_below(r->w, MINUTE));
+}
+
+static void on_down(struct world *w, int failed)
+{
+	struct random_world *r = w->arg;
+
+	r->stopping = 0;
+	if (failed)
+		ledger_crash(r->ledger);
+	if (!r->healed)
+		come_back(r);
+}
+
+static void on_boot(struct timer *t)
+{
+	struct random_world *r = container_of(t, struct random_world, boot);
+
+	if (r->w->disk->fail != ERR_NOSPACE)
+		r->w->disk->fail = ERR_OK;
+	world_start(r->w);
+}
+
+static void on_crash(struct timer *t)
+{
+	struct random_world *r = container_of(t, struct random_world, crash);
+
+	r->crash_at = NULL;
+	r->crash_on_take = 0;
+	if (!r->w->process || r->calm)
+		return;
+	r->facts.crashes++;
+	r->stopping = 0;
+	ledger_crash(r->ledger);
+	world_crash(r->w, world_chance(r->w, 2));
+	come_back(r);
+}
+
+static void plan_crash(struct random_world *r)
+{
+	static const char *const at[] = {"delivery.sent", "message.accepted",
+		"report.queued", "delivery.in_doubt", "message.done",
+		"delivery.deferred", "queue.recovered"};
+
+	if (world_chance(r->w, 4))
+		timer_start(&r->crash, 0);
+	else if (world_chance(r->w, 3))
+		r->crash_on_take = 1;
+	else
+		r->crash_at = at[world_below(r->w, countof(at))];
+}
+
+static void plan_stop(struct random_world *r)
+{
+	if (!r->w->process || r->stopping)
+		return;
+	r->stopping = 1;
+	r->facts.stops++;
+	world_stop(r->w);
+}
+
+/* A rule of a server for its next replies; slot 0 is the one about those
+ * recipients that it never takes. */
+static void plan_rule(struct random_world *r)
+{
+	static const char *const at[] = {"greeting", "EHLO", "MAIL", "RCPT",
+		"DATA", "dot", "dot", "dot", "BDAT", "RSET", "*"};
+	static const char *const reply[] = {
+		"421 4.3.2 Closing\r\n", "451 4.3.0 Not now\r\n",
+		"452 4.3.1 Full\r\n", "450-4.2.0 Come\r\n450 4.2.0 again\r\n"};
+	struct world *w = r->w;
+	struct site *s = &w->site[world_below(w, w->nsite)];
+	unsigned i = 1 + world_below(w, RULES - 1);
+	struct peer_rule x = {.at = at[world_below(w, countof(at))],
+		.times = 1 + world_below(w, 4)};
+
+	switch (world_below(w, 7)) {
+	case 0:
+		x.drop = 1;
+		break;
+	case 1:
+		x.reset = 1;
+		break;
+	case 2:
+		x.reply = reply[0];
+		x.close_after = 1;
+		break;
+	case 3: /* taken, and nobody hears of it: D1 */
+		x.at = world_chance(w, 2) ? "dot" : "BDAT";
+		x.reply = "250 2.0.0 Ok\r\n";
+		x.reset = 1;
+		break;
+	case 4:
+		x.silent = world_chance(w, 4);
+		x.reply = reply[1];
+		break;
+	default:
+		x.reply = reply[1 + world_below(w, countof(reply) - 1)];
+	}
+	s->peer.script.rule[i] = x;
+	s->peer.used[i] = s->peer.seen[i] = 0;
+}
+
+/* --- links, names, the disk ----------------------------------------------- */
+
+static uint64_t until(struct random_world *r, unsigned most)
+{
+	return loop_now(r->w->loop) + SECOND + world_below(r->w, most);
+}
+
+static void link_heal(struct random_world *r, struct sim_link *k)
+{
+	*k = (struct sim_link){.latency = world_below(r->w, 60),
+		.tried = k->tried};
+	sim_net_heal(r->w->net);
+}
+
+static void link_hurt(struct random_world *r, struct sim_link *k)
+{
+	struct world *w = r->w;
+
+	switch (world_below(w, 7)) {
+	case 0:
+		k->refuse = 1;
+		break;
+	case 1:
+		k->blackhole = 1;
+		break;
+	case 2:
+		k->partition = 1;
+		break;
+	case 3:
+		k->reset_after = 1 + world_below(w, 4000);
+		break;
+	case 4:
+		k->latency = world_below(w, 3000);
+		break;
+	case 5:
+		k->window = 1 + world_below(w, 2000);
+		break;
+	default:
+		k->slice = 1 + world_below(w, 100);
+		k->window = 1000;
+	}
+}
+
+static void plan_link(struct random_world *r)
+{
+	struct world *w = r->w;
+	unsigned i = world_below(w, w->nsite + 1);
+
+	if (i < w->nsite) {
+		link_hurt(r, w->site[i].link);
+		r->sick.link[i] = until(r, 8 * MINUTE);
+	} else {
+		link_hurt(r, sim_net_link(w->net, SPAN(RELAY_IP)));
+		r->sick.relay = until(r, MINUTE);
+	}
+}
+
+static void names_heal(struct random_world *r)
+{
+	struct world *w = r->w;
+	char host[64];
+
+	for (unsigned i = 0; i < w->nsite; i++) {
+		struct site *s = &w->site[i];
+
+		snprintf(host, sizeof host, "mx%u.%s", i, s->domain);
+		sim_zone_remove(w->zone, s->domain);
+		sim_zone_remove(w->zone, host);
+		r->sick.dns[i] = 0;
+	}
+	for (unsigned i = 0; i < w->nsite; i++) {
+		struct site *s = &w->site[i];
+
+		snprintf(host, sizeof host, "mx%u.%s", i, s->domain);
+		sim_zone_mx(w->zone, s->domain, (uint16_t)(10 * i), host);
+		sim_zone_addr(w->zone, host, s->ip);
+	}
+}
+
+static void plan_names(struct random_world *r)
+{
+	struct world *w = r->w;
+	unsigned i = world_below(w, w->nsite);
+	char host[64];
+
+	snprintf(host, sizeof host, "mx%u.%s", i, w->site[i].domain);
+	sim_zone_trouble(w->zone,
+		world_chance(w, 2) ? host : w->site[i].domain,
+		world_chance(w, 2) ? -1 : DNS_A, "SERVFAIL");
+	sim_zone_latency(w->zone, world_below(w, 2 * SECOND));
+	r->sick.dns[i] = until(r, 8 * MINUTE);
+}
+
+static void disk_heal(struct random_world *r)
+{
+	struct sim_disk *d = r->w->disk;
+
+	if (d->fail == ERR_NOSPACE)
+		ledger_full(r->ledger, 0);
+	if (d->fail == ERR_NOSPACE || !r->w->process)
+		d->fail = ERR_OK;
+	d->fail_deletes = 0;
+	d->latency = world_below(r->w, 40);
+	r->sick.disk = 0;
+}
+
+static void plan_disk(struct random_world *r)
+{
+	struct sim_disk *d = r->w->disk;
+
+	if (d->fail != ERR_OK)
+		return;
+	r->sick.disk = until(r, 4 * MINUTE);
+	switch (world_below(r->w, 4)) {
+	case 0:
+		if (r->w->process)
+			d->fail = ERR_IO;
+		break;
+	case 1:
+		d->latency = world_below(r->w, 150);
+		break;
+	default:
+		d->fail = ERR_NOSPACE;
+		d->fail_deletes = world_chance(r->w, 3);
+		ledger_full(r->ledger, 1);
+	}
+}
+
+/* --- time ----------------------------------------------------------------- */
+
+static void heal_due(struct random_world *r)
+{
+	struct world *w = r->w;
+	uint64_t now = loop_now(w->loop);
+
+	for (unsigned i = 0; i < w->nsite; i++) {
+		if (r->sick.link[i] && r->sick.link[i] <= now) {
+			link_heal(r, w->site[i].link);
+			r->sick.link[i] = 0;
+		}
+		if (r->sick.dns[i] && r->sick.dns[i] <= now)
+			names_heal(r);
+	}
+	if (r->sick.relay && r->sick.relay <= now) {
+		link_heal(r, sim_net_link(w->net, SPAN(RELAY_IP)));
+		r->sick.relay = 0;
+	}
+	if (r->sick.disk && r->sick.disk <= now)
+		disk_heal(r);
+}
+
+static void something(struct random_world *r)
+{
+	struct world *w = r->w;
+
+	switch (world_below(w, 16)) {
+	case 0:
+	case 1:
+	case 2:
+		plan_link(r);
+		break;
+	case 3:
+		plan_names(r);
+		break;
+	case 4:
+		plan_disk(r);
+		break;
+	case 5:
+		plan_crash(r);
+		break;
+	case 6:
+		if (world_chance(w, 3))
+			plan_stop(r);
+		break;
+	case 7: /* a server dies, and is back at once */
+		sim_net_cut(w->net,
+			span_str(w->site[world_below(w, w->nsite)].ip));
+		break;
+	case 8:
+		sim_loop_shift_wall(w->loop,
+			(int64_t)world_below(w, 20 * MINUTE) - 10 * MINUTE);
+		break;
+	default:
+		plan_rule(r);
+	}
+}
+
+static void heal_all(struct random_world *r)
+{
+	struct world *w = r->w;
+
+	r->calm = 1;
+	r->crash_at = NULL;
+	r->crash_on_take = 0;
+	timer_stop(&r->crash);
+	for (unsigned i = 0; i < w->nsite; i++) {
+		for (unsigned k = 1; k < RULES; k++)
+			w->site[i].peer.script.rule[k].at = "never";
+		link_heal(r, w->site[i].link);
+	}
+	link_heal(r, sim_net_link(w->net, SPAN(RELAY_IP)));
+	names_heal(r);
+	sim_zone_latency(w->zone, 10);
+	disk_heal(r);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		client_calm(r->client[i]);
+	memset(&r->sick, 0, sizeof r->sick);
+}
+
+static int quiet(const struct random_world *r)
+{
+	for (unsigned i = 0; i < CLIENTS; i++)
+		if (!client_done(r->client[i]) || !client_idle(r->client[i]))
+			return 0;
+	return r->w->process && !r->stopping && !r->boot.armed &&
+	       sim_disk_messages(r->w->disk) == 0;
+}
+
+static void come_to_rest(struct random_world *r)
+{
+	struct world *w = r->w;
+	uint64_t end = loop_now(w->loop) + QUIET_MS;
+
+	heal_all(r);
+	while (!quiet(r) && loop_now(w->loop) < end)
+		sim_loop_step(w->loop, MINUTE);
+	if (!quiet(r))
+		world_fault(w, "not quiet %d h after all trouble was over: "
+			"%zu messages in the queue, relay %s",
+			QUIET_MS / HOUR, sim_disk_messages(w->disk),
+			w->process ? "up" : "down");
+	sim_loop_step(w->loop, 10 * MINUTE);
+	if (sim_disk_files(w->disk))
+		world_fault(w, "%zu body files are left",
+			sim_disk_files(w->disk));
+	r->healed = 1;
+	if (w->process)
+		world_stop(w);
+	sim_loop_step(w->loop, MINUTE);
+	if (w->process)
+		world_fault(w, "the relay does not stop");
+	else if (sim_net_streams(w->net))
+		world_fault(w, "%u ends of streams are left open",
+			sim_net_streams(w->net));
+}
+
+/* --- from beginning to end ------------------------------------------------ */
+
+static void sites(struct random_world *r)
+{
+	static const struct {
+		const char *domain, *ip;
+		uint16_t preference;
+	} all[] = {
+		{"a.example", "192.0.2.11", 0},
+		{"a.example", "192.0.2.12", 10},
+		{"b.example", "192.0.2.21", 20},
+		{"c.example", "192.0.2.31", 30},
+		{"c.example", "192.0.2.32", 40},
+		{"home.example", "192.0.2.99", 50},
+	};
+	static const char *const keywords[] = {"", "PIPELINING",
+		"PIPELINING\nCHUNKING\n8BITMIME\nDSN", "CHUNKING\nSIZE 1000000",
+		"PIPELINING\nSIZE 0\nENHANCEDSTATUSCODES"};
+	static const struct peer_rule bad = {.at = "RCPT",
+		.match = "<bad",
+		.reply = "550 5.1.1 No such user\r\n"};
+
+	for (unsigned i = 0; i < countof(all); i++) {
+		struct site *s = world_site(r->w, all[i].domain,
+			all[i].preference, all[i].ip,
+			keywords[world_below(r->w, countof(keywords))]);
+
+		s->peer.script.rule[0] = bad;
+		for (unsigned k = 1; k < RULES; k++)
+			s->peer.script.rule[k].at = "never";
+		s->link->latency = world_below(r->w, 60);
+	}
+}
+
+static void set_up(struct random_world *r, const struct scenario_options *o,
+	unsigned span_ms)
+{
+	struct world *w = r->w = world_create(o->seed, conf, o->print);
+
+	w->arg = r;
+	w->took = on_took;
+	w->line = on_line;
+	w->down = on_down;
+	timer_init(&r->boot, w->loop, on_boot);
+	timer_init(&r->crash, w->loop, on_crash);
+	sites(r);
+	for (unsigned n = 10 + world_below(w, JOBS - 10); n > 0; n--)
+		job_make(r, span_ms);
+	r->ledger = ledger_create(w, r->job, r->njob);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		unsigned from = r->njob * i / CLIENTS;
+
+		r->client[i] = client_create(w, client_ip[i], &r->job[from],
+			r->njob * (i + 1) / CLIENTS - from);
+	}
+	w->disk->latency = world_below(w, 40);
+	world_start(w);
+}
+
+static int tear_down(struct random_world *r)
+{
+	struct world *w = r->w;
+	int bad;
+
+	ledger_check(r->ledger, &r->facts);
+	r->facts.hash = world_hash(w);
+	r->facts.lines = w->lines;
+	r->facts.bytes = sim_net_bytes(w->net);
+	bad = w->nfaults > 0;
+	if (bad)
+		fprintf(stderr, "sim: random world %llu: %u faults\n%s",
+			(unsigned long long)w->seed, w->nfaults,
+			buf_str(&w->faults));
+	timer_stop(&r->boot);
+	timer_stop(&r->crash);
+	w->line = NULL;
+	w->took = NULL;
+	w->down = NULL;
+	world_crash(w, 0);
+	sim_loop_step(w->loop, MINUTE);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		client_destroy(&r->client[i]);
+	for (unsigned i = 0; i < r->njob; i++)
+		buf_fini(&r->job[i].raw);
+	ledger_destroy(&r->ledger);
+	world_destroy(&r->w);
+	return bad;
+}
+
+int scenario_random(
+	const struct scenario_options *o, struct random_facts *facts_r)
+{
+	struct random_world *r = x_calloc(1, sizeof *r);
+	unsigned span_ms;
+	struct world *w;
+	uint64_t end;
+	int bad;
+
+	span_ms = 10 * MINUTE * (1 + (unsigned)(o->seed % 7));
+	set_up(r, o, span_ms);
+	w = r->w;
+	end = loop_now(w->loop) + span_ms + 5 * MINUTE;
+	while (loop_now(w->loop) < end) {
+		sim_loop_step(w->loop, world_below(w, 40 * SECOND));
+		heal_due(r);
+		something(r);
+	}
+	come_to_rest(r);
+	bad = tear_down(r);
+	*facts_r = r->facts;
+	free(r);
+	return bad;
+}
+
+/* The same seed, the same octets at the same time, the same log. */
+int scenario_same(const struct scenario_options *o)
+{
+	struct scenario_options other = {.seed = o->seed + 1};
+	struct random_facts one, two, three;
+	int bad = scenario_random(o, &one) + scenario_random(o, &two) +
+		  scenario_random(&other, &three);
+
+	if (one.hash != two.hash || one.lines != two.lines ||
+		one.bytes != two.bytes) {
+		fprintf(stderr,
+			"sim: seed %llu runs in two ways: hash %llx, %llx\n",
+			(unsigned long long)o->seed,
+			(unsigned long long)one.hash,
+			(unsigned long long)two.hash);
+		bad++;
+	}
+	if (one.hash == three.hash) {
+		fprintf(stderr, "sim: two seeds run in the same way\n");
+		bad++;
+	}
+	return bad > 0;
+}
