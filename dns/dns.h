@@ -26,8 +26,12 @@
 #include "mta/base/loop.h"
 #include "mta/base/span.h"
 
-enum { DNS_CACHE = 16384, DNS_MX_MAX = 100, DNS_ADDR_MAX = 64,
-	DNS_NAME_MAX = 255 };
+enum {
+	DNS_CACHE = 16384,
+	DNS_MX_MAX = 100,
+	DNS_ADDR_MAX = 64,
+	DNS_NAME_MAX = 255
+};
 
 enum dns_type { DNS_A, DNS_AAAA, DNS_MX, DNS_TXT, DNS_TLSA, DNS_PTR };
 enum dns_verdict { DNS_OK, DNS_NODATA, DNS_NXDOMAIN, DNS_TROUBLE };
@@ -44,31 +48,31 @@ struct dns_addr {
 
 struct dns_answer {
 	enum dns_verdict verdict;
-	const char *why;      /* DNS_TROUBLE: "SERVFAIL from 127.0.0.1", ... */
-	int secure;           /* AD set by a resolver on loopback */
+	const char *why; /* DNS_TROUBLE: "SERVFAIL from 127.0.0.1", ... */
+	int secure;      /* AD set by a resolver on loopback */
 	uint32_t ttl;
 	unsigned n;
-	struct dns_mx *mx;    /* DNS_MX: in the order of the answer */
-	struct dns_addr *addr;/* DNS_A, DNS_AAAA */
-	struct span *text;    /* DNS_TXT strings joined; DNS_PTR names */
+	struct dns_mx *mx;     /* DNS_MX: in the order of the answer */
+	struct dns_addr *addr; /* DNS_A, DNS_AAAA */
+	struct span *text;     /* DNS_TXT strings joined; DNS_PTR names */
 	struct dns_tlsa {
 		uint8_t usage, selector, matching;
 		struct span data;
-	} *tlsa;
+	} * tlsa;
 };
 
 struct dns; /* one per loop */
 struct dns_query;
 
 struct dns_options {
-	const char *servers;  /* "127.0.0.1:53,[::1]:53"; NULL: resolv.conf */
-	unsigned timeout_ms;  /* of the first try at a server, doubled with
-	                         each further round; 0: 5000 */
-	unsigned tries;       /* rounds over the servers; 0: 3 */
+	const char *servers; /* "127.0.0.1:53,[::1]:53"; NULL: resolv.conf */
+	unsigned timeout_ms; /* of the first try at a server, doubled with
+				each further round; 0: 5000 */
+	unsigned tries;      /* rounds over the servers; 0: 3 */
 };
 
-enum err dns_create(struct dns **d_r, struct loop *l,
-	const struct dns_options *o) must_use;
+enum err dns_create(
+	struct dns **d_r, struct loop *l, const struct dns_options *o) must_use;
 void dns_destroy(struct dns **d);
 
 /* The answer lives until cb returns. */

@@ -259,10 +259,37 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 
 /* --- reload -------------------------------------------------------------- */
 
+/* What changed and only counts after a restart: said, not hidden. */
+static void restart_needed(
+	const struct conf *a, const struct conf *b, struct buf *why)
+{
+	const struct {
+		const char *key;
+		int same;
+	} keys[] = {
+		{"node.data", span_eq(a->node.data, b->node.data)},
+		{"node.workers", a->node.workers == b->node.workers},
+		{"queue.memory", a->queue.memory == b->queue.memory},
+		{"dns.servers", span_eq(a->dns.servers, b->dns.servers)},
+		{"dns.timeout", a->dns.timeout == b->dns.timeout},
+		{"dns.tries", a->dns.tries == b->dns.tries},
+		{"control.socket",
+			span_eq(a->control.socket, b->control.socket)},
+	};
+
+	for (unsigned i = 0; i < countof(keys); i++)
+		if (!keys[i].same)
+			buf_addf(why,
+				"%.*s: warning: %s changed: it takes effect "
+				"at the next start\n",
+				SPAN_ARG(b->file), keys[i].key);
+}
+
 enum err node_reload(struct node *n, struct buf *why)
 {
 	struct conf *c, *old = n->conf;
 	struct node_tls *tls, *old_tls = n->tls;
+	enum log_level level;
 	enum err e;
 
 	if (n->state != NODE_RUNNING || !n->file)
@@ -284,6 +311,9 @@ enum err node_reload(struct node *n, struct buf *why)
 		return e;
 	}
 	n->conf = c;
+	restart_needed(old, c, why);
+	if (log_level_parse(c->log.level, &level) == 0)
+		log_set_level(n->log, level);
 	route_table_destroy(&n->routes);
 	n->routes = route_table_create(c);
 	e = open_queue(n, why);

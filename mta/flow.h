@@ -56,9 +56,10 @@ struct node {
 enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	struct conf *conf, const char *file, void (*stopped)(struct node *n),
 	struct buf *why) must_use;
-/* Loads every certificate and key that a configuration names: the part of a
- * check that conf_load cannot do. Appends warnings to why as well. */
-enum err node_check_tls(struct conf *c, struct buf *why) must_use;
+/* Loads a configuration and, with tls, tries every certificate and key that it
+ * names. why: errors, or warnings with ERR_OK. */
+enum err node_check(
+	struct conf **c_r, const char *file, int tls, struct buf *why) must_use;
 enum err node_reload(struct node *n, struct buf *why) must_use;
 void node_stop(struct node *n); /* twice is harmless */
 void node_free(struct node **n);

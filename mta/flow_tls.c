@@ -97,11 +97,17 @@ void node_tls_unref(struct node_tls **tp)
 	free(t);
 }
 
-enum err node_check_tls(struct conf *c, struct buf *why)
+enum err node_check(
+	struct conf **c_r, const char *file, int tls, struct buf *why)
 {
-	struct node_tls *t;
-	enum err e = node_tls_load(&t, c, why);
+	enum err e = conf_load(c_r, file, why);
+	struct node_tls *t = NULL;
 
+	if (e != ERR_OK || !tls)
+		return e;
+	e = node_tls_load(&t, *c_r, why);
 	node_tls_unref(&t);
+	if (e != ERR_OK)
+		conf_unref(c_r);
 	return e;
 }

@@ -158,9 +158,7 @@ static int load(const char *file, struct conf **c_r, int check)
 	enum err e;
 
 	buf_init(&why, 256 * 1024);
-	e = conf_load(c_r, file, &why);
-	if (e == ERR_OK && check)
-		e = node_check_tls(*c_r, &why);
+	e = node_check(c_r, file, check, &why);
 	if (why.n)
 		fputs(buf_str(&why), stderr);
 	buf_fini(&why);

@@ -30,12 +30,12 @@ struct budget_waiter {
 void budget_init(struct budget *b, uint64_t limit);
 void budget_take(struct budget *b, uint64_t n);
 void budget_give(struct budget *b, uint64_t n); /* may call waiters */
-int budget_over(struct budget *b); /* asks to drop caches first */
+int budget_over(struct budget *b);              /* asks to drop caches first */
 void budget_wait(struct budget *b, struct budget_waiter *w);
 void budget_unwait(struct budget_waiter *w);
 
 struct body {
-	unsigned refs;         /* one loop only */
+	unsigned refs; /* one loop only */
 	uint64_t size;
 	struct blob *mem;      /* or NULL */
 	struct budget *budget; /* accounted: mem->cap */

@@ -21,36 +21,36 @@
 #include "mta/base/span.h"
 
 enum envelope_flag {
-	ENV_SMTPUTF8 = 1,  /* MAIL ... SMTPUTF8 (RFC 6531) */
-	ENV_8BIT = 2,      /* octets above 127 in header or body */
-	ENV_REPORT = 4,    /* made here: a delivery status notification */
+	ENV_SMTPUTF8 = 1,    /* MAIL ... SMTPUTF8 (RFC 6531) */
+	ENV_8BIT = 2,        /* octets above 127 in header or body */
+	ENV_REPORT = 4,      /* made here: a delivery status notification */
 	ENV_8BIT_HEADER = 8, /* octets above 127 in the header block */
 	ENV_LONG_LINES = 16, /* a line of more than 998 octets */
 };
 
 struct recipient {
-	struct span address;  /* as authorised and routed */
-	struct span orcpt;    /* RFC 3461: "rfc822;xtext", or empty */
-	uint8_t notify;       /* RFC 3461 NOTIFY bits as in mta/smtp */
+	struct span address; /* as authorised and routed */
+	struct span orcpt;   /* RFC 3461: "rfc822;xtext", or empty */
+	uint8_t notify;      /* RFC 3461 NOTIFY bits as in mta/smtp */
 };
 
 struct envelope {
 	struct msg_id id;
 	struct trace_id trace;
-	uint64_t received;    /* ms since 1970 */
-	struct span sender;   /* empty: the null reverse path */
-	unsigned flags;       /* enum envelope_flag */
-	uint8_t body_type;    /* 7BIT, 8BITMIME, BINARYMIME: enum body_type */
-	uint8_t ret;          /* RFC 3461 RET: enum dsn_ret */
-	struct span envid;    /* xtext as given, or empty */
-	struct span connector;/* receive connector's name */
-	struct span client;   /* "192.0.2.1" */
+	uint64_t received;     /* ms since 1970 */
+	struct span sender;    /* empty: the null reverse path */
+	unsigned flags;        /* enum envelope_flag */
+	uint8_t body_type;     /* 7BIT, 8BITMIME, BINARYMIME: enum body_type */
+	uint8_t ret;           /* RFC 3461 RET: enum dsn_ret */
+	struct span envid;     /* xtext as given, or empty */
+	struct span connector; /* receive connector's name */
+	struct span client;    /* "192.0.2.1" */
 	struct span helo;
 	struct span message_id; /* header, for tracking; or empty */
-	uint64_t size;        /* octets of the stored message */
-	uint32_t header;      /* octets of its header block */
-	uint32_t crc;         /* CRC32C of the stored message */
-	int in_file;          /* the body has a file of its own */
+	uint64_t size;          /* octets of the stored message */
+	uint32_t header;        /* octets of its header block */
+	uint32_t crc;           /* CRC32C of the stored message */
+	int in_file;            /* the body has a file of its own */
 	struct recipient *rcpt;
 	unsigned nrcpt;
 };
@@ -58,26 +58,26 @@ struct envelope {
 /* Appends the record; 0, or -1 when out is full. */
 int envelope_encode(const struct envelope *e, struct buf *out);
 /* The spans of e_r point into rec; the recipients are in a. */
-enum err envelope_decode(struct span rec, struct arena *a,
-	struct envelope *e_r, const char **why_r) must_use;
+enum err envelope_decode(struct span rec, struct arena *a, struct envelope *e_r,
+	const char **why_r) must_use;
 
 enum rcpt_state {
 	RCPT_PENDING,
-	RCPT_FINAL,  /* delivered, relayed, bounced or expired: no more tries */
+	RCPT_FINAL, /* delivered, relayed, bounced or expired: no more tries */
 };
 
 struct rcpt_status {
-	uint8_t state;       /* enum rcpt_state */
+	uint8_t state; /* enum rcpt_state */
 	uint16_t attempts;
-	uint64_t tried;      /* last attempt, ms since 1970; 0 none */
-	uint16_t code;       /* of the last answer; 0 none */
+	uint64_t tried; /* last attempt, ms since 1970; 0 none */
+	uint16_t code;  /* of the last answer; 0 none */
 	uint16_t enh[3];
-	struct span text;    /* what was said last, at most 1 KiB */
-	struct span host;    /* by whom */
+	struct span text; /* what was said last, at most 1 KiB */
+	struct span host; /* by whom */
 };
 
 struct status {
-	uint64_t due;        /* next try of deferred recipients, ms since 1970 */
+	uint64_t due; /* next try of deferred recipients, ms since 1970 */
 	uint8_t delay_noticed; /* the delay notice was queued */
 	struct rcpt_status *rcpt;
 	unsigned nrcpt;

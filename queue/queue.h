@@ -37,10 +37,10 @@ struct held;
 
 struct queue_retry { /* ms; reference: Exchange's ladder */
 	unsigned glitch_count, transient_count; /* 4, 6 */
-	uint64_t glitch_interval;    /* 1 m */
-	uint64_t transient_interval; /* 5 m */
-	uint64_t interval;           /* 10 m */
-	uint64_t message_interval;   /* 15 m: after a message's own 4xx */
+	uint64_t glitch_interval;               /* 1 m */
+	uint64_t transient_interval;            /* 5 m */
+	uint64_t interval;                      /* 10 m */
+	uint64_t message_interval; /* 15 m: after a message's own 4xx */
 };
 
 struct queue_options {
@@ -60,19 +60,19 @@ enum hop_state {
 };
 
 struct nexthop {
-	struct map_node node;   /* key: the name */
+	struct map_node node; /* key: the name */
 	enum hop_state state;
-	unsigned queued;        /* legs here, in any state */
-	unsigned ready;         /* of these: wait for nothing but the hop */
+	unsigned queued; /* legs here, in any state */
+	unsigned ready;  /* of these: wait for nothing but the hop */
 	unsigned leased;
-	unsigned deferred;      /* wait for their own retry time */
-	unsigned failures;      /* of the connection, in a row */
-	uint64_t retry_at;      /* loop_now of the next try, in HOP_RETRY */
-	uint64_t last_try;      /* wall */
-	struct arena text;      /* holds last */
-	uint16_t last_code;     /* last error, 0 none */
+	unsigned deferred;  /* wait for their own retry time */
+	unsigned failures;  /* of the connection, in a row */
+	uint64_t retry_at;  /* loop_now of the next try, in HOP_RETRY */
+	uint64_t last_try;  /* wall */
+	struct arena text;  /* holds last */
+	uint16_t last_code; /* last error, 0 none */
 	struct span last_text, last_host;
-	void *owner;            /* flow's: the delivery pool */
+	void *owner;                          /* flow's: the delivery pool */
 	struct list legs_ready, legs_waiting; /* queue's own below */
 	struct heap_node due;
 	struct list notify;
@@ -85,14 +85,14 @@ struct nexthop {
 struct lease {
 	struct nexthop *hop;
 	const struct envelope *env;
-	const unsigned *rcpt;   /* indices into env->rcpt, pending ones */
+	const unsigned *rcpt; /* indices into env->rcpt, pending ones */
 	unsigned nrcpt;
-	unsigned attempts;      /* earlier attempts of this leg */
-	uint64_t since;         /* loop_now of the lease */
-	struct body *body;      /* in memory or in a file; the lease's own ref */
-	void *leg;              /* queue's own */
-	struct list node;       /* the holder's */
-	void *holder;           /* the holder's */
+	unsigned attempts; /* earlier attempts of this leg */
+	uint64_t since;    /* loop_now of the lease */
+	struct body *body; /* in memory or in a file; the lease's own ref */
+	void *leg;         /* queue's own */
+	struct list node;  /* the holder's */
+	void *holder;      /* the holder's */
 };
 
 struct queue_events {
@@ -139,14 +139,14 @@ uint64_t queue_large_body(const struct queue *q);
  * can be leased right after done returns. With an error nothing remains. */
 struct intake {
 	struct store_op op;
-	struct held *held;   /* these three are the queue's own */
+	struct held *held; /* these three are the queue's own */
 	struct body *body;
 	struct queue *q;
 	void (*done)(struct intake *i, enum err e);
 	void *arg;
 };
-void queue_intake(struct queue *q, struct intake *i,
-	const struct envelope *env, struct body *body);
+void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
+	struct body *body);
 
 /* The oldest ready leg of h, at most max recipients of it (the rest stays
  * ready). NULL: nothing is ready, or h waits. The body is loaded. */
@@ -156,22 +156,23 @@ enum verdict {
 	VERDICT_FINAL,   /* done: delivered, or failed and reported */
 	VERDICT_DEFER,   /* its own 4xx: again after message_interval */
 	VERDICT_RELEASE, /* not its fault (connection): ready again as before,
-	                    to be taken when the hop may be tried */
+			    to be taken when the hop may be tried */
 };
 
 struct settle {
 	enum verdict verdict;
-	uint16_t code;      /* what was said last; 0: nothing new */
+	uint16_t code; /* what was said last; 0: nothing new */
 	uint16_t enh[3];
 	struct span text, host;
 };
 
 /* One per lease->rcpt. Ends the lease. The message leaves the queue when its
  * last recipient is final. */
-void queue_settle(struct queue *q, struct lease **take_l,
-	const struct settle *s);
+void queue_settle(
+	struct queue *q, struct lease **take_l, const struct settle *s);
 /* What is known of recipient l->rcpt[i] before this attempt: attempts, and
- * the last error, its own or, when it has none, that of its next hop. Spans live as long as the lease. 0, or -1 when i is not in it. */
+ * the last error, its own or, when it has none, that of its next hop. Spans
+ * live as long as the lease. 0, or -1 when i is not in it. */
 int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
 	struct rcpt_status *out_r);
 /* After delayed(): the notice is durable (or none was wanted). A notice lease
@@ -203,11 +204,11 @@ struct nexthop *queue_hop_next(struct queue *q, struct nexthop *h);
 
 struct queue_counts {
 	uint64_t messages, bytes, legs, leased, deferred, suspended;
-	uint64_t intake, done;        /* since the start */
-	uint64_t oldest;              /* wall of the oldest message; 0 none */
+	uint64_t intake, done; /* since the start */
+	uint64_t oldest;       /* wall of the oldest message; 0 none */
 	uint64_t memory_used, memory_limit;
-	uint64_t index_bytes;         /* heap used by the schedule */
-	uint64_t commits, committed;  /* transactions, operations in them */
+	uint64_t index_bytes;        /* heap used by the schedule */
+	uint64_t commits, committed; /* transactions, operations in them */
 };
 void queue_counts(struct queue *q, struct queue_counts *c_r);
 
@@ -216,11 +217,11 @@ struct message_view {
 	struct msg_id id;
 	const struct envelope *env;
 	const struct status *status;
-	const struct nexthop **hop;   /* per recipient; NULL when final */
-	const char **state;           /* per recipient: "active", "ready",
-	                                 "retry", "suspended", "final" */
-	uint64_t due;                 /* wall of the next try; 0: now/unknown */
-	uint64_t expires;             /* wall */
+	const struct nexthop **hop; /* per recipient; NULL when final */
+	const char **state;         /* per recipient: "active", "ready",
+				       "retry", "suspended", "final" */
+	uint64_t due;               /* wall of the next try; 0: now/unknown */
+	uint64_t expires;           /* wall */
 };
 /* 0, or -1 when there is no such message. */
 int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r);

@@ -43,27 +43,27 @@ struct store_op {
 	struct store_op *next;
 	enum store_verb verb;
 	struct msg_id id;
-	struct span record;   /* PUT: envelope, STATUS: status; kept by the
-	                         caller until done */
-	struct blob *mem;     /* PUT: the body, or NULL (file or none); kept by
-	                         the caller until done */
-	uint64_t size;        /* PUT, DELETE: octets of the body in chunks */
-	int in_file;          /* DELETE: also unlink body file id */
-	int joined;           /* the store's own: next is of the same call */
+	struct span record; /* PUT: envelope, STATUS: status; kept by the
+			       caller until done */
+	struct blob *mem;   /* PUT: the body, or NULL (file or none); kept by
+			       the caller until done */
+	uint64_t size;      /* PUT, DELETE: octets of the body in chunks */
+	int in_file;        /* DELETE: also unlink body file id */
+	int joined;         /* the store's own: next is of the same call */
 	enum err result;
 	void (*done)(struct store_op *op); /* on the loop; may free op; NULL:
-	                         nobody waits, the store frees nothing */
+				 nobody waits, the store frees nothing */
 	void *arg;
 };
 
 struct store_identity {
-	uint8_t sid[16];      /* made with the database */
-	uint64_t inc;         /* this start */
-	uint64_t next;        /* first free sequence number */
+	uint8_t sid[16]; /* made with the database */
+	uint64_t inc;    /* this start */
+	uint64_t next;   /* first free sequence number */
 };
 
 struct store_options {
-	const char *dir;      /* existing directory; made 0700 if missing */
+	const char *dir; /* existing directory; made 0700 if missing */
 	struct loop *loop;
 	/* On the loop, once: nothing can be written any more. text names the
 	 * file and what to do. */
@@ -96,11 +96,11 @@ void store_stats(const struct store *s, struct store_stats *st_r);
 /* Short read transactions; nothing is held after return. rec_r and the like
  * are copied to a. ERR_NOTFOUND, ERR_CORRUPT, ERR_IO. */
 enum err store_read_env(struct store *s, struct msg_id id, struct buf *rec_r);
-enum err store_read_status(struct store *s, struct msg_id id, unsigned nrcpt,
-	struct buf *rec_r);
+enum err store_read_status(
+	struct store *s, struct msg_id id, unsigned nrcpt, struct buf *rec_r);
 /* The whole body in chunks, size octets. */
-enum err store_read_body(struct store *s, struct msg_id id, uint64_t size,
-	struct blob **mem_r);
+enum err store_read_body(
+	struct store *s, struct msg_id id, uint64_t size, struct blob **mem_r);
 
 /* Start: calls fn for every envelope in id order with its status record
  * (empty: none). fn's result is ignored. Then removes body chunks, status
@@ -123,5 +123,5 @@ enum err store_file_write(void *h, uint64_t off, struct span s);
  * case; with an error the file is still there: store_file_abandon. */
 enum err store_file_finish(void **h);
 void store_file_abandon(struct store *s, uint64_t file, void **h);
-enum err store_file_read(struct store *s, uint64_t file, uint64_t off,
-	char *p, size_t n, size_t *got_r);
+enum err store_file_read(struct store *s, uint64_t file, uint64_t off, char *p,
+	size_t n, size_t *got_r);

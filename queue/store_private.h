@@ -38,8 +38,8 @@ struct MDB_cursor;
 struct store_dir {
 	char *path;
 	int fd, lock;
-	int fresh;              /* the directory was made now */
-	int reserve;            /* the reserve file has its size */
+	int fresh;   /* the directory was made now */
+	int reserve; /* the reserve file has its size */
 };
 
 enum err dir_open(

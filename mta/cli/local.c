@@ -7,6 +7,7 @@
 #include "mta/cli/cli.h"
 #include "mta/base/check.h"
 #include "mta/conf/conf.h"
+#include "mta/flow.h"
 
 enum { TEXT_MAX = 4 << 20 };
 
@@ -25,7 +26,7 @@ static int load(const char *file, struct conf **c_r)
 	enum err e;
 
 	buf_init(&why, TEXT_MAX);
-	e = conf_load(c_r, file, &why);
+	e = node_check(c_r, file, 1, &why);
 	fputs(buf_str(&why), stderr);
 	buf_fini(&why);
 	return e == ERR_OK ? EX_OK : EX_CONFIG;

@@ -28,7 +28,8 @@ static uint64_t now(const struct pool *p)
 static void give_back(struct pool *p, struct lease *l, enum result_kind k,
 	const struct outcome *o)
 {
-	static const struct result_facts nowhere = {.tls = SPAN_INIT("none")};
+	static const struct result_facts nowhere = {
+		SPAN_INIT("none"), SPAN_INIT("none"), 0, 0};
 	struct deliver *d = p->d;
 
 	if (d->nr < l->nrcpt) {

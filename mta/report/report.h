@@ -20,26 +20,26 @@ enum report_kind {
 	REPORT_FAILED,  /* 5.x.x: given up */
 	REPORT_DELAYED, /* 4.x.x: still trying */
 	REPORT_SENT,    /* NOTIFY=SUCCESS: handed to a host that knows no DSN
-	                   ("relayed"), or delivered (LMTP) */
+			   ("relayed"), or delivered (LMTP) */
 };
 
 struct report_recipient {
 	const struct recipient *rcpt;
-	struct outcome outcome;   /* what was said last */
-	uint64_t tried;           /* ms since 1970; 0 never */
-	int delivered;            /* REPORT_SENT: by LMTP, final */
+	struct outcome outcome; /* what was said last */
+	uint64_t tried;         /* ms since 1970; 0 never */
+	int delivered;          /* REPORT_SENT: by LMTP, final */
 };
 
 struct report {
 	enum report_kind kind;
-	const struct envelope *env;   /* of the original */
-	struct span original;         /* its octets, or its header block */
-	int original_whole;           /* original holds the body as well */
-	struct span node;             /* our name: Reporting-MTA */
-	struct span postmaster;       /* From of the notice */
-	uint64_t wall;                /* now */
-	uint64_t expires;             /* REPORT_DELAYED: given up then */
-	struct msg_id id;             /* of the notice */
+	const struct envelope *env; /* of the original */
+	struct span original;       /* its octets, or its header block */
+	int original_whole;         /* original holds the body as well */
+	struct span node;           /* our name: Reporting-MTA */
+	struct span postmaster;     /* From of the notice */
+	uint64_t wall;              /* now */
+	uint64_t expires;           /* REPORT_DELAYED: given up then */
+	struct msg_id id;           /* of the notice */
 	struct trace_id trace;
 	const struct report_recipient *rcpt;
 	unsigned nrcpt;

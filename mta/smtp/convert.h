@@ -41,5 +41,5 @@ int convert_needed(const struct convert *c); /* nothing to do: send as it is */
 /* Pass two: the same bytes again. */
 void convert_push(struct convert *c, struct span piece,
 	void (*emit)(void *arg, struct span out), void *arg);
-enum err convert_end(struct convert *c,
-	void (*emit)(void *arg, struct span out), void *arg);
+enum err convert_end(
+	struct convert *c, void (*emit)(void *arg, struct span out), void *arg);

@@ -9,10 +9,10 @@
 #include "mta/base/span.h"
 
 struct header_facts {
-	size_t bytes;        /* header block with the empty line, if any */
-	int ended;           /* the empty line was seen */
+	size_t bytes; /* header block with the empty line, if any */
+	int ended;    /* the empty line was seen */
 	unsigned fields;
-	unsigned received;   /* "Received:" fields: hops (RFC 5321 6.3) */
+	unsigned received;      /* "Received:" fields: hops (RFC 5321 6.3) */
 	struct span message_id; /* value without outer blanks, or empty */
 	struct span subject;
 	struct span from;
@@ -32,15 +32,15 @@ void header_value_clean(struct span value, size_t max, struct buf *out);
 /* One trace field at the top of a message (RFC 5321 4.4). Folded, CRLF at the
  * end. Empty spans leave their part out. */
 struct received {
-	struct span helo;      /* what the client called itself */
-	struct span client;    /* address literal text: "192.0.2.1", "IPv6:..." */
+	struct span helo;   /* what the client called itself */
+	struct span client; /* address literal text: "192.0.2.1", "IPv6:..." */
 	struct span client_name; /* verified reverse name, or empty */
-	struct span by;        /* node name */
-	struct span with;      /* "ESMTPS", "UTF8SMTP" ... (RFC 3848, 6531) */
-	struct span tls;       /* "TLSv1.3:TLS_AES_256_GCM_SHA384", or empty */
-	struct span id;        /* queue id */
-	struct span rcpt;      /* the recipient when there is exactly one */
-	uint64_t wall;         /* ms since 1970 */
+	struct span by;          /* node name */
+	struct span with;        /* "ESMTPS", "UTF8SMTP" ... (RFC 3848, 6531) */
+	struct span tls;  /* "TLSv1.3:TLS_AES_256_GCM_SHA384", or empty */
+	struct span id;   /* queue id */
+	struct span rcpt; /* the recipient when there is exactly one */
+	uint64_t wall;    /* ms since 1970 */
 };
 void received_write(struct buf *out, const struct received *r);
 

@@ -20,10 +20,11 @@ struct enhanced { /* RFC 3463: class.subject.detail; class 0: none */
 };
 
 struct outcome {
-	uint16_t code;  /* 2xx done, 4xx later, 5xx never; 0: none yet */
+	uint16_t code; /* 2xx done, 4xx later, 5xx never; 0: none yet */
 	struct enhanced enh;
 	struct span text; /* without code; lines of a long reply joined by SP */
-	struct span host; /* who said it: "mx1.example[192.0.2.1]:25", or empty */
+	struct span
+		host; /* who said it: "mx1.example[192.0.2.1]:25", or empty */
 };
 
 static inline int outcome_ok(const struct outcome *o)
@@ -40,7 +41,7 @@ static inline int outcome_permanent(const struct outcome *o)
 }
 
 #define OUTCOME(c, a, b, d, lit)                                               \
-	((struct outcome){ .code = (c), .enh = { a, b, d }, .text = SPAN(lit) })
+	((struct outcome){.code = (c), .enh = {a, b, d}, .text = SPAN(lit)})
 
 /* 4.4.1, 4.4.2, 4.3.0 ... for a plumbing failure; text is static. */
 struct outcome outcome_from_err(enum err e);

@@ -140,6 +140,7 @@ class Node(Umbra):
         self.faults, self.holder = faults, holder
         self.read = 0      # log lines that were searched for doubts
         self.extra = {}    # environment while faults are on
+        self.prefix = []   # what runs it
         super().__init__(conf or config(*(h.port for h in hops)), start=False,
                          env={"UV_THREADPOOL_SIZE": "1", **(env or {})})
         self.control = None
@@ -169,6 +170,7 @@ class Node(Umbra):
         cmd = [self.binary, "-c", self.file]
         if self.holder:
             cmd = ["nsenter", "-t", str(self.holder), "-m"] + cmd
+        cmd = self.prefix + cmd
         self.ledger.born()
         self.proc = subprocess.Popen(
             cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -207,6 +209,21 @@ class Node(Umbra):
         self.ledger.killing()
         self.proc.kill()
         self._over()
+
+    def still(self, seconds=0.06):
+        """Waits until it has done nothing that counts for so long, or died."""
+        last, since = -1, 0
+        while self.proc.poll() is None:
+            now = time.monotonic()
+            if self.control.count != last:
+                last, since = self.control.count, now
+            elif now - since > seconds:
+                return
+            time.sleep(0.005)
+
+    def body_files(self):
+        return sorted(os.path.join(d, f) for d, _, files in os.walk(
+            os.path.join(self.data, "bodies")) for f in files)
 
     def power(self):
         """From now on the image of a power cut is kept."""

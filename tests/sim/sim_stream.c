@@ -287,7 +287,9 @@ static void flush(struct stream *s)
 		n = n < slice ? n : slice;
 
 		if (k->reset_after && s->client && s->sent + n > k->reset_after)
-			n = (size_t)(k->reset_after - s->sent);
+			n = k->reset_after > s->sent
+				? (size_t)(k->reset_after - s->sent)
+				: 0;
 		if (n > window - s->under_way)
 			n = window - s->under_way;
 		send_slice(s, n);

@@ -102,6 +102,17 @@ static uint64_t wall(void *arg)
 	return loop_wall(arg);
 }
 
+/* FNV-1a, but for the name of the disk, which is an address of this process. */
+static void hash_line(struct world *w, struct span line)
+{
+	struct span dir = line_field(line, "dir");
+
+	for (size_t i = 0; i < line.n; i++)
+		if (!dir.n || line.p + i < dir.p || line.p + i >= dir.p + dir.n)
+			w->hash = (w->hash ^ (unsigned char)line.p[i]) *
+				  0x100000001b3;
+}
+
 static void on_line(void *arg, struct span line)
 {
 	struct process *p = arg;
@@ -109,8 +120,7 @@ static void on_line(void *arg, struct span line)
 
 	if (p->crashed)
 		return;
-	for (size_t i = 0; i < line.n; i++)
-		w->hash = (w->hash ^ (unsigned char)line.p[i]) * 0x100000001b3;
+	hash_line(w, line);
 	w->lines++;
 	if (w->print)
 		fwrite(line.p, 1, line.n, stdout);
