@@ -31,6 +31,8 @@ static void make_pool(struct owner *o)
 
 	conf_unref(&o->conf);
 	node_tls_unref(&o->tls);
+	if (n->state != NODE_RUNNING)
+		return; /* it waits for the next start */
 	if (route_target(n->routes, key, &t) != 0 ||
 		(!t.connector && !t.fail.code)) {
 		queue_hop_suspend(n->queue, o->h);

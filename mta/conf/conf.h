@@ -194,6 +194,10 @@ void conf_show(const struct conf *c, int only_set, struct buf *out);
 /* Every key with type, default, limits and meaning: docs/configuration.md. */
 void conf_manual(struct buf *out);
 
+/* A domain name as it is compared: lower case, U-labels as A-labels (IDNA2008,
+ * non-transitional), in the arena; empty when it is not a name. */
+struct span domain_fold(struct span s, struct arena *a);
+
 int cidr_parse(struct span s, struct conf_cidr *c_r);
 int cidr_match(const struct conf_cidr *c, int v6, const uint8_t addr[16]);
 int duration_parse(struct span s, uint64_t *ms_r); /* 30s 5m 4h 2d 500ms */

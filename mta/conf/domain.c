@@ -99,6 +99,13 @@ static struct span to_ascii(struct span s, struct arena *a, const char **bad)
 	return out;
 }
 
+struct span domain_fold(struct span s, struct arena *a)
+{
+	const char *bad;
+
+	return to_ascii(s, a, &bad);
+}
+
 int domain_read(
 	struct span s, struct arena *a, struct span *name_r, struct buf *why)
 {

@@ -151,6 +151,10 @@ static void unasked(struct client *c, struct span in)
 	} else if (got == REPLY_OK && r.code == 421) {
 		fault_reply(c, let_go(c) ? LOST_QUIET : LOST_BUSY, &r);
 	} else {
+		log_event(c->d->o.log, EV_HOST_FAILED,
+			F_STR("hop", c->pool->hop->key),
+			F_SPAN("host", buf_span(&c->text)),
+			F_SPAN("unexpected", span_head(in, 200)));
 		client_fault(c, let_go(c) ? LOST_QUIET : LOST_PROTOCOL,
 			(struct enhanced){4, 5, 0},
 			"unexpected data after a reply (%zu octets)", in.n);

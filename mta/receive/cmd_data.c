@@ -132,11 +132,6 @@ static void on_piece(void *arg, struct span piece)
 {
 	struct transaction *t = arg;
 
-	if (t->scan.bytes > t->limit)
-		t->too_large = 1;
-	if (t->scan.in_header &&
-		t->scan.bytes > t->s->c->conf->limits.header_size)
-		t->too_large = 2;
 	if (!t->too_large)
 		spool_add(&t->spool, piece);
 }
@@ -170,7 +165,7 @@ static void look_at_header(struct transaction *t)
 	if (sp->written)
 		return; /* larger than a piece: refused by its limit */
 	header_scan(blob_span(sp->writing ? sp->writing : sp->mem), &f);
-	t->hops = f.received;
+	t->hops = f.received - 1; /* ours does not count */
 	t->message_id = arena_span(&t->mem, span_head(f.message_id, 256));
 }
 
@@ -180,6 +175,11 @@ static size_t octets(struct session *s, struct span in, int *end_r)
 	size_t used = data_scan(&t->scan, in, on_piece, t, end_r);
 
 	t->got += used;
+	if (t->scan.bytes > t->limit)
+		t->too_large = 1;
+	if ((t->scan.in_header ? t->scan.bytes : t->scan.header) >
+		s->c->conf->limits.header_size)
+		t->too_large = 2;
 	if (!t->scan.in_header && !t->header_seen)
 		look_at_header(t);
 	stream_deadline(s->st, s->c->conf->timeouts.data);

@@ -106,9 +106,8 @@ void route_table_destroy(struct route_table **tp)
 	*tp = NULL;
 }
 
-/* Names to look up for a domain, most specific first: "a.b.c", "*.a.b.c"? no:
- * "*.x" stands for the subdomains of x, so after the name itself come
- * "*.b.c", "*.c" and at last "*". Each is made in room; NULL when over. */
+/* The patterns that cover a domain, most specific first: for "a.b.c" the name
+ * itself, then "*.b.c", "*.c" and at last "*". Each is made in room. */
 struct walk {
 	struct span domain; /* lower case */
 	size_t at;          /* 0: the name itself */
@@ -149,7 +148,17 @@ static struct span walk_next(struct walk *w)
 	return span(w->room + w->at, w->domain.n - w->at + 2);
 }
 
-const struct conf_domain *route_accepted(
+/* U-labels are the same domain as their A-labels (RFC 6531 3.7.4); nearly all
+ * names are ASCII and cost nothing here. */
+static struct span fold(struct span domain, struct arena *a)
+{
+	for (size_t i = 0; i < domain.n; i++)
+		if ((unsigned char)domain.p[i] >= 0x80)
+			return domain_fold(domain, a);
+	return domain;
+}
+
+static const struct conf_domain *accepted(
 	const struct route_table *t, struct span domain)
 {
 	struct walk w;
@@ -164,6 +173,16 @@ const struct conf_domain *route_accepted(
 				->domain;
 	}
 	return NULL;
+}
+
+const struct conf_domain *route_accepted(
+	const struct route_table *t, struct span domain)
+{
+	struct arena mem = {0};
+	const struct conf_domain *d = accepted(t, fold(domain, &mem));
+
+	arena_fini(&mem);
+	return d;
 }
 
 static int fits(const struct conf_send *c, uint64_t size)
@@ -221,6 +240,7 @@ void route_choose(const struct route_table *t, struct span domain,
 	int too_large = 0;
 
 	*r_r = (struct route_choice){0};
+	domain = fold(domain, a);
 	walk_init(&w, domain);
 	while ((name = walk_next(&w)).n) {
 		struct map_node *n = map_get(&t->spaces, name);

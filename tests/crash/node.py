@@ -376,6 +376,9 @@ def submit(c, ledger, token, rcpts, body):
         c.send("".join([f"MAIL FROM:<{token}@sender.test>\r\n"] +
                        [f"RCPT TO:<{r}>\r\n" for r in rcpts] + ["DATA\r\n"]))
         r = c.reply()
+        if r.code == 421:
+            ledger.answer(token, r.code, r.text, ())
+            return False
         to = c.replies(len(rcpts))
         go = c.reply()
         if go.code != 354:

@@ -34,6 +34,10 @@ def no(to):
     return "550 5.1.1 no such user" if to.startswith("nobody") else None
 
 
+def not_yet(to):
+    return "451 4.2.1 later" if to.startswith("later") else no(to)
+
+
 class Scenario:
     """files: what the queue is before; before(): makes it. run(): brings the
     relay to the calls that are counted, from armed on."""
@@ -82,6 +86,17 @@ class Deliver(Scenario):
         until(lambda: n.proc.poll() is not None or
               len(n.seen("message.done")) == 1 +
               any(x.startswith("nobody") for x in self.to), every=0.003)
+        n.still()
+
+
+class Defer(Deliver):
+    """One recipient is to be tried again: a status is written."""
+
+    def run(self, n, hop):
+        hop.no = not_yet
+        hop.open_gate()
+        until(lambda: n.proc.poll() is not None or
+              n.seen("delivery.deferred"), every=0.003)
         n.still()
 
 
@@ -141,6 +156,7 @@ SCENARIOS = {
     "deliver": Deliver(),
     "deliver a large body": Deliver(size=90000),
     "deliver one, bounce one": Deliver(to=["a@one.test", "nobody@one.test"]),
+    "deliver one, defer one": Defer(to=["a@one.test", "later@one.test"]),
     "recover": Recover(to=["a@one.test", "c@two.test"]),
     "first start": First(),
     "stop": Stop(size=90000),
@@ -200,6 +216,7 @@ class Point:
         again = n.recovered()
         assert again == dict(first, orphans=0, finished=0), (first, again)
         assert n.body_files() == files
+        hop.no = no
         hop.open_gate()
         n.empty()
         n.drained()
@@ -213,17 +230,6 @@ class Point:
     def end(self):
         self.n.discard()
         self.hop.close()
-
-    def safely(self):
-        try:
-            self.play()
-        except Exception as e:
-            raise AssertionError(
-                f"at {self.at} ({'?', 'before', 'half of', 'after'}"
-                f"[{self.how}] {self.kind}): {e}\n{self.n.tail(30)}") from e
-        finally:
-            self.end()
-        return self
 
 
 def name(how):

@@ -173,8 +173,8 @@ class Conn:
         if self.peer.tls and not self.tls:
             ext.append("STARTTLS")
         lines = ["peer.test"] + ext
-        text = "\r\n".join("250%s%s" % (" " if x is lines[-1] else "-", x)
-                           for x in lines)
+        text = "\r\n".join([f"250-{x}" for x in lines[:-1]] +
+                           [f"250 {lines[-1]}"])
         if self.say(verb, line, text):
             self.helo = line
             self.tx = None

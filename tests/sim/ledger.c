@@ -17,11 +17,24 @@ enum {
 	FULL_MS = 90 * SECOND
 };
 
-enum what { TAKEN, SENT, DOUBT };
+enum what { TAKEN, SENT };
 
 struct happening {
 	uint64_t at;
 	enum what what;
+	unsigned life;
+};
+
+struct doubt {
+	struct msg_id id;
+	char hop[64];
+	uint64_t at;
+	unsigned life;
+};
+
+struct death {
+	uint64_t at;
+	unsigned connections[WORLD_SITES]; /* ever, at that time */
 };
 
 struct parcel {
@@ -48,11 +61,12 @@ struct ledger {
 	unsigned njob;
 	struct parcel *parcel;
 	struct notice *notice;
-	size_t nparcel, nnotice;
-	uint64_t crash[PERIODS];
+	struct doubt *doubt;
+	size_t nparcel, nnotice, ndoubt;
+	struct death death[PERIODS];
 	struct period full[PERIODS];
-	unsigned ncrash, nfull;
-	unsigned copies, doubts;
+	unsigned ndeath, nfull;
+	unsigned copies;
 };
 
 struct ledger *ledger_create(struct world *w, struct job *job, unsigned njob)
@@ -71,6 +85,7 @@ void ledger_destroy(struct ledger **lp)
 
 	free(l->parcel);
 	free(l->notice);
+	free(l->doubt);
 	free(l);
 	*lp = NULL;
 }
@@ -108,10 +123,23 @@ static struct parcel *parcel(struct ledger *l, struct msg_id id, struct span to)
 	return p;
 }
 
-static void happened(struct ledger *l, struct parcel *p, enum what what)
+static void happened(
+	struct ledger *l, struct parcel *p, enum what what, unsigned life)
 {
 	must(p->n < HAPPENINGS);
-	p->h[p->n++] = (struct happening){loop_now(l->w->loop), what};
+	p->h[p->n++] = (struct happening){loop_now(l->w->loop), what, life};
+}
+
+/* Octets may still be on their way when the relay that sent them is dead. */
+static unsigned life_of(
+	const struct ledger *l, const struct site *s, unsigned connection)
+{
+	unsigned life = 0;
+
+	while (life < l->ndeath &&
+		connection > l->death[life].connections[s - l->w->site])
+		life++;
+	return life;
 }
 
 static struct job *job_of(struct ledger *l, struct span text)
@@ -175,7 +203,7 @@ static void took_message(struct ledger *l, struct site *s,
 		p = parcel(l, id, to);
 		p->job = j;
 		l->copies++;
-		happened(l, p, TAKEN);
+		happened(l, p, TAKEN, life_of(l, s, m->connection));
 	}
 }
 
@@ -216,7 +244,7 @@ static void took_notice(struct ledger *l, struct site *s,
 			SPAN_ARG(to));
 		return;
 	}
-	happened(l, parcel(l, id, to), TAKEN);
+	happened(l, parcel(l, id, to), TAKEN, life_of(l, s, m->connection));
 	for (;;) {
 		to = span_between(rest, final, "\r");
 		if (!to.n)
@@ -246,18 +274,15 @@ void ledger_took(
 
 static void doubt(struct ledger *l, struct span line)
 {
-	struct msg_id id = id_in(l, line_field(line, "msg"));
-	struct span hop = line_field(line, "hop");
+	struct doubt *d;
 
-	l->doubts++;
-	for (size_t i = 0; i < l->nparcel; i++) {
-		struct parcel *p = &l->parcel[i];
-		const char *at = strchr(p->to, '@');
-
-		if (p->id.v == id.v && at &&
-			(span_has(hop, at + 1) || !span_has(hop, ".")))
-			happened(l, p, DOUBT);
-	}
+	if (l->ndoubt % 64 == 0)
+		l->doubt = x_realloc(l->doubt, (l->ndoubt + 64) * sizeof *d);
+	d = &l->doubt[l->ndoubt++];
+	*d = (struct doubt){.id = id_in(l, line_field(line, "msg")),
+		.at = loop_now(l->w->loop),
+		.life = l->ndeath};
+	copy(d->hop, sizeof d->hop, line_field(line, "hop"));
 }
 
 void ledger_line(struct ledger *l, struct span line)
@@ -268,16 +293,21 @@ void ledger_line(struct ledger *l, struct span line)
 		happened(l,
 			parcel(l, id_in(l, line_field(line, "msg")),
 				line_field(line, "to")),
-			SENT);
+			SENT, l->ndeath);
 	else if (line_is(line, "queue.damaged") ||
 		 line_is(line, "message.expired"))
 		world_fault(l->w, "%.*s", SPAN_ARG(span_trim(line)));
 }
 
-void ledger_crash(struct ledger *l)
+void ledger_crash(struct ledger *l, uint64_t ms)
 {
-	must(l->ncrash < PERIODS);
-	l->crash[l->ncrash++] = loop_now(l->w->loop);
+	struct death *d = &l->death[l->ndeath];
+
+	must(l->ndeath < PERIODS);
+	l->ndeath++;
+	d->at = ms;
+	for (unsigned i = 0; i < l->w->nsite; i++)
+		d->connections[i] = l->w->site[i].peer.connections;
 }
 
 void ledger_full(struct ledger *l, int yes)
@@ -293,14 +323,6 @@ void ledger_full(struct ledger *l, int yes)
 
 /* --- the rules ------------------------------------------------------------ */
 
-static int crash_between(const struct ledger *l, uint64_t from, uint64_t to)
-{
-	for (unsigned i = 0; i < l->ncrash; i++)
-		if (l->crash[i] >= from && l->crash[i] <= to)
-			return 1;
-	return 0;
-}
-
 /* Until when a crash may make the relay forget what it did at ms. */
 static uint64_t forgets_until(const struct ledger *l, uint64_t ms)
 {
@@ -312,41 +334,79 @@ static uint64_t forgets_until(const struct ledger *l, uint64_t ms)
 	return until;
 }
 
-/* Why the parcel that was taken at h could be taken again at next. */
-static int excused(const struct ledger *l, const struct parcel *p, unsigned i)
+/* How often the relay was in doubt about p in that life, until at. */
+static unsigned doubts(const struct ledger *l, const struct parcel *p,
+	unsigned life, uint64_t at)
 {
-	const struct happening *h = &p->h[i], *next = h + 1;
+	const char *domain = strchr(p->to, '@') + 1;
+	unsigned n = 0;
 
-	switch (next->what) {
-	case DOUBT:
-		return 1; /* D1 */
-	case SENT:
-		return crash_between( /* D2 */
-			l, next->at, forgets_until(l, next->at));
-	case TAKEN:
-		break; /* nothing was logged: only a crash can be why */
+	for (size_t i = 0; i < l->ndoubt; i++) {
+		const struct doubt *d = &l->doubt[i];
+
+		n += d->id.v == p->id.v && d->life == life && d->at <= at &&
+		     strstr(d->hop, domain) != NULL;
 	}
-	return crash_between(l, h->at, next->at);
+	return n;
+}
+
+/* Why what was taken at i could be taken again at k. */
+static int excused(const struct ledger *l, const struct parcel *p, unsigned i,
+	unsigned k, unsigned *in_doubt)
+{
+	const struct happening *h = &p->h[i], *again = &p->h[k];
+
+	for (unsigned s = i + 1; s < k; s++)
+		if (p->h[s].what == SENT && p->h[s].life == h->life)
+			return again->life > h->life && /* D2 */
+			       l->death[h->life].at <=
+				       forgets_until(l, p->h[s].at);
+	if (doubts(l, p, h->life, again->at) > *in_doubt) {
+		++*in_doubt; /* D1 */
+		return 1;
+	}
+	return again->life > h->life; /* D2: it never heard the reply */
+}
+
+/* With --trace: everything about p. */
+static void tell(const struct ledger *l, const struct parcel *p)
+{
+	if (!l->w->print)
+		return;
+	for (unsigned i = 0; i < p->n; i++)
+		printf("--- %" PRIu64 " <%s> %s at %" PRIu64 ", life %u\n",
+			p->id.v, p->to, p->h[i].what == SENT ? "sent" : "taken",
+			p->h[i].at, p->h[i].life);
+	for (size_t i = 0; i < l->ndoubt; i++)
+		if (l->doubt[i].id.v == p->id.v)
+			printf("--- in doubt at %" PRIu64 ", life %u, %s\n",
+				l->doubt[i].at, l->doubt[i].life,
+				l->doubt[i].hop);
 }
 
 static void check_parcel(struct ledger *l, const struct parcel *p)
 {
 	char id[MSG_ID_TEXT];
-	int last = -1;
+	unsigned in_doubt = 0, life = 0, last = 0, n = 0;
 
 	msg_id_text(p->id, id);
 	for (unsigned i = 0; i < p->n; i++) {
-		if (p->h[i].what == SENT && last < 0)
+		if (p->h[i].what == SENT && n == 0)
 			world_fault(l->w, "%s to <%s>: sent, but not taken", id,
 				p->to);
 		if (p->h[i].what != TAKEN)
 			continue;
-		if (last >= 0 && !excused(l, p, (unsigned)last))
+		if (n++ > 0 && !excused(l, p, last, i, &in_doubt)) {
+			tell(l, p);
 			world_fault(l->w,
 				"%s to <%s>: taken again at %" PRIu64
 				" after %" PRIu64 " without a reason",
 				id, p->to, p->h[i].at, p->h[last].at);
-		last = (int)i;
+		}
+		last = i;
+		if (p->h[i].life != life)
+			in_doubt = 0;
+		life = p->h[i].life;
 	}
 }
 
@@ -387,7 +447,7 @@ static void check_promise(
 	if (j->bad[r] && p)
 		world_fault(l->w, "%s (t%u) to <%s>: taken by who refuses it",
 			id, j->token, j->rcpt[r]);
-	if (back > 1 && l->ncrash == 0) /* D3 */
+	if (back > 1 && l->ndeath == 0) /* D3 */
 		world_fault(l->w, "%s (t%u) to <%s>: %u notices", id, j->token,
 			j->rcpt[r], back);
 }
@@ -440,6 +500,6 @@ void ledger_check(struct ledger *l, struct random_facts *facts_r)
 	}
 	facts_r->messages = l->njob;
 	facts_r->copies = l->copies;
-	facts_r->doubts = l->doubts;
+	facts_r->doubts = (unsigned)l->ndoubt;
 	facts_r->bounces = (unsigned)l->nnotice;
 }

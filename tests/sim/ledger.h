@@ -2,8 +2,10 @@
  *
  * Written from three sides that do not know of each other: the clients (what
  * was acknowledged), the servers behind the relay (what they took, octet by
- * octet) and the relay's log (sent, in doubt). A parcel is one recipient of
- * one queue id; what happened to it is kept in order.
+ * octet) and the relay's log (sent, in doubt). Words:
+ *   parcel  one recipient of one queue id; what happened to it is in order.
+ *   life    of the relay, between two crashes or failures; a server knows it
+ *           by the connection that something came on.
  *
  * At the end (docs/message-life.md):
  *   - every acknowledged parcel was taken, or its sender got it back when the
@@ -27,7 +29,8 @@ void ledger_destroy(struct ledger **l);
 void ledger_took(struct ledger *l, struct site *s,
 	const struct peer_message *m);
 void ledger_line(struct ledger *l, struct span line);
-void ledger_crash(struct ledger *l);         /* now */
+/* The relay is dead now. What was done since ms may not be on the disk. */
+void ledger_crash(struct ledger *l, uint64_t ms);
 void ledger_full(struct ledger *l, int yes); /* no status can be written */
 /* Everything is over: finds faults, counts. */
 void ledger_check(struct ledger *l, struct random_facts *facts_r);

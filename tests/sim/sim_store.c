@@ -37,8 +37,7 @@ struct store {
 	int busy, urgent, crashed;
 	const char *full;
 	struct hook hook;
-	struct timer commit, lazy;
-	struct post fatal;
+	struct timer commit, lazy, fatal;
 };
 
 static struct span id_key(const uint64_t *id)
@@ -173,7 +172,7 @@ static void disk_commit(struct store *s)
 		s->full = "simulated disk: full";
 	if (e != ERR_OK && e != ERR_NOSPACE && !s->dead) {
 		s->dead = e;
-		loop_post(s->o.loop, &s->fatal);
+		timer_start(&s->fatal, 0);
 		keep = (int)rand_below(&d->rand, 2);
 	}
 	for (struct store_op *op = s->flying; op; op = op->next) {
@@ -243,9 +242,9 @@ static void on_hand_over(struct hook *h)
 		timer_start(&s->lazy, LAZY_MS);
 }
 
-static void on_fatal(struct post *p)
+static void on_fatal(struct timer *t)
 {
-	struct store *s = container_of(p, struct store, fatal);
+	struct store *s = container_of(t, struct store, fatal);
 
 	s->o.fatal(s->o.arg, s->dead, "simulated disk: write failed");
 }
@@ -274,7 +273,7 @@ enum err store_open(
 	s->waiting_tail = &s->waiting;
 	timer_init(&s->commit, o->loop, on_commit);
 	timer_init(&s->lazy, o->loop, on_lazy);
-	s->fatal.fn = on_fatal;
+	timer_init(&s->fatal, o->loop, on_fatal);
 	s->hook.fn = on_hand_over;
 	loop_hook(o->loop, &s->hook);
 	d->open = s;
@@ -289,6 +288,7 @@ static void store_free(struct store **sp)
 
 	timer_stop(&s->commit);
 	timer_stop(&s->lazy);
+	timer_stop(&s->fatal);
 	hook_remove(&s->hook);
 	s->d->open = NULL;
 	if (s->crashed)

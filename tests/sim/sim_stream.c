@@ -39,6 +39,8 @@ struct sim_net {
 	unsigned nstreams;
 	uint16_t port;
 	uint64_t bytes, hash;
+	void (*tap)(const struct net_addr *from, const struct net_addr *to,
+		struct span data);
 };
 
 struct listener {
@@ -214,6 +216,12 @@ uint64_t sim_net_bytes(const struct sim_net *n)
 	return n->bytes;
 }
 
+void sim_net_tap(struct sim_net *n, void (*tap)(const struct net_addr *from,
+	const struct net_addr *to, struct span data))
+{
+	n->tap = tap;
+}
+
 uint64_t sim_net_hash(const struct sim_net *n)
 {
 	return n->hash;
@@ -363,6 +371,8 @@ static void take(struct stream *s, struct seg *g)
 
 	s->net->bytes += g->data.n;
 	digest(s->net, buf_span(&g->data));
+	if (s->net->tap)
+		s->net->tap(&s->to, &s->from, buf_span(&g->data));
 	if (from) {
 		from->under_way -= g->data.n;
 		mark(from);

@@ -233,6 +233,24 @@ static void load_conf(struct world *w, const char *text)
 	buf_fini(&why);
 }
 
+static void on_segment(const struct net_addr *from, const struct net_addr *to,
+	struct span data)
+{
+	char a[46], b[46];
+	struct span f = net_addr_text(from, a), t = net_addr_text(to, b);
+
+	while (data.n) {
+		ptrdiff_t lf = span_chr(data, '\n');
+		size_t n = lf < 0 ? data.n : (size_t)lf + 1;
+
+		printf("    %.*s:%u > %.*s:%u %.*s\n", SPAN_ARG(f), from->port,
+			SPAN_ARG(t), to->port,
+			SPAN_ARG(span_trim(
+				span_head(data, n < 80 ? n - (lf >= 0) : 80))));
+		data = span_skip(data, n);
+	}
+}
+
 struct world *world_create(uint64_t seed, const char *conf, int print)
 {
 	struct world *w = x_calloc(1, sizeof *w);
@@ -249,6 +267,8 @@ struct world *world_create(uint64_t seed, const char *conf, int print)
 	w->zone = sim_zone_create(w->loop);
 	w->disk = sim_disk_create(seed);
 	load_conf(w, conf);
+	if (print)
+		sim_net_tap(w->net, on_segment);
 	return w;
 }
 

@@ -98,10 +98,8 @@ class Net:
 def test_texts_in_notices():
     """Whatever a 550 says, the notice is a well-formed one about the right
     recipient, and nothing of the text became structure."""
-    peers = {f"t{i}": Peer(on={"RCPT": b"550-" + t + b"\r\n" if False else
-                               b"550 " + t.replace(b"no\r\n", b"no\r\n")
-                               + b"\r\n" if b"\r\n" not in t else
-                               b"550-" + t + b"\r\n"})
+    peers = {f"t{i}": Peer(on={"RCPT": (b"550-" if b"\r\n" in t else b"550 ")
+                               + t + b"\r\n"})
              for i, t in enumerate(TEXTS.values())}
     with Net(peers) as net:
         for n in peers:
@@ -125,28 +123,40 @@ def test_texts_in_notices():
         assert len(net.good.messages) == len(peers)
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_broken_replies(step):
+#: Where the daemon may go on all the same: it is told so, if strangely.
+FINE = {
+    # 5xx to EHLO: HELO is tried.
+    ("EHLO", "cr"), ("EHLO", "nul"),
+    ("DATA", "three"),
+}
+
+
+def test_broken_replies():
     """At each step: the message is kept, tried again and in the end given
     back with a clean notice. Nothing was delivered twice or by a lie."""
-    peers = {f"b{i}": Peer(on={step: what}, ext=without("CHUNKING"))
-             for i, what in enumerate(BROKEN.values())}
+    cases = [(step, what) for step in STEPS for what in BROKEN]
+    peers = {f"b{i}": Peer(on={step: BROKEN[what]}, ext=without("CHUNKING"))
+             for i, (step, what) in enumerate(cases)}
+    wrong = []
     with Net(peers) as net:
         before = rss(net.u)
         for n in peers:
             net.u.send(f"{n}@good.test", f"victim@{n}.test", MESSAGE)
-        for n, what in zip(peers, BROKEN):
-            d = Dsn(net.good.to(f"{n}@good.test"))
-            r = d.rcpt(f"victim@{n}.test")
-            assert r["action"] == "failed", (what, r)
-            assert r["status"][0] == "5", (what, r)
-        assert rss(net.u) - before < 64 << 20
-        for line in net.u.lines:
+        for (n, p), case in zip(peers.items(), cases):
+            me = f"{n}@good.test"
+            until(lambda: p.messages or
+                  any(me in m.to for m in list(net.good.messages)),
+                  text=lambda: f"{case}: neither sent nor given back")
+            if any(me in m.to for m in list(net.good.messages)):
+                r = Dsn(net.good.to(me)).rcpt(f"victim@{n}.test")
+                if r["action"] != "failed" or r["status"][0] != "5":
+                    wrong.append((case, r))
+            elif case not in FINE:
+                wrong.append((case, "was delivered"))
+        assert not wrong
+        assert rss(net.u) - before < 128 << 20
+        for line in list(net.u.lines):
             assert not re.search(r"[\x00-\x1f\x7f]", line.text), line.text
-        # Those that never said a clear yes to the end of data:
-        for n, what in zip(peers, BROKEN):
-            if step != "END":
-                assert not net.peers[n].messages or what == "three", what
 
 
 @pytest.mark.parametrize("inject", [

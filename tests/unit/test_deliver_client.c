@@ -391,7 +391,7 @@ static const struct row rows[] = {
 		.msgs = 2,
 		.want = "S250 S250",
 		.connections = 2,
-		.heard = "MAIL"},
+		.log = "unexpected=\"250 injected"},
 
 	{.name = "code out of range",
 		.a = {.keywords = "",

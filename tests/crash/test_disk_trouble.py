@@ -1,0 +1,213 @@
+"""The disk is full, or fails: what is acknowledged is kept, and what cannot
+be kept is not acknowledged.
+
+Full: a tmpfs of 32 MiB in a mount namespace of its own (root only). Failing:
+single calls return an error (faults.c).
+"""
+import errno
+import os
+import random
+import subprocess
+
+import pytest
+
+from ledger import Ledger
+from node import KINDS, Hop, Node, message, quick, send_some, submit
+from smtp import Closed, Smtp
+
+TO = ["a@one.test", "b@one.test"]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A relay, not started, whose data is on a small file system, and where
+    that can be seen from here."""
+    ledger = Ledger()
+    hop = Hop(ledger)
+    n = Node(ledger, [hop])
+    os.makedirs(n.data)
+    holder = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c",
+         'mount -t tmpfs -o size=32m,mode=700 none "$0" && echo ok && '
+         'exec sleep 600', n.data], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE)
+    try:
+        if holder.stdout.readline() != b"ok\n":
+            pytest.skip("no mount namespace here: " +
+                        holder.stderr.read().decode())
+        n.holder = holder.pid
+        yield n, hop, f"/proc/{holder.pid}/root{n.data}"
+    finally:
+        n.discard()
+        hop.close()
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+        holder.stderr.close()
+
+
+def fill(n, prefix, sizes):
+    """Sends until it is refused; all refusals must be the right one."""
+    rng = random.Random(1)
+    refused = taken = 0
+    c = None
+    for i in range(3000):
+        if c is None:
+            c = Smtp("127.0.0.1", n.port("relay"))
+            c.ehlo()
+        token = f"{prefix}{i}"
+        if not submit(c, n.ledger, token, TO,
+                      message(token, sizes[i % len(sizes)], rng)):
+            c.close()
+            c = None
+        s = n.ledger.sent[token]
+        # 421, or no answer: too many errors for one session.
+        assert s.code in (250, 421, None) or (
+            s.code == 452 and s.text.startswith("4.3.1")), (s.code, s.text)
+        taken += s.code == 250
+        refused = 0 if s.code == 250 else refused + (s.code == 452)
+        if refused == 2 * len(sizes):
+            break
+    if c:
+        c.close()
+    assert refused, "it never got full"
+    return taken
+
+
+def works(n, prefix):
+    send_some(n.port("relay"), n.ledger, prefix, 3, 3000, TO)
+    n.drained()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts a tmpfs")
+class TestFull:
+    @pytest.mark.parametrize("sizes", [(20000,), (120000,), (800, 120000)],
+                             ids=["database", "files", "both"])
+    def test_by_mail(self, small, sizes):
+        """452 4.3.1, then the next hop comes back, the queue drains, and mail
+        is taken again, all without a restart."""
+        n, hop, _ = small
+        hop.close_gate()
+        n.start()
+        taken = fill(n, "t", sizes)
+        n.wait("queue.full")
+        hop.open_gate()
+        n.drained()
+        works(n, "again")
+        n.stop()
+        n.start()
+        assert n.recovered()["messages"] == 0
+        n.stop()
+        n.ledger.verify()
+        print(f"\n{taken} messages until it was full")
+
+    def test_by_others(self, small):
+        """Somebody else fills the disk to the last octet; deliveries go on,
+        also after a restart with no space at all."""
+        n, hop, seen = small
+        hop.close_gate()
+        n.start()
+        send_some(n.port("relay"), n.ledger, "t", 40, 9000, TO)
+        send_some(n.port("relay"), n.ledger, "l", 10, 90000, TO)
+        with open(f"{seen}/ballast", "wb", buffering=0) as f:
+            size = 1 << 20
+            while size:
+                try:
+                    if not f.write(b"x" * size):
+                        size //= 2
+                except OSError:
+                    size //= 2
+        fill(n, "full", (800, 120000))
+        n.crash()
+        n.start()
+        assert n.recovered()["damaged"] == 0
+        hop.open_gate()
+        n.drained()
+        n.stop()
+        n.start()
+        assert n.recovered()["messages"] == 0
+        os.unlink(f"{seen}/ballast")
+        works(n, "again")
+        n.stop()
+        assert n.ledger.verify() == {}
+
+
+#: The call that fails, body size, error, whether the relay must stop.
+ERRORS = [
+    ("fdatasync", 1500, errno.EIO, True),
+    ("pwrite64 O_DSYNC", 1500, errno.EIO, True),
+    ("writev", 1500, errno.EIO, True),
+    ("writev", 9000, errno.EIO, True),
+    ("fdatasync", 90000, errno.EIO, None),
+    ("fsync", 90000, errno.EIO, None),
+    ("pwrite64", 90000, errno.EIO, None),
+    ("openat", 90000, errno.EIO, None),
+    ("mkdir", 90000, errno.EIO, None),
+    ("pwrite64", 90000, errno.ENOSPC, False),
+    ("openat", 90000, errno.ENOSPC, False),
+    ("mkdir", 90000, errno.ENOSPC, False),
+    ("fsync", 90000, errno.ENOSPC, None),
+    ("fdatasync", 90000, errno.ENOSPC, None),
+    ("openat", 90000, errno.EMFILE, False),
+    ("fdatasync", 1500, errno.ENOSPC, None),
+    ("writev", 1500, errno.ENOSPC, False),
+    ("pwrite64 O_DSYNC", 1500, errno.ENOSPC, None),
+]
+
+
+@pytest.mark.parametrize("call, size, error, ends", ERRORS)
+def test_call_fails(faults, call, size, error, ends):
+    """The first call of this kind, while a message is taken, fails. There is
+    no 250 for that message, and all others are safe."""
+    ledger = Ledger()
+    hop = Hop(ledger)
+    n = Node(ledger, [hop], binary=quick(), faults=faults)
+    try:
+        hop.close_gate()
+        n.start(faults=True)
+        send_some(n.port("relay"), ledger, "t", 3, 1500, TO)
+        send_some(n.port("relay"), ledger, "l", 1, 90000, TO)
+        n.control.fail_kind = KINDS.index(call)
+        n.control.fail_errno = error
+        n.control.fail_after = 1
+        n.control.armed = 1
+        with Smtp("127.0.0.1", n.port("relay")) as c:
+            c.ehlo()
+            submit(c, ledger, "bad", TO,
+                   message("bad", size, random.Random(1)))
+        n.still()
+        said = ledger.sent["bad"]
+        if n.control.failed == 0:
+            pytest.skip(f"no {call} in a message of {size} octets here")
+        print(f"\n{call} {errno.errorcode[error]}: {said.code} {said.text}; "
+              + ("stopped" if n.proc.poll() is not None else "goes on"))
+        assert said.code is None or 400 <= said.code < 500
+        if error in (errno.ENOSPC,) and ends is False:
+            assert said.code == 452 and said.text.startswith("4.3.1")
+        if ends:
+            assert n.died(5) == 74
+            assert n.seen("queue.fatal")
+        elif ends is False:
+            assert n.proc.poll() is None, n.tail()
+        if n.proc is None or n.proc.poll() is not None:
+            if n.proc:
+                assert n.died() == 74
+                assert n.seen("queue.fatal")
+        else:
+            # It goes on, and so it must be able to.
+            send_some(n.port("relay"), ledger, "more", 2, 1500, TO)
+            send_some(n.port("relay"), ledger, "large", 1, 90000, TO)
+            n.crash()
+        hop.close_gate()
+        n.start()
+        assert n.recovered()["damaged"] == 0
+        hop.open_gate()
+        n.empty()
+        n.drained()
+        n.stop()
+        assert not n.body_files()
+        ledger.verify()
+        assert not hop.notes, hop.notes
+    finally:
+        n.discard()
+        hop.close()
