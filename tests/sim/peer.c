@@ -14,7 +14,7 @@ struct conn {
 	struct peer *p;
 	struct stream *s;
 	unsigned number;
-	int over;
+	int over, mute;
 	enum mode mode;
 	int mailed;
 	struct peer_message m; /* being received */
@@ -126,14 +126,18 @@ static struct peer_rule *rule_for(
 static char reply_to(
 	struct conn *c, const char *at, struct span what, const char *usual)
 {
-	const struct peer_rule *r = rule_for(c->p, at, what);
+	const struct peer_rule *r;
 	const char *text = usual;
 
+	if (c->mute)
+		return 0;
+	r = rule_for(c->p, at, what);
 	if (!r) {
 		put(c, usual);
 		return usual[0];
 	}
-	if (r->silent)
+	c->mute = r->mute;
+	if (r->silent || r->mute)
 		return 0;
 	if ((r->drop || r->reset) && !r->reply) {
 		hang_up(c, r->reset);

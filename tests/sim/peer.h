@@ -23,6 +23,7 @@ struct peer_rule {
 	int drop;          /* close: before a reply when there is none above */
 	int reset;         /* the same by a reset */
 	int silent;        /* say nothing at all */
+	int mute;          /* nor anything later on this connection */
 	int close_after;   /* close after the reply */
 };
 

@@ -138,6 +138,8 @@ static void on_down(struct world *w, int failed)
 	r->stopping = 0;
 	if (failed)
 		ledger_crash(r->ledger, r->failed_at);
+	else if (w->disk->fail == ERR_NOSPACE) /* could not write all */
+		ledger_crash(r->ledger, loop_now(w->loop));
 	if (!r->healed)
 		come_back(r);
 }
@@ -195,8 +197,6 @@ static void plan_rule(struct random_world *r)
 {
 	static const char *const at[] = {"greeting", "EHLO", "MAIL", "RCPT",
 		"DATA", "dot", "dot", "dot", "BDAT", "RSET", "*"};
-	static const char *const silent_at[] = {
-		"greeting", "EHLO", "DATA", "dot"};
 	static const char *const reply[] = {
 		"421 4.3.2 Closing\r\n", "451 4.3.0 Not now\r\n",
 		"452 4.3.1 Full\r\n", "450-4.2.0 Come\r\n450 4.2.0 again\r\n"};
@@ -223,14 +223,16 @@ static void plan_rule(struct random_world *r)
 		x.reset = 1;
 		break;
 	case 4:
-		/* Only where the client waits: a server that leaves out the
-		 * reply to one of several commands is beyond help. */
-		x.at = silent_at[world_below(w, countof(silent_at))];
-		x.silent = world_chance(w, 4);
+		x.mute = world_chance(w, 4);
 		x.reply = reply[1];
 		break;
 	default:
 		x.reply = reply[1 + world_below(w, countof(reply) - 1)];
+	}
+	/* RFC 5321 4.1.1.5: RSET gets 250, or the connection ends. */
+	if (x.reply && (strcmp(x.at, "RSET") == 0 || x.at[0] == '*')) {
+		x.reply = reply[0];
+		x.close_after = 1;
 	}
 	s->peer.script.rule[i] = x;
 	s->peer.used[i] = s->peer.seen[i] = 0;

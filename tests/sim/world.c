@@ -26,11 +26,13 @@ void world_fault(struct world *w, const char *fmt, ...)
 	char text[512];
 	va_list ap;
 
-	if (w->nfaults++ >= FAULTS_TOLD)
-		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	if (w->print)
+		printf("--- FAULT: %s\n", text);
+	if (w->nfaults++ >= FAULTS_TOLD)
+		return;
 	buf_addf(&w->faults, "    %.3f h: %s\n",
 		(double)(loop_now(w->loop) - SIM_NOW) / HOUR, text);
 }
