@@ -122,6 +122,7 @@ enum queue_cursor { CURSOR_NOTICE, CURSOR_EXPIRE, CURSOR_REROUTE, CURSORS };
 struct queue {
 	unsigned magic;
 	struct queue_options o;
+	char *dir; /* our own copy of o.dir */
 	struct queue_events ev;
 	struct store *store;
 	struct budget budget;

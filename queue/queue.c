@@ -127,6 +127,7 @@ static void fini(struct queue *q)
 	arena_fini(&q->scratch);
 	free(q->mark);
 	q->magic = 0;
+	free(q->dir);
 	free(q);
 }
 
@@ -139,6 +140,8 @@ enum err queue_open(struct queue **q_r, const struct queue_options *o,
 
 	must(ev->route && ev->ready && ev->expired);
 	q->o = *o;
+	q->dir = x_strdup(o->dir); /* messages name it later */
+	q->o.dir = q->dir;
 	q->ev = *ev;
 	init(q);
 	e = store_open(&q->store,
