@@ -50,23 +50,27 @@ static struct tls_context *receive_tls(void *arg, unsigned connector)
 	return n->tls->receive[connector];
 }
 
-/* Ourselves: every address that a receive connector is bound to by name, and
- * the unspecified one. Loopback through MX is refused by deliver anyway. */
-static int is_self(void *arg, const struct net_addr *a)
+/* Ourselves: an address that a receive connector is bound to, or, when one is
+ * bound to all of them, any address of this machine. */
+static int is_self(void *arg, const struct net_addr *addr)
 {
+	static const uint8_t any[16];
 	struct node *n = arg;
+	struct net_addr a = net_addr_unmapped(addr), mine;
+	int all = 0;
 
 	for (unsigned i = 0; i < n->conf->nreceive; i++)
 		for (unsigned j = 0; j < n->conf->receive[i].nbind; j++) {
 			const struct conf_endpoint *at =
 				&n->conf->receive[i].bind[j];
-			struct net_addr mine;
 
-			if (net_addr_parse(at->host, at->port, &mine) == 0 &&
-				net_addr_eq(a, &mine))
+			if (net_addr_parse(at->host, at->port, &mine) != 0)
+				continue;
+			if (net_addr_eq(&a, &mine))
 				return 1;
+			all |= memcmp(mine.b, any, sizeof any) == 0;
 		}
-	return 0;
+	return all && net_addr_ours(&a);
 }
 
 static void on_queue_fatal(void *arg, enum err e, const char *text)

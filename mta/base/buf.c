@@ -38,7 +38,8 @@ void buf_add(struct buf *b, struct span s)
 {
 	if (s.n == 0 || b->full)
 		return;
-	if (buf_reserve(b, s.n) != ERR_OK) {
+	/* There mostly is room, and a call is dear for a few bytes. */
+	if (b->cap - b->n < s.n && buf_reserve(b, s.n) != ERR_OK) {
 		b->full = 1;
 		return;
 	}
@@ -48,7 +49,10 @@ void buf_add(struct buf *b, struct span s)
 
 void buf_addc(struct buf *b, char c)
 {
-	buf_add(b, span(&c, 1));
+	if (b->n < b->cap && !b->full)
+		b->p[b->n++] = c;
+	else
+		buf_add(b, span(&c, 1));
 }
 
 void buf_adds(struct buf *b, const char *s)

@@ -30,10 +30,10 @@ struct log {
 };
 
 static const struct {
-	const char *name;
+	struct span name;
 	enum log_level level;
 } events[] = {
-#define X(id, name, level, text) [id] = {name, level},
+#define X(id, name, level, text) [id] = {SPAN_INIT(name), level},
 	LOG_EVENTS(X)
 #undef X
 };
@@ -261,40 +261,81 @@ void log_escape(struct buf *out, struct span s)
 	buf_add(out, span(s.p + from, s.n - from));
 }
 
-static int needs_quotes(struct span s)
+/* What an octet asks of the field it is in. Nearly all values ask for nothing
+ * and are copied whole, so one look at each octet has to be enough. */
+enum { NEEDS_QUOTES = 1, NEEDS_ESCAPE = 2 };
+
+static const uint8_t needs[256] = {
+	[0 ... ' ' - 1] = NEEDS_QUOTES | NEEDS_ESCAPE,
+	[' '] = NEEDS_QUOTES,
+	['='] = NEEDS_QUOTES,
+	['"'] = NEEDS_QUOTES | NEEDS_ESCAPE,
+	['\\'] = NEEDS_QUOTES | NEEDS_ESCAPE,
+	[0x7f] = NEEDS_ESCAPE,
+	[0x80 ... 0xff] = NEEDS_QUOTES | NEEDS_ESCAPE,
+};
+
+static unsigned look_over(struct span s)
 {
-	if (s.n == 0)
-		return 1;
+	unsigned all = 0;
+
 	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == '=' ||
-			s.p[i] == '\\')
-			return 1;
-	return 0;
+		all |= needs[(unsigned char)s.p[i]];
+	return all;
+}
+
+/* buf_add without the call: there is room for a line before it begins. */
+static inline void add(struct buf *b, struct span s)
+{
+	if (s.n && b->cap - b->n > s.n && !b->full) {
+		memcpy(b->p + b->n, s.p, s.n);
+		b->n += s.n;
+	} else {
+		buf_add(b, s);
+	}
+}
+
+static inline void addc(struct buf *b, char c)
+{
+	add(b, span(&c, 1));
+}
+
+static void add_text(struct buf *b, struct span s, unsigned how)
+{
+	if (how & NEEDS_ESCAPE)
+		log_escape(b, s);
+	else
+		add(b, s);
+}
+
+static void add_quoted(struct buf *b, struct span s)
+{
+	unsigned how = s.n ? look_over(s) : NEEDS_QUOTES;
+
+	if (how & NEEDS_QUOTES)
+		addc(b, '"');
+	add_text(b, s, how);
+	if (how & NEEDS_QUOTES)
+		addc(b, '"');
 }
 
 static void add_field(struct buf *b, const struct field *f)
 {
 	char t[TRACE_ID_TEXT];
-	int q;
 
-	buf_addc(b, ' ');
-	buf_adds(b, f->key);
-	buf_addc(b, '=');
+	addc(b, ' ');
+	add(b, span_str(f->key));
+	addc(b, '=');
 	switch (f->kind) {
 	case FIELD_END:
 		break;
 	case FIELD_SPAN:
-		q = needs_quotes(f->v.s);
-		if (q)
-			buf_addc(b, '"');
-		log_escape(b, f->v.s);
-		if (q)
-			buf_addc(b, '"');
+		add_quoted(b, f->v.s);
 		break;
 	case FIELD_ADDR:
-		buf_addc(b, '<');
-		log_escape(b, f->v.s);
-		buf_addc(b, '>');
+		addc(b, '<');
+		add_text(b, f->v.s, look_over(f->v.s));
+		addc(b, '>');
 		break;
 	case FIELD_U64:
 		buf_addu(b, f->v.u);
@@ -305,13 +346,13 @@ static void add_field(struct buf *b, const struct field *f)
 		t[1] = (char)('0' + f->v.u / 100 % 10);
 		t[2] = (char)('0' + f->v.u / 10 % 10);
 		t[3] = (char)('0' + f->v.u % 10);
-		buf_add(b, span(t, 4));
+		add(b, span(t, 4));
 		break;
 	case FIELD_ID:
-		buf_add(b, msg_id_text((struct msg_id){f->v.u}, t));
+		add(b, msg_id_text((struct msg_id){f->v.u}, t));
 		break;
 	case FIELD_TRACE:
-		buf_add(b, trace_id_text(f->v.t, t));
+		add(b, trace_id_text(f->v.t, t));
 		break;
 	}
 }
@@ -345,11 +386,13 @@ static void format(struct log *log, struct buf *b, enum log_event_id ev,
 {
 	size_t start = b->n, end;
 
+	/* Room at once; without memory every piece looks for its own. */
+	(void)buf_reserve(b, LOG_LINE);
 	add_time(log, b);
-	buf_addc(b, ' ');
-	buf_adds(b, level_names[events[ev].level]);
-	buf_addc(b, ' ');
-	buf_adds(b, events[ev].name);
+	addc(b, ' ');
+	add(b, span_str(level_names[events[ev].level]));
+	addc(b, ' ');
+	add(b, events[ev].name);
 	for (; f->kind != FIELD_END; f++) {
 		end = b->n;
 		add_field(b, f);

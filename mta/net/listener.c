@@ -1,6 +1,7 @@
 /* listener - connecting, listening, and addresses as the kernel has them. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -72,6 +73,33 @@ static struct net_addr tcp_local(const uv_tcp_t *tcp)
 struct net_addr stream_local(const struct stream *s)
 {
 	return tcp_local(&s->h.tcp);
+}
+
+int net_addr_ours(const struct net_addr *addr)
+{
+	struct net_addr a = net_addr_unmapped(addr);
+	struct ifaddrs *list, *it;
+	int ours = 0;
+
+	if (getifaddrs(&list) != 0)
+		return 0;
+	for (it = list; it && !ours; it = it->ifa_next) {
+		struct sockaddr_storage ss = {0};
+		struct net_addr mine;
+
+		if (!it->ifa_addr ||
+			(it->ifa_addr->sa_family != AF_INET &&
+				it->ifa_addr->sa_family != AF_INET6))
+			continue;
+		memcpy(&ss, it->ifa_addr,
+			it->ifa_addr->sa_family == AF_INET
+				? sizeof(struct sockaddr_in)
+				: sizeof(struct sockaddr_in6));
+		mine = addr_from_sock(&ss);
+		ours = net_addr_eq(&a, &mine);
+	}
+	freeifaddrs(list);
+	return ours;
 }
 
 /* --- connecting ---------------------------------------------------------- */

@@ -106,4 +106,11 @@ int net_addr_parse(struct span host, uint16_t port, struct net_addr *a_r);
 struct span net_addr_text(const struct net_addr *a, char out[static 46]);
 int net_addr_eq(
 	const struct net_addr *a, const struct net_addr *b); /* no port */
+/* An IPv4 address inside IPv6 (::ffff:192.0.2.1) as IPv4, others as they are.
+ */
+struct net_addr net_addr_unmapped(const struct net_addr *a);
+/* Reaches this machine whatever its interfaces: loopback, or the unspecified
+ * address, which Linux takes for it; inside IPv6 too. */
 int net_addr_loopback(const struct net_addr *a);
+/* One of this machine's interfaces has it now. */
+int net_addr_ours(const struct net_addr *a);

@@ -58,6 +58,10 @@ void session_reply(struct session *s, uint16_t code, unsigned a, unsigned b,
 	va_list ap;
 	int n;
 
+	if (!strchr(fmt, '%')) { /* most replies are */
+		reply_span(s, code, enh, span_str(fmt));
+		return;
+	}
 	va_start(ap, fmt);
 	n = vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);

@@ -22,12 +22,12 @@ struct client {
 	struct stream *s;   /* NULL: none; also while connecting */
 	int connecting, over;
 	enum state state;
-	struct job *now;    /* being sent */
-	unsigned sent;      /* in this connection */
+	struct job *now;                /* being sent */
+	unsigned sent;                  /* in this connection */
 	unsigned asked, taken, answers; /* bits: recipients; replies to RCPT */
 	int mailed, pipelined, bdat, slow;
 	struct buf body;
-	size_t out;         /* of body, written */
+	size_t out; /* of body, written */
 };
 
 /* --- troubles ------------------------------------------------------------- */
@@ -339,8 +339,7 @@ static size_t on_data(void *arg, struct span in)
 	size_t used = 0;
 	ptrdiff_t lf;
 
-	while (!c->over &&
-		(lf = span_chr(span_skip(in, used), '\n')) >= 0) {
+	while (!c->over && (lf = span_chr(span_skip(in, used), '\n')) >= 0) {
 		struct span line =
 			span_head(span_skip(in, used), (size_t)lf + 1);
 

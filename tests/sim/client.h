@@ -20,10 +20,10 @@ struct job {
 	unsigned token;
 	char from[48];
 	char rcpt[JOB_RCPTS][64];
-	int bad[JOB_RCPTS];  /* the next hop refuses it for good */
+	int bad[JOB_RCPTS]; /* the next hop refuses it for good */
 	unsigned nrcpt;
-	unsigned open;       /* bits: not acknowledged yet */
-	struct buf raw;      /* the message as it is sent */
+	unsigned open;  /* bits: not acknowledged yet */
+	struct buf raw; /* the message as it is sent */
 	uint64_t due;
 	unsigned doubtful, tries;
 	struct {

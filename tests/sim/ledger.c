@@ -114,8 +114,7 @@ static struct parcel *parcel(struct ledger *l, struct msg_id id, struct span to)
 	if (p)
 		return p;
 	if (l->nparcel % 64 == 0)
-		l->parcel = x_realloc(
-			l->parcel, (l->nparcel + 64) * sizeof *p);
+		l->parcel = x_realloc(l->parcel, (l->nparcel + 64) * sizeof *p);
 	p = &l->parcel[l->nparcel++];
 	memset(p, 0, sizeof *p);
 	p->id = id;
@@ -167,8 +166,7 @@ static int text_is_right(const struct job *j, struct span text)
 {
 	struct span raw = buf_span(&j->raw), head;
 
-	if (text.n < raw.n ||
-		!span_eq(span_skip(text, text.n - raw.n), raw))
+	if (text.n < raw.n || !span_eq(span_skip(text, text.n - raw.n), raw))
 		return 0;
 	head = span_head(text, text.n - raw.n);
 	return span_starts(head, SPAN("Received: ")) && head.n < 1000 &&
@@ -193,8 +191,7 @@ static void took_message(struct ledger *l, struct site *s,
 	if (!text_is_right(j, text))
 		world_fault(l->w, "t%u arrived changed", j->token);
 	for (unsigned i = 0; i < m->nrcpt; i++) {
-		struct span to =
-			span_between(span_str(m->rcpt[i]), "<", ">");
+		struct span to = span_between(span_str(m->rcpt[i]), "<", ">");
 		struct parcel *p;
 
 		if (job_rcpt(j, to) < 0 || !span_has(to, s->domain))
@@ -218,25 +215,24 @@ static void add_notice(struct ledger *l, struct msg_id id, struct msg_id about,
 			return; /* another copy of it */
 	}
 	if (l->nnotice % 64 == 0)
-		l->notice = x_realloc(
-			l->notice, (l->nnotice + 64) * sizeof *n);
+		l->notice = x_realloc(l->notice, (l->nnotice + 64) * sizeof *n);
 	n = &l->notice[l->nnotice++];
 	*n = (struct notice){.id = id, .about = about, .job = j};
 	copy(n->to, sizeof n->to, to);
 }
 
-static void took_notice(struct ledger *l, struct site *s,
-	const struct peer_message *m)
+static void took_notice(
+	struct ledger *l, struct site *s, const struct peer_message *m)
 {
 	static const char final[] = "\r\nFinal-Recipient: rfc822; ";
 	struct span text = buf_span(&m->data), rest = text, to;
-	struct msg_id id = id_in(
-		l, span_between(text, "\r\nMessage-ID: <", "."));
+	struct msg_id id =
+		id_in(l, span_between(text, "\r\nMessage-ID: <", "."));
 	const struct job *j = job_of(l, text);
 	struct msg_id about;
 
-	about = id_in(l, span_between(
-		span_between(text, "\r\nReceived: ", ";"), " id ", "\r"));
+	about = id_in(l, span_between(span_between(text, "\r\nReceived: ", ";"),
+				 " id ", "\r"));
 	to = span_between(span_str(m->rcpt[0]), "<", ">");
 	if (!j || strcmp(s->domain, "home.example") != 0 ||
 		!span_eq(span_str(j->from), to) || m->nrcpt != 1) {
@@ -256,8 +252,7 @@ static void took_notice(struct ledger *l, struct site *s,
 	}
 }
 
-void ledger_took(
-	struct ledger *l, struct site *s, const struct peer_message *m)
+void ledger_took(struct ledger *l, struct site *s, const struct peer_message *m)
 {
 	struct span text = buf_span(&m->data);
 	const struct job *j = job_of(l, text);
@@ -439,8 +434,10 @@ static void check_promise(
 
 	msg_id_text(msg, id);
 	if (j->bad[r] && back == 0)
-		world_fault(l->w, "%s (t%u) to <%s>: refused, and its sender "
-			"was not told", id, j->token, j->rcpt[r]);
+		world_fault(l->w,
+			"%s (t%u) to <%s>: refused, and its sender "
+			"was not told",
+			id, j->token, j->rcpt[r]);
 	if (!j->bad[r] && (!p || p->n == 0 || p->h[0].what != TAKEN))
 		world_fault(l->w, "%s (t%u) to <%s>: LOST", id, j->token,
 			j->rcpt[r]);
@@ -476,10 +473,10 @@ static void check_job(struct ledger *l, const struct job *j)
 	for (size_t i = 0; i < l->nnotice; i++)
 		if (l->notice[i].job == j &&
 			!acknowledged(j, l->notice[i].about))
-			note(unknown, &n, countof(unknown),
-				l->notice[i].about);
+			note(unknown, &n, countof(unknown), l->notice[i].about);
 	if (n > j->doubtful)
-		world_fault(l->w, "t%u: %u messages that the client was not "
+		world_fault(l->w,
+			"t%u: %u messages that the client was not "
 			"told of, %u that it had no answer for",
 			j->token, n, j->doubtful);
 }
@@ -495,8 +492,10 @@ void ledger_check(struct ledger *l, struct random_facts *facts_r)
 		int r = job_rcpt(n->job, span_str(n->to));
 
 		if (r < 0 || !n->job->bad[r])
-			world_fault(l->w, "t%u to <%s>: came back without a "
-				"reason", n->job->token, n->to);
+			world_fault(l->w,
+				"t%u to <%s>: came back without a "
+				"reason",
+				n->job->token, n->to);
 	}
 	facts_r->messages = l->njob;
 	facts_r->copies = l->copies;

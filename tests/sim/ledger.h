@@ -26,8 +26,8 @@ struct ledger;
 struct ledger *ledger_create(struct world *w, struct job *job, unsigned njob);
 void ledger_destroy(struct ledger **l);
 
-void ledger_took(struct ledger *l, struct site *s,
-	const struct peer_message *m);
+void ledger_took(
+	struct ledger *l, struct site *s, const struct peer_message *m);
 void ledger_line(struct ledger *l, struct span line);
 /* The relay is dead now. What was done since ms may not be on the disk. */
 void ledger_crash(struct ledger *l, uint64_t ms);

@@ -2,7 +2,7 @@
  *
  *   --seeds N   random worlds to run (200)
  *   --from N    the first of their seeds (1)
- *   --seed N    only the random world of this seed
+ *   --seed N    only the random world of this seed, in this process
  *   --trace     with the log of the relay
  *   --facts     with a line about each random world
  */
@@ -10,11 +10,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "mta/base/check.h"
 #include "mta/base/span.h"
 #include "tests/sim/scenario.h"
+
+enum { FIXED = 4 };
 
 struct run {
 	unsigned passed, failed;
@@ -51,36 +54,87 @@ static void say(const struct random_facts *f)
 		f->stops, f->doubts, f->bytes);
 }
 
-static void one_world(struct run *r, uint64_t seed)
-{
-	const struct scenario_options o = {.seed = seed, .print = r->trace};
-	struct random_facts f;
-	int bad = scenario_random(&o, &f);
+struct result {
+	int bad;
+	struct random_facts facts;
+};
 
-	told(r, bad);
-	add(r, &f);
-	if (r->facts || r->one) {
-		printf("sim: seed %" PRIu64 ": hash %016" PRIx64 ", ", seed,
-			f.hash);
-		say(&f);
+/* In a process of its own, which also finds its own leaks: what aborts there
+ * fails this run and not the others. */
+static struct result apart(
+	struct result (*run)(const struct scenario_options *o, size_t which),
+	const struct scenario_options *o, size_t which)
+{
+	struct result r = {.bad = 1};
+	int fd[2], status = -1;
+	pid_t pid;
+
+	must(pipe(fd) == 0);
+	fflush(NULL);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		close(fd[0]);
+		r = run(o, which);
+		must(write(fd[1], &r, sizeof r) == sizeof r);
+		close(fd[1]);
+		exit(r.bad);
 	}
-	if (bad)
-		fprintf(stderr, "  again: make sim SIM=\"--seed %" PRIu64
-			"\"\n", seed);
+	close(fd[1]);
+	if (read(fd[0], &r, sizeof r) != sizeof r)
+		r = (struct result){.bad = 1};
+	close(fd[0]);
+	must(waitpid(pid, &status, 0) == pid);
+	r.bad |= status != 0;
+	return r;
 }
 
-static void all(struct run *r)
+static struct result run_random(const struct scenario_options *o, size_t which)
 {
-	static int (*const fixed[])(const struct scenario_options *o) = {
+	struct result r;
+
+	(void)which;
+	r.bad = scenario_random(o, &r.facts);
+	return r;
+}
+
+static struct result run_fixed(const struct scenario_options *o, size_t which)
+{
+	static int (*const fixed[FIXED])(const struct scenario_options *o) = {
 		scenario_ladder,
 		scenario_recovery,
 		scenario_message_retry,
 		scenario_same,
 	};
+
+	return (struct result){.bad = fixed[which](o)};
+}
+
+static void one_world(struct run *r, uint64_t seed)
+{
+	const struct scenario_options o = {.seed = seed, .print = r->trace};
+	struct result x = r->one ? run_random(&o, 0) : apart(run_random, &o, 0);
+
+	told(r, x.bad);
+	add(r, &x.facts);
+	if (r->facts || r->one) {
+		printf("sim: seed %" PRIu64 ": hash %016" PRIx64 ", ", seed,
+			x.facts.hash);
+		say(&x.facts);
+	}
+	if (x.bad && !r->one)
+		fprintf(stderr,
+			"sim: seed %" PRIu64
+			" failed; again: make sim SIM=\"--seed %" PRIu64 "\"\n",
+			seed, seed);
+}
+
+static void all(struct run *r)
+{
 	const struct scenario_options o = {.seed = 1, .print = r->trace};
 
-	for (size_t i = 0; i < countof(fixed); i++)
-		told(r, fixed[i](&o));
+	for (size_t i = 0; i < FIXED; i++)
+		told(r, apart(run_fixed, &o, i).bad);
 	for (uint64_t i = 0; i < r->seeds; i++)
 		one_world(r, r->from + i);
 	printf("sim: %" PRIu64 " random worlds: ", r->seeds);

@@ -32,7 +32,8 @@ static const char *const client_ip[CLIENTS] = {
 
 static const char conf[] =
 	"receive_connectors:\n"
-	"  - { name: in, bind: [\"" RELAY_IP ":25\"], remote: [\"10.0.0.0/8\"],\n"
+	"  - { name: in, bind: [\"" RELAY_IP
+	":25\"], remote: [\"10.0.0.0/8\"],\n"
 	"      permissions: [submit, relay, any_sender] }\n"
 	"send_connectors:\n"
 	"  - name: to-c.example\n"
@@ -115,10 +116,8 @@ static void on_line(struct world *w, struct span line)
 	struct random_world *r = w->arg;
 
 	ledger_line(r->ledger, line);
-	if (line_is(line, "queue.fatal")) {
+	if (line_is(line, "queue.fatal"))
 		r->failed_at = loop_now(w->loop);
-		r->facts.failures++;
-	}
 	if (r->crash_at && line_is(line, r->crash_at) && !r->crash.armed) {
 		r->crash_at = NULL;
 		timer_start(&r->crash, world_below(w, 40));
@@ -136,6 +135,7 @@ static void on_down(struct world *w, int failed)
 	struct random_world *r = w->arg;
 
 	r->stopping = 0;
+	r->facts.failures += (unsigned)failed;
 	if (failed)
 		ledger_crash(r->ledger, r->failed_at);
 	else if (w->disk->fail == ERR_NOSPACE) /* could not write all */
@@ -197,9 +197,9 @@ static void plan_rule(struct random_world *r)
 {
 	static const char *const at[] = {"greeting", "EHLO", "MAIL", "RCPT",
 		"DATA", "dot", "dot", "dot", "BDAT", "RSET", "*"};
-	static const char *const reply[] = {
-		"421 4.3.2 Closing\r\n", "451 4.3.0 Not now\r\n",
-		"452 4.3.1 Full\r\n", "450-4.2.0 Come\r\n450 4.2.0 again\r\n"};
+	static const char *const reply[] = {"421 4.3.2 Closing\r\n",
+		"451 4.3.0 Not now\r\n", "452 4.3.1 Full\r\n",
+		"450-4.2.0 Come\r\n450 4.2.0 again\r\n"};
 	struct world *w = r->w;
 	struct site *s = &w->site[world_below(w, w->nsite)];
 	unsigned i = 1 + world_below(w, RULES - 1);
@@ -247,8 +247,8 @@ static uint64_t until(struct random_world *r, unsigned most)
 
 static void link_heal(struct random_world *r, struct sim_link *k)
 {
-	*k = (struct sim_link){.latency = world_below(r->w, 60),
-		.tried = k->tried};
+	*k = (struct sim_link){
+		.latency = world_below(r->w, 60), .tried = k->tried};
 	sim_net_heal(r->w->net);
 }
 
@@ -324,8 +324,7 @@ static void plan_names(struct random_world *r)
 	char host[64];
 
 	snprintf(host, sizeof host, "mx%u.%s", i, w->site[i].domain);
-	sim_zone_trouble(w->zone,
-		world_chance(w, 2) ? host : w->site[i].domain,
+	sim_zone_trouble(w->zone, world_chance(w, 2) ? host : w->site[i].domain,
 		world_chance(w, 2) ? -1 : DNS_A, "SERVFAIL");
 	sim_zone_latency(w->zone, world_below(w, 2 * SECOND));
 	r->sick.dns[i] = until(r, 8 * MINUTE);
@@ -413,8 +412,8 @@ static void something(struct random_world *r)
 			plan_stop(r);
 		break;
 	case 7: /* a server dies, and is back at once */
-		sim_net_cut(w->net,
-			span_str(w->site[world_below(w, w->nsite)].ip));
+		sim_net_cut(
+			w->net, span_str(w->site[world_below(w, w->nsite)].ip));
 		break;
 	case 8:
 		sim_loop_shift_wall(w->loop,
@@ -465,14 +464,15 @@ static void come_to_rest(struct random_world *r)
 	while (!quiet(r) && loop_now(w->loop) < end)
 		sim_loop_step(w->loop, MINUTE);
 	if (!quiet(r))
-		world_fault(w, "not quiet %d h after all trouble was over: "
+		world_fault(w,
+			"not quiet %d h after all trouble was over: "
 			"%zu messages in the queue, relay %s",
 			QUIET_MS / HOUR, sim_disk_messages(w->disk),
 			w->process ? "up" : "down");
 	sim_loop_step(w->loop, 10 * MINUTE);
 	if (sim_disk_files(w->disk))
-		world_fault(w, "%zu body files are left",
-			sim_disk_files(w->disk));
+		world_fault(
+			w, "%zu body files are left", sim_disk_files(w->disk));
 	r->healed = 1;
 	if (w->process)
 		world_stop(w);

@@ -24,7 +24,8 @@ enum { TRIES = 1024, TAKEN = 256 };
 
 static const char conf[] =
 	"receive_connectors:\n"
-	"  - { name: in, bind: [\"" RELAY_IP ":25\"], remote: [\"10.0.0.0/8\"],\n"
+	"  - { name: in, bind: [\"" RELAY_IP
+	":25\"], remote: [\"10.0.0.0/8\"],\n"
 	"      permissions: [submit, relay, any_sender] }\n"
 	"send_connectors:\n"
 	"  - { name: out, address_spaces: [\"*\"], tls: { mode: none } }\n";
@@ -61,8 +62,7 @@ static void on_took(struct site *s, const struct peer_message *m)
 		copy(k->to, sizeof k->to,
 			span_between(span_str(m->rcpt[i]), "<", ">"));
 		copy(k->action, sizeof k->action,
-			span_between(
-				buf_span(&m->data), "\r\nAction: ", "\r"));
+			span_between(buf_span(&m->data), "\r\nAction: ", "\r"));
 	}
 }
 
@@ -82,10 +82,10 @@ static void begin(struct story *t, const struct scenario_options *o)
 	t->w->arg = t;
 	t->w->took = on_took;
 	t->w->line = on_line;
-	t->next = world_site(t->w, "next.example", 10, "192.0.2.11",
-		"PIPELINING\nDSN");
-	t->home = world_site(t->w, "home.example", 10, "192.0.2.99",
-		"PIPELINING\nCHUNKING");
+	t->next = world_site(
+		t->w, "next.example", 10, "192.0.2.11", "PIPELINING\nDSN");
+	t->home = world_site(
+		t->w, "home.example", 10, "192.0.2.99", "PIPELINING\nCHUNKING");
 	world_start(t->w);
 	t->start = loop_now(t->w->loop);
 }
@@ -207,13 +207,14 @@ int scenario_ladder(const struct scenario_options *o)
 	check_notice(&t, "delayed", 4 * HOUR);
 	check_notice(&t, "failed", 2 * (uint64_t)DAY);
 	if (t.ntaken != 2 || t.expired != 1)
-		world_fault(t.w, "%u messages were taken, %u expired",
-			t.ntaken, t.expired);
+		world_fault(t.w, "%u messages were taken, %u expired", t.ntaken,
+			t.expired);
 	bad = end(&t, "ladder");
 	real = real_seconds() - real;
 	printf("sim: ladder: 2 d and %u attempts in %.3f s\n", n, real);
 	if (!SANITIZED && real >= 1) {
-		fprintf(stderr, "sim: ladder: took %.3f s, not below 1\n", real);
+		fprintf(stderr, "sim: ladder: took %.3f s, not below 1\n",
+			real);
 		bad = 1;
 	}
 	return bad;
@@ -248,8 +249,8 @@ int scenario_recovery(const struct scenario_options *o)
 				count(&t, to, ""));
 	}
 	if (t.sent != 2 * MESSAGES || t.ntaken != 2 * MESSAGES)
-		world_fault(t.w, "%u logged as sent, %u taken", t.sent,
-			t.ntaken);
+		world_fault(
+			t.w, "%u logged as sent, %u taken", t.sent, t.ntaken);
 	sim_loop_step(t.w->loop, DAY);
 	if (t.ntaken != 2 * MESSAGES)
 		world_fault(t.w, "%u messages in the end", t.ntaken);

@@ -41,9 +41,10 @@ void sim_net_heal(struct sim_net *n);
 unsigned sim_net_streams(const struct sim_net *n);
 uint64_t sim_net_bytes(const struct sim_net *n); /* delivered */
 /* Shows every segment that arrives. */
-void sim_net_tap(struct sim_net *n, void (*tap)(const struct net_addr *from,
-	const struct net_addr *to, struct span data));
-uint64_t sim_net_hash(const struct sim_net *n);  /* of them, and of when */
+void sim_net_tap(struct sim_net *n,
+	void (*tap)(const struct net_addr *from, const struct net_addr *to,
+		struct span data));
+uint64_t sim_net_hash(const struct sim_net *n); /* of them, and of when */
 /* The process at ip dies: its ends of all streams are gone, and what it had
  * not written yet with them. Who talked to it gets what is on its way, then a
  * reset. Its own side hears of it through on_close. Listeners stay. */

@@ -74,8 +74,8 @@ struct span line_field(struct span line, const char *key)
 	snprintf(find, sizeof find, " %s=", key);
 	v = span_between(line, find, " \n");
 	if (v.n && v.p[0] == '"')
-		v = span_between(span_skip(line, (size_t)(v.p - line.p)), "\"",
-			"\"");
+		v = span_between(
+			span_skip(line, (size_t)(v.p - line.p)), "\"", "\"");
 	else if (v.n && v.p[0] == '<')
 		v = span_between(v, "<", ">");
 	return v;
@@ -88,8 +88,8 @@ int line_is(struct span line, const char *event)
 	ptrdiff_t sp = span_chr(rest, ' ');
 
 	rest = span_skip(rest, (size_t)(sp + 1));
-	return span_starts(rest, span_str(event)) &&
-	       rest.n > strlen(event) && strchr(" \n", rest.p[strlen(event)]);
+	return span_starts(rest, span_str(event)) && rest.n > strlen(event) &&
+	       strchr(" \n", rest.p[strlen(event)]);
 }
 
 uint64_t world_hash(const struct world *w)
@@ -176,8 +176,8 @@ void world_start(struct world *w)
 	log_set_level(p->log, LOG_DEBUG);
 	buf_init(&why, 4096);
 	log_event(p->log, EV_NODE_START, F_SPAN("name", w->conf->node.name));
-	e = node_start(&p->node, w->loop, p->log, w->conf, NULL, on_stopped,
-		&why);
+	e = node_start(
+		&p->node, w->loop, p->log, w->conf, NULL, on_stopped, &why);
 	if (e != ERR_OK) {
 		fprintf(stderr, "sim: node_start: %s\n", buf_str(&why));
 		must(e == ERR_OK);
@@ -349,8 +349,8 @@ static size_t on_reply(void *arg, struct span in)
 	ptrdiff_t lf;
 
 	while ((lf = span_chr(span_skip(in, used), '\n')) >= 0) {
-		struct span line = span_head(
-			span_skip(in, used), (size_t)lf + 1);
+		struct span line =
+			span_head(span_skip(in, used), (size_t)lf + 1);
 
 		used += line.n;
 		if (line.n > 3 && line.p[3] == '-')

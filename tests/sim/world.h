@@ -57,7 +57,7 @@ struct world {
 
 	uint64_t hash; /* of the log */
 	uint64_t lines;
-	int print;          /* the log goes to stdout as well */
+	int print; /* the log goes to stdout as well */
 	struct buf faults;
 	unsigned nfaults;
 };
@@ -92,5 +92,5 @@ struct span span_between(struct span s, const char *a, const char *end);
 /* One message to the relay over a connection of its own; aborts the test when
  * it is not taken. For scenarios; tests/sim/client.h is for those that have
  * trouble. */
-void world_send(struct world *w, const char *from, const char *to,
-	const char *text);
+void world_send(
+	struct world *w, const char *from, const char *to, const char *text);

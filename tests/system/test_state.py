@@ -139,7 +139,7 @@ class Model:
         head = f"Subject: {self.n}\r\n"
         return octets(self.rng.choice((
             head + "\r\nbody\r\n", head + "\r\n.\r\n..\r\n", head + "\r\n",
-            head + "\r\n\u00e4\r\n", "Received: x\r\n" * (HOPS - 1) + head +
+            head + "\r\n\u00e4\r\n", "Received: x\r\n" * HOPS + head +
             "\r\nx\r\n", head + "\r\n" + "long " * 100 + "\r\n",
             head + "\r\nbare\nLF\r\n", head + "\r\nbare\rCR\r\n",
             head + "\r\nNUL\0\r\n", head + "\r\nx\r\n" + "y" * SIZE + "\r\n",
