@@ -35,29 +35,30 @@
 #include <unistd.h>
 
 /* The same list is in node.py. */
-#define KINDS(X) \
-	X(WRITE, "write") X(WRITEV, "writev") X(PWRITE, "pwrite64") \
-	X(PWRITEV, "pwritev") X(DSYNC, "pwrite64 O_DSYNC") \
-	X(SENDTO, "sendto") X(SENDMSG, "sendmsg") \
-	X(FDATASYNC, "fdatasync") X(FSYNC, "fsync") X(CREATE, "openat") \
-	X(MKDIR, "mkdir") X(UNLINK, "unlink") X(RENAME, "rename") \
-	X(TRUNCATE, "ftruncate") X(ALLOCATE, "fallocate") X(LINK, "link")
+#define KINDS(X)                                                               \
+	X(WRITE, "write")                                                      \
+	X(WRITEV, "writev") X(PWRITE, "pwrite64") X(PWRITEV, "pwritev") X(     \
+		DSYNC, "pwrite64 O_DSYNC") X(SENDTO, "sendto") X(SENDMSG,      \
+		"sendmsg") X(FDATASYNC, "fdatasync") X(FSYNC, "fsync")         \
+		X(CREATE, "openat") X(MKDIR, "mkdir") X(UNLINK, "unlink")      \
+			X(RENAME, "rename") X(TRUNCATE, "ftruncate")           \
+				X(ALLOCATE, "fallocate") X(LINK, "link")
 
 enum kind {
 	K_NONE,
 #define X(id, name) K_##id,
 	KINDS(X)
 #undef X
-	K_COUNT
+		K_COUNT
 };
 
 enum how { BEFORE = 1, HALF, AFTER };
 enum { TRACE = 4000 };
 
 struct control {
-	_Atomic uint32_t armed;  /* calls are counted */
+	_Atomic uint32_t armed; /* calls are counted */
 	_Atomic uint32_t count;
-	_Atomic uint32_t at;     /* this one ends the process; 0: none */
+	_Atomic uint32_t at; /* this one ends the process; 0: none */
 	_Atomic uint32_t how;
 	_Atomic uint32_t fail_kind, fail_after, fail_errno, fail_sticky;
 	_Atomic uint32_t failed; /* how many calls were failed */
@@ -71,9 +72,9 @@ static __thread int inside; /* our own calls are not counted */
 
 enum { SKIP_FILE = 1, SKIP_DSYNC = 2, SKIP_DIR = 4 };
 
-#define REAL(name) \
-	static __typeof__(name) *real; \
-	if (!real) \
+#define REAL(name)                                                             \
+	static __typeof__(name) *real;                                         \
+	if (!real)                                                             \
 	real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
 __attribute__((constructor)) static void start(void)
@@ -157,8 +158,9 @@ static int matters(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) ||
-		S_ISDIR(st.st_mode) || S_ISSOCK(st.st_mode));
+	return fstat(fd, &st) == 0 &&
+	       (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ||
+		       S_ISSOCK(st.st_mode));
 }
 
 static int is_dsync(int fd)
@@ -196,8 +198,8 @@ static FILE *image_new(const char *what, const struct stat *st, char *tmp,
 {
 	snprintf(name, size, "%s/%s.%lu", image, what,
 		(unsigned long)st->st_ino);
-	snprintf(tmp, size, "%s/new.%lx.%lu", image,
-		(unsigned long)st->st_ino, (unsigned long)syscall(SYS_gettid));
+	snprintf(tmp, size, "%s/new.%lx.%lu", image, (unsigned long)st->st_ino,
+		(unsigned long)syscall(SYS_gettid));
 	return fopen(tmp, "w");
 }
 
@@ -292,12 +294,12 @@ static void wrote(int fd, const void *p, ssize_t n, off_t at)
 
 /* --- writes --------------------------------------------------------------- */
 
-#define FAILED(f) \
-	do { \
-		if ((f).error) { \
-			errno = (f).error; \
-			return -1; \
-		} \
+#define FAILED(f)                                                              \
+	do {                                                                   \
+		if ((f).error) {                                               \
+			errno = (f).error;                                     \
+			return -1;                                             \
+		}                                                              \
 	} while (0)
 
 ssize_t write(int fd, const void *p, size_t n)
@@ -312,15 +314,16 @@ ssize_t write(int fd, const void *p, size_t n)
 	return r;
 }
 
-static ssize_t gather(int fd, const struct iovec *v, int n, off_t at, size_t len)
+static ssize_t gather(
+	int fd, const struct iovec *v, int n, off_t at, size_t len)
 {
 	char *all = malloc(len + 1);
 	size_t have = 0;
 	ssize_t r;
 
 	for (int i = 0; all && i < n && have < len; i++) {
-		size_t k = v[i].iov_len < len - have ? v[i].iov_len
-						     : len - have;
+		size_t k =
+			v[i].iov_len < len - have ? v[i].iov_len : len - have;
 
 		memcpy(all + have, v[i].iov_base, k);
 		have += k;
@@ -356,9 +359,9 @@ ssize_t writev(int fd, const struct iovec *v, int n)
 
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
 {
-	struct fate f = step(!matters(fd) ? K_NONE
-			: is_dsync(fd)    ? K_DSYNC
-					  : K_PWRITE);
+	struct fate f = step(!matters(fd)   ? K_NONE
+			     : is_dsync(fd) ? K_DSYNC
+					    : K_PWRITE);
 	ssize_t r;
 
 	REAL(pwrite);
@@ -515,17 +518,17 @@ int open64(const char *path, int flags, ...)
 	return openat(AT_FDCWD, path, flags, mode);
 }
 
-#define PLAIN(kind, name, params, args) \
-	int name params \
-	{ \
-		struct fate f = step(kind); \
-		int r; \
-\
-		REAL(name); \
-		FAILED(f); \
-		r = real args; \
-		after(f); \
-		return r; \
+#define PLAIN(kind, name, params, args)                                        \
+	int name params                                                        \
+	{                                                                      \
+		struct fate f = step(kind);                                    \
+		int r;                                                         \
+                                                                               \
+		REAL(name);                                                    \
+		FAILED(f);                                                     \
+		r = real args;                                                 \
+		after(f);                                                      \
+		return r;                                                      \
 	}
 
 PLAIN(K_MKDIR, mkdir, (const char *p, mode_t m), (p, m))

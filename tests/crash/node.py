@@ -14,9 +14,9 @@ import threading
 import time
 
 import umbra
-from ledger import token_of
+from ledger import REPORT, token_of
 from peer import DROP, Peer
-from smtp import Closed, Smtp, octets
+from smtp import Closed, Smtp
 from umbra import ROOT, Umbra
 from wait import LONG, until
 
@@ -266,17 +266,19 @@ class Node(Umbra):
                                        "finished")}
 
     def queued(self):
-        """What the relay itself says is in its queue: {(token, rcpt)}; also
-        what was never acknowledged, and reports under ("", rcpt)."""
+        """The spool dump, as the relay itself gives it: what is pending, as
+        {(token, recipient or REPORT)}."""
         got = set()
-        for line in self.cli("message", "list", "--limit", "0",
-                             "--json").splitlines():
-            m = json.loads(line)
-            for one in self.cli("message", "show", m["id"],
-                                "--json").splitlines():
-                m = json.loads(one)
-                for r in m.get("recipients", ()):
-                    got.add((token_of(m["from"]), r["to"]))
+        for row in self.cli("message", "list", "--limit", "0",
+                            "--json").splitlines():
+            m = json.loads(row)
+            to, token = [m["to"]], token_of(m["from"] or "")
+            if m["recipients"] > 1:
+                m = json.loads(self.cli("message", "show", m["id"], "--json"))
+                to = [r["address"] for r in m["recipients"]
+                      if r["state"] != "final"]
+            got |= {(token, r) if token else (token_of(r), REPORT)
+                    for r in to}
         return got
 
     def empty(self, timeout=LONG):
@@ -291,8 +293,10 @@ class Node(Umbra):
         def done():
             self.hear()
             return not self.ledger.missing()
-        until(done, timeout, every=0.02, text=lambda: "still missing: %s of %s\n%s" % (
-            self.ledger.missing()[:5], self.ledger.counts(), self.tail(20)))
+        until(done, timeout, every=0.02,
+              text=lambda: "still missing: %s of %s\n%s" % (
+                  self.ledger.missing()[:5], self.ledger.counts(),
+                  self.tail(20)))
 
     def __exit__(self, kind, value, trace):
         try:

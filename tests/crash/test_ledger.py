@@ -4,8 +4,8 @@ A row is a story: (time, what happens, arguments). Findings and reasons must
 be exactly these."""
 import pytest
 
-from ledger import (CHANGED, DUPLICATE, FALSE_BOUNCE, LOST, STRANGER, Ledger,
-                    address)
+from ledger import (CHANGED, DUPLICATE, FALSE_BOUNCE, LOST, REPORT, STRANGER,
+                    Ledger, address)
 
 R1, R2 = "one@a.test", "two@b.test"
 BODY = b"Subject: x\r\n\r\nbody\r\n"
@@ -18,8 +18,8 @@ def report(rcpt, own="<r1@relay.test>", action="failed"):
             f"Status: 5.1.1\r\n\r\n").encode()
 
 
-SEND = [(0, "born"), (1, "send", "t", [R1, R2], BODY), (2, "answer", "t", 250,
-                                                       "2.0.0 Ok: queued as Q")]
+SEND = [(0, "born"), (1, "send", "t", [R1, R2], BODY),
+        (2, "answer", "t", 250, "2.0.0 Ok: queued as Q")]
 
 
 def copy(t, *rcpts, sender=address("t"), body=BODY):
@@ -146,3 +146,7 @@ def test_queued_is_not_lost():
     assert led.ids() == {"1G9T0XP3": "t"}
     assert [f[2] for f in led.check({("t", R1)})[0]] == [R2]
     assert led.check({("t", R1), ("t", R2)}) == ([], [])
+    led.refused(address("t"), R2)
+    assert [f[2] for f in led.check({("t", R1)})[0]] == [R2]
+    assert led.check({("t", R1), ("t", REPORT)})[0] == []
+    assert [f[2] for f in led.check({("t", REPORT)})[0]] == [R1]

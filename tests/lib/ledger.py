@@ -25,6 +25,8 @@ LOST, STRANGER, CHANGED = "lost", "stranger", "changed"
 DUPLICATE, FALSE_BOUNCE = "duplicate", "false bounce"
 
 TOKENS = "sender.test"
+#: In a spool dump: a report to this token's sender.
+REPORT = "(report)"
 
 
 def digest(body):
@@ -55,7 +57,8 @@ class Finding(tuple):
 
 class Sent:
     def __init__(self, rcpts, body):
-        self.rcpts, self.digest, self.size = list(rcpts), digest(body), len(body)
+        self.rcpts, self.size = list(rcpts), len(body)
+        self.digest = digest(body)
         self.code = None     # the reply to the end of data; None: none came
         self.text = ""
         self.time = None
@@ -80,7 +83,8 @@ class Ledger:
         self.window, self.clock = window, clock
         self.lock = threading.Lock()
         self.sent = {}       # token -> Sent
-        self.attempts = {}   # (token, rcpt) -> [(time, "copy" | "refused", digest)]
+        #: (token, rcpt) -> [(time, "copy" | "refused", digest)]
+        self.attempts = {}
         self.reports = {}    # (token, rcpt) -> {report's own id: [time]}
         self.doubts = {}     # token, or report's id -> [time]
         self.strangers = []  # findings
@@ -171,13 +175,17 @@ class Ledger:
 
     def missing(self, queued=()):
         """Acknowledged and neither delivered nor bounced nor in queued, a
-        set of (token, recipient)."""
+        set of (token, recipient or REPORT)."""
         with self.lock:
             return [(t, r) for t, s in self.sent.items() if s.acked
-                    for r in s.rcpts if (t, r) not in queued and
-                    not self.reports.get((t, r)) and not any(
-                        k == "copy" for _, k, _ in
-                        self.attempts.get((t, r), ()))]
+                    for r in s.rcpts if not self._kept(t, r, queued)]
+
+    def _kept(self, t, r, queued):
+        if (t, r) in queued or self.reports.get((t, r)):
+            return True
+        tried = {k for _, k, _ in self.attempts.get((t, r), ())}
+        return "copy" in tried or ("refused" in tried and
+                                   (t, REPORT) in queued)
 
     def counts(self):
         with self.lock:
