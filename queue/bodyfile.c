@@ -1,10 +1,12 @@
 /* bodyfile - bodies that have files of their own: <dir>/bodies/xx/ID.
  *
- * xx is the low byte of the id in hex, so that no directory grows large; ID
- * is the id as people see it. No name is made of anything that came from the
- * network. A file is durable when its data, its entry in bodies/xx and the
- * entry of xx in bodies/ are: the last is made sure of once per run and
- * subdirectory, before the first file is made in it.
+ * xx is the second byte of the id in hex: no directory grows large, and files
+ * made at the same time share one. ID is the id as people see it. No name is
+ * made of anything that came from the network. A file is durable when its
+ * data, its entry in bodies/xx and the entry of xx in bodies/ are: the last is
+ * made sure of once per run and subdirectory, before the first file is made in
+ * it; the entry in bodies/xx by the writer's thread, once for all files of a
+ * commit, before the records that speak of them.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,13 +23,18 @@ enum { HANDLE_MAGIC = 0xb0d1f, NAME_SIZE = 40 };
 
 struct handle {
 	unsigned magic;
-	int fd, dir;
+	int fd;
 	uint64_t off;
 };
 
-static void subdir_name(uint64_t file, char out[static NAME_SIZE])
+static unsigned subdir(uint64_t file)
 {
-	snprintf(out, NAME_SIZE, "bodies/%02x", (unsigned)(file & 255));
+	return file >> 8 & 255;
+}
+
+static void subdir_name(unsigned sub, char out[static NAME_SIZE])
+{
+	snprintf(out, NAME_SIZE, "bodies/%02x", sub);
 }
 
 static void file_name(uint64_t file, char out[static NAME_SIZE])
@@ -36,8 +43,7 @@ static void file_name(uint64_t file, char out[static NAME_SIZE])
 	char text[MSG_ID_TEXT];
 
 	msg_id_text(id, text);
-	snprintf(
-		out, NAME_SIZE, "bodies/%02x/%s", (unsigned)(file & 255), text);
+	snprintf(out, NAME_SIZE, "bodies/%02x/%s", subdir(file), text);
 }
 
 static int sync_at(int dir, const char *path)
@@ -54,13 +60,13 @@ static int sync_at(int dir, const char *path)
 /* Pool threads may do this at the same time; each makes sure for itself. */
 static int make_subdir(struct store *s, uint64_t file)
 {
-	atomic_uchar *known = &s->subdir_known[file & 255];
+	atomic_uchar *known = &s->subdir_known[subdir(file)];
 	char name[NAME_SIZE];
 	int err;
 
 	if (atomic_load(known))
 		return 0;
-	subdir_name(file, name);
+	subdir_name(subdir(file), name);
 	if (mkdirat(s->dir.fd, "bodies", 0700) != 0 && errno != EEXIST)
 		return errno;
 	if (mkdirat(s->dir.fd, name, 0700) != 0 && errno != EEXIST)
@@ -76,15 +82,13 @@ static void handle_free(struct handle *h)
 {
 	if (h->fd >= 0)
 		close(h->fd);
-	if (h->dir >= 0)
-		close(h->dir);
 	h->magic = 0;
 	free(h);
 }
 
 enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 {
-	char dir[NAME_SIZE], name[NAME_SIZE];
+	char name[NAME_SIZE];
 	struct handle *h;
 	int err;
 
@@ -92,15 +96,11 @@ enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 	err = make_subdir(s, file);
 	if (err)
 		return err_from_errno(err);
-	subdir_name(file, dir);
 	file_name(file, name);
 	h = x_calloc(1, sizeof *h);
 	h->magic = HANDLE_MAGIC;
-	h->fd = -1;
-	h->dir = openat(s->dir.fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (h->dir >= 0)
-		h->fd = openat(s->dir.fd, name,
-			O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	h->fd = openat(
+		s->dir.fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (h->fd < 0) {
 		err = errno;
 		handle_free(h);
@@ -136,10 +136,23 @@ enum err store_file_finish(void **hp)
 
 	check_obj(h, HANDLE_MAGIC);
 	*hp = NULL;
-	if (fdatasync(h->fd) != 0 || fsync(h->dir) != 0)
+	if (fdatasync(h->fd) != 0)
 		err = errno;
 	handle_free(h);
 	return err_from_errno(err);
+}
+
+enum err bodyfile_sync(
+	struct store *s, uint64_t file, uint8_t done[static SUBDIRS])
+{
+	uint8_t *e = &done[subdir(file)]; /* enum err + 1; 0: not yet */
+	char name[NAME_SIZE];
+
+	if (!*e) {
+		subdir_name(subdir(file), name);
+		*e = (uint8_t)(err_from_errno(sync_at(s->dir.fd, name)) + 1);
+	}
+	return (enum err)(*e - 1);
 }
 
 void store_file_abandon(struct store *s, uint64_t file, void **hp)
@@ -224,7 +237,7 @@ static uint64_t sweep_subdir(DIR *d, unsigned sub,
 
 	while ((e = readdir(d))) {
 		if (msg_id_parse(span_str(e->d_name), &id) != 0 ||
-			(id.v & 255) != sub)
+			subdir(id.v) != sub)
 			continue;
 		file_name(id.v, name);
 		if (strcmp(name + sizeof "bodies/xx", e->d_name) != 0 ||
@@ -242,7 +255,7 @@ enum err bodyfile_sweep(struct store *s,
 	DIR *d;
 	int fd;
 
-	for (unsigned sub = 0; sub < 256; sub++) {
+	for (unsigned sub = 0; sub < SUBDIRS; sub++) {
 		subdir_name(sub, name);
 		fd = openat(
 			s->dir.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

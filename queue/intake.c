@@ -238,6 +238,7 @@ void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 		.id = env->id,
 		.mem = body->mem,
 		.size = body->mem ? body->size : 0,
+		.in_file = !body->mem,
 		.done = on_put,
 	};
 	e = encode(q, env, &i->held);

@@ -44,6 +44,17 @@ static void on_store_fatal(void *arg, enum err e, const char *text)
 	queue_fatal(arg, e, text);
 }
 
+void queue_file_trouble(struct queue *q, enum err e)
+{
+	check_obj(q, QUEUE_MAGIC);
+	if (e == ERR_NOSPACE)
+		queue_say_full(q);
+	else if (e == ERR_IO)
+		queue_fatal(q, e,
+			"a body file could not be written or synced; look at "
+			"the disk under node.data (dmesg), then start again");
+}
+
 /* Does what the turn has gathered. What comes up meanwhile is done in the
  * same turn, for a few rounds; the timer stays for the rest. */
 static void on_hook(struct hook *h)

@@ -48,7 +48,8 @@ struct store_op {
 	struct blob *mem;   /* PUT: the body, or NULL (file or none); kept by
 			       the caller until done */
 	uint64_t size;      /* PUT, DELETE: octets of the body in chunks */
-	int in_file;        /* DELETE: also unlink body file id */
+	int in_file;        /* PUT: the body is in file id; DELETE: also
+			       unlink it */
 	int joined;         /* the store's own: next is of the same call */
 	enum err result;
 	void (*done)(struct store_op *op); /* on the loop; may free op; NULL:
@@ -119,8 +120,9 @@ enum err store_set_aside(struct store *s, struct msg_id id);
 enum err store_file_create(struct store *s, uint64_t file, void **h_r);
 /* In order: off is where the last write ended. */
 enum err store_file_write(void *h, uint64_t off, struct span s);
-/* fdatasync, directory fsync, close: durable. *h is NULL afterwards in any
- * case; with an error the file is still there: store_file_abandon. */
+/* fdatasync, close: the octets are durable; the name is with the commit of the
+ * STORE_PUT of the same id. *h is NULL afterwards in any case; with an error
+ * the file is still there: store_file_abandon. */
 enum err store_file_finish(void **h);
 void store_file_abandon(struct store *s, uint64_t file, void **h);
 enum err store_file_read(struct store *s, uint64_t file, uint64_t off, char *p,

@@ -8,6 +8,8 @@
  */
 #include <errno.h>
 #include <lmdb.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "mta/base/check.h"
 #include "queue/store_private.h"
@@ -112,10 +114,26 @@ static void explain_open(struct store *s, int rc, struct buf *why)
 	}
 }
 
+/* LMDB's first write is two pages. A file that is shorter was never a
+ * database: the creation of it was cut off, before anything was accepted. */
+static void drop_unborn(const struct store *s)
+{
+	struct stat st;
+	struct buf path;
+
+	buf_init(&path, 4200);
+	buf_addf(&path, "%s/data.mdb", s->dir.path);
+	if (stat(buf_str(&path), &st) == 0 && S_ISREG(st.st_mode) &&
+		st.st_size < 2 * sysconf(_SC_PAGESIZE))
+		unlink(buf_str(&path));
+	buf_fini(&path);
+}
+
 enum err db_open(struct store *s, struct buf *why)
 {
 	int rc, dead;
 
+	drop_unborn(s);
 	if ((rc = mdb_env_create(&s->env)) == 0 &&
 		(rc = mdb_env_set_mapsize(s->env, MAP_SIZE)) == 0 &&
 		(rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&

@@ -22,6 +22,7 @@ enum {
 	STORE_SCHEMA = 1,
 	STORE_ID_SKIP = 65536,
 	RESERVE_SIZE = 1 << 20,
+	SUBDIRS = 256, /* of bodies/ */
 	KEY_ID = 8,
 	KEY_PIECE = 12,
 };
@@ -72,8 +73,8 @@ struct store {
 	char fail_text[512];
 	int told; /* the loop's: fatal was called */
 	atomic_uint_least64_t commits, ops;
-	atomic_int full;                /* 1: the device was full, 2: the map */
-	atomic_uchar subdir_known[256]; /* bodies/xx is durable */
+	atomic_int full; /* 1: the device was full, 2: the map */
+	atomic_uchar subdir_known[SUBDIRS]; /* bodies/xx is durable */
 };
 
 /* The cover of LMDB. A transaction is never used after db_end. Spans that are
@@ -125,6 +126,10 @@ void store_commit(void *arg, struct store_op *first);
 void store_committed(void *arg);
 
 /* bodyfile.c */
+/* The file's entry is durable. done, zeroed at first, is of one commit: each
+ * directory is synced once in it. */
+enum err bodyfile_sync(
+	struct store *s, uint64_t file, uint8_t done[static SUBDIRS]) must_use;
 enum err bodyfile_unlink(struct store *s, uint64_t file);
 /* A damaged message's file goes to damaged/. */
 enum err bodyfile_set_aside(struct store *s, uint64_t file);

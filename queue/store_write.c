@@ -191,6 +191,59 @@ static void transact_frugally(struct store *s, struct store_op *first)
 	}
 }
 
+/* The names of the body files, before the records that speak of them. A call
+ * with a file whose name cannot be made durable fails, the others go on. */
+static int sync_names(struct store *s, struct store_op *first)
+{
+	uint8_t done[SUBDIRS] = {0};
+	int bad = 0;
+
+	for (struct store_op *op = first; op; op = op->next) {
+		op->result = ERR_OK;
+		if (op->verb == STORE_PUT && op->in_file)
+			op->result = bodyfile_sync(s, op->id.v, done);
+		bad |= op->result != ERR_OK;
+	}
+	return bad;
+}
+
+static enum err call_result(const struct store_op *op)
+{
+	for (; op->result == ERR_OK && op->joined && op->next; op = op->next)
+		;
+	return op->result;
+}
+
+/* Each call on its own: some have failed already. */
+static void transact_rest(struct store *s, struct store_op *first)
+{
+	struct store_op *op, *end;
+	enum err e;
+	int put;
+
+	for (op = first; op; op = end) {
+		end = call_end(op, &put);
+		e = call_result(op);
+		if (e == ERR_OK)
+			e = transact(s, op, end);
+		for (; op != end; op = op->next)
+			op->result = e;
+	}
+}
+
+static void unlink_bodies(struct store *s, struct store_op *first)
+{
+	enum err e;
+
+	for (struct store_op *op = first; op; op = op->next)
+		if (op->verb == STORE_DELETE && op->in_file &&
+			op->result == ERR_OK) {
+			/* What stays is an orphan at the next start. */
+			e = bodyfile_unlink(s, op->id.v);
+			(void)e;
+		}
+}
+
 void store_commit(void *arg, struct store_op *first)
 {
 	struct store *s = arg;
@@ -202,16 +255,17 @@ void store_commit(void *arg, struct store_op *first)
 			op->result = e;
 		return;
 	}
+	if (sync_names(s, first)) {
+		transact_rest(s, first);
+		unlink_bodies(s, first);
+		return;
+	}
 	e = transact(s, first, NULL);
 	if (e == ERR_NOSPACE)
 		transact_frugally(s, first);
 	else if (e == ERR_OK)
 		dir_reserve(&s->dir);
-	for (struct store_op *op = first; op; op = op->next)
-		if (op->verb == STORE_DELETE && op->in_file &&
-			op->result == ERR_OK)
-			/* What stays is an orphan at the next start. */
-			e = bodyfile_unlink(s, op->id.v);
+	unlink_bodies(s, first);
 }
 
 void store_committed(void *arg)

@@ -90,7 +90,8 @@ static void cell_stored(struct answer *a, const struct message_view *v)
 
 	buf_init(&b, 256);
 	if (v->env->in_file)
-		buf_addf(&b, "file bodies/%02x/%s", (unsigned)(v->id.v & 255),
+		buf_addf(&b, "file bodies/%02x/%s",
+			(unsigned)(v->id.v >> 8 & 255),
 			msg_id_text(v->id, id).p);
 	else
 		buf_adds(&b, "the queue database");

@@ -55,8 +55,8 @@ int net_addr_eq(const struct net_addr *a, const struct net_addr *b)
 
 struct net_addr net_addr_unmapped(const struct net_addr *a)
 {
-	static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
-	struct net_addr out = { .port = a->port };
+	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
+	struct net_addr out = {.port = a->port};
 
 	if (!a->v6 || memcmp(a->b, prefix, sizeof prefix) != 0)
 		return *a;

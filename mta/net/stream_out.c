@@ -12,6 +12,14 @@
 
 /* --- what is written ----------------------------------------------------- */
 
+/* An out that nothing was written to is all zeros: an idle stream has no
+ * buffers. */
+static void out_begin(struct net *net, struct out *o)
+{
+	if (!o->capseg && net->nspare)
+		*o = net->spare[--net->nspare];
+}
+
 static struct seg *new_seg(struct out *o)
 {
 	if (o->nseg == o->capseg) {
@@ -24,12 +32,14 @@ static struct seg *new_seg(struct out *o)
 
 static void out_copy(struct net *net, struct out *o, struct span data)
 {
-	struct seg *g = o->nseg ? &o->seg[o->nseg - 1] : NULL;
+	struct seg *g;
 
-	if (!o->copy.p && net->spare.p) {
-		o->copy = net->spare;
-		net->spare = (struct buf){0};
+	out_begin(net, o);
+	if (!o->copy.p && net->big.p) {
+		o->copy = net->big;
+		net->big = (struct buf){0};
 	}
+	g = o->nseg ? &o->seg[o->nseg - 1] : NULL;
 	o->copy.max = OUT_MAX;
 	if (!g || g->ref || o->first == o->nseg) {
 		g = new_seg(o);
@@ -46,14 +56,33 @@ void out_clear(struct net *net, struct out *o)
 {
 	for (unsigned i = o->first; i < o->nseg; i++)
 		blob_unref(o->seg[i].ref);
-	if (!net->spare.p && o->copy.p && o->copy.cap <= SPARE_KEEP) {
-		net->spare = o->copy;
-		buf_clear(&net->spare);
+	buf_clear(&o->copy);
+	if (o->copy.cap > SPARE_KEEP) {
+		if (!net->big.p && o->copy.cap <= BIG_KEEP)
+			net->big = o->copy;
+		else
+			buf_fini(&o->copy);
 		o->copy = (struct buf){0};
 	}
-	buf_fini(&o->copy);
-	free(o->seg);
+	if (o->capseg && o->capseg <= SPARE_SEGS && net->nspare < SPARES) {
+		net->spare[net->nspare++] = (struct out){
+			.copy = o->copy, .seg = o->seg, .capseg = o->capseg};
+	} else {
+		buf_fini(&o->copy);
+		free(o->seg);
+	}
 	*o = (struct out){0};
+}
+
+void out_forget(struct net *net)
+{
+	while (net->nspare) {
+		struct out *o = &net->spare[--net->nspare];
+
+		buf_fini(&o->copy);
+		free(o->seg);
+	}
+	buf_fini(&net->big);
 }
 
 static unsigned out_bufs(const struct out *o, uv_buf_t *v, unsigned max)
@@ -256,6 +285,7 @@ void stream_write_ref(struct stream *s, struct blob *b, struct span part)
 		stream_write(s, part);
 		return;
 	}
+	out_begin(s->net, &s->out);
 	g = new_seg(&s->out);
 	g->ref = blob_ref(b);
 	g->p = part.p;

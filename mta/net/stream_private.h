@@ -11,14 +11,16 @@
 enum {
 	STREAM_MAGIC = 0x57e4,
 	SEGS_AT_ONCE = 64,
-	OUT_MAX = 64 << 20, /* callers wait for on_drain long before */
-	SPARE_KEEP = 64 << 10,
+	OUT_MAX = 64 << 20,   /* callers wait for on_drain long before */
+	SPARES = 64,          /* streams that write in one turn, about */
+	SPARE_KEEP = 4 << 10, /* each, in octets */
+	SPARE_SEGS = 16,
+	BIG_KEEP = 64 << 10,
 	CLOSE_FLUSH_MS = 5000,
 	LINGER_MS = 2000,
 	LINGER_BYTES = 4 << 20,
 };
 
-/* One run of bytes to be written: a part of a blob, or of the out buffer. */
 /* One run of bytes to be written: a part of a blob, or of the out buffer. */
 struct seg {
 	struct blob *ref;
@@ -42,7 +44,10 @@ struct net {
 	struct list released; /* streams to be given their unread data */
 	struct post post;     /* runs released; posted flag below */
 	int posted;
-	struct buf spare; /* an out buffer for the next who writes */
+	/* Memory for those who write next; of big ones only one is kept. */
+	struct out spare[SPARES];
+	unsigned nspare;
+	struct buf big;
 	struct buf plain; /* decrypted bytes on their way to on_data */
 	char read[STREAM_READ];
 };
@@ -97,6 +102,7 @@ void stream_reading(struct stream *s, int on);
 
 /* stream_out.c */
 void out_clear(struct net *net, struct out *o);
+void out_forget(struct net *net); /* frees the spares */
 /* Room for what a TLS engine appends: out_open, append to out.copy,
  * out_close. */
 size_t out_open(struct stream *s);

@@ -51,7 +51,7 @@ void net_put(struct net *n)
 	if (--n->users || n->posted)
 		return;
 	hook_remove(&n->hook);
-	buf_fini(&n->spare);
+	out_forget(n);
 	buf_fini(&n->plain);
 	loop_uv(n->loop)->data = NULL;
 	free(n);

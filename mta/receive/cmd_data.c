@@ -290,7 +290,9 @@ static void on_committed(struct intake *i, enum err e)
 		return;
 	}
 	if (e != ERR_OK) {
-		if (t->env.in_file)
+		/* With any other error the record may be there after all, and
+		 * would miss its file; the next start looks. */
+		if (t->env.in_file && e == ERR_NOSPACE)
 			store_file_abandon(queue_store(s->r->o.queue), t->id.v,
 				&t->spool.handle);
 		o = outcome_for(e);
@@ -365,6 +367,7 @@ static void on_spooled(struct spool *sp, enum err e)
 		intake(t);
 		return;
 	}
+	queue_file_trouble(s->r->o.queue, e);
 	o = outcome_for(e);
 	refuse_message(s, &o);
 	session_resume(s);

@@ -43,7 +43,7 @@ static void reply_span(
 	reply_write(b, code, enh, text);
 	stream_write(s->st, buf_span(b));
 	if (code >= 400 && code != 421) {
-		s->errors++;
+		s->errors += code >= 500; /* a 4xx is our trouble */
 		log_event(s->r->o.log, EV_COMMAND_REFUSED,
 			F_U("session", s->number), F_U("code", code),
 			F_SPAN("reply", text));

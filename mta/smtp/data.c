@@ -1,6 +1,6 @@
 /* data - the octets of a message on their way in.
  *
- * Works line by line: memchr finds the LF, eight octets at a time are looked
+ * Works line by line: memchr finds the LF, sixteen octets at a time are looked
  * over for what must not be there, and runs of whole lines are emitted in one
  * piece; only a line that starts with a dot breaks a run.
  */
@@ -8,8 +8,8 @@
 
 enum { AT_LINE, IN_LINE, AFTER_DOT, AFTER_DOT_CR };
 
-#define ONES 0x0101010101010101u
-#define HIGHS 0x8080808080808080u
+/* One register of what the processor has; the compiler knows how. */
+typedef uint8_t octets __attribute__((vector_size(16)));
 
 void data_scan_init(struct data_scan *d, int dots)
 {
@@ -17,33 +17,49 @@ void data_scan_init(struct data_scan *d, int dots)
 		.state = AT_LINE, .dots = (uint8_t)dots, .in_header = 1};
 }
 
-static uint64_t zero_octet(uint64_t v)
+struct seen { /* the top bit of an octet says that it is one */
+	octets high, nul, cr;
+};
+
+static void look_at(struct seen *s, const char *p)
 {
-	return (v - ONES) & ~v & HIGHS;
+	octets v;
+
+	memcpy(&v, p, sizeof v);
+	s->high |= v;
+	s->nul |= (octets)(v == 0);
+	s->cr |= (octets)(v == '\r');
+}
+
+static int any(octets v)
+{
+	uint64_t half[2];
+
+	memcpy(half, &v, sizeof half);
+	return ((half[0] | half[1]) & 0x8080808080808080u) != 0;
 }
 
 /* Flags for a run that should hold neither CR, NUL nor 8-bit octets. */
 static unsigned look_over(const char *p, size_t n)
 {
-	uint64_t high = 0, nul = 0, cr = 0, w;
+	struct seen s = {0};
 	unsigned flags = 0;
+	char rest[sizeof(octets)];
 
-	for (; n >= 8; p += 8, n -= 8) {
-		memcpy(&w, p, 8);
-		high |= w;
-		nul |= zero_octet(w);
-		cr |= zero_octet(w ^ (ONES * '\r'));
+	for (; n > sizeof rest; p += sizeof rest, n -= sizeof rest)
+		look_at(&s, p);
+	if (n) {
+		memset(rest, ' ', sizeof rest);
+		memcpy(rest, p, n);
+		look_at(&s, rest);
 	}
-	for (; n; p++, n--) {
-		high |= (unsigned char)*p;
-		nul |= *p == '\0';
-		cr |= *p == '\r';
-	}
-	if (high & HIGHS)
+	if (!any(s.high | s.nul | s.cr))
+		return 0;
+	if (any(s.high))
 		flags |= DATA_8BIT;
-	if (nul)
+	if (any(s.nul))
 		flags |= DATA_NUL;
-	if (cr)
+	if (any(s.cr))
 		flags |= DATA_BARE_CR;
 	return flags;
 }

@@ -31,12 +31,26 @@ size_t utf8_take(struct span s, uint32_t *cp_r)
 	return n;
 }
 
+/* Whether all of eight octets are printable ASCII: the usual case. */
+static int plain(const char *p)
+{
+	const uint64_t ones = 0x0101010101010101u, highs = ones << 7;
+	uint64_t v;
+
+	memcpy(&v, p, sizeof v);
+	/* Above 126: the sum carries into the top bit. Below 32: it borrows,
+	 * which can at most make its neighbour look odd as well. */
+	return ((v | (v + ones) | (v - ones * 0x20)) & highs) == 0;
+}
+
 /* How many octets at the start of s may be shown as they are. */
 static size_t clean_run(struct span s)
 {
-	size_t i;
+	size_t i = 0;
 
-	for (i = 0; i < s.n; i++) {
+	while (s.n - i >= 8 && plain(s.p + i))
+		i += 8;
+	for (; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
 		if (c < 0x20 || c == 0x7f)

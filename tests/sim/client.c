@@ -203,11 +203,12 @@ static void acknowledged(struct client *c, struct span line)
 
 /* A relay whose disk failed does not know itself (D4); a full disk is no
  * excuse: then nothing may be left of the message. */
-static void not_taken(struct client *c)
+static void not_taken(struct client *c, struct span line)
 {
-	enum err e = c->w->disk->fail;
+	uint64_t failed = c->w->disk_failed;
 
-	if (e == ERR_OK || e == ERR_NOSPACE)
+	if (!failed || failed + PATIENCE < loop_now(c->w->loop) ||
+		span_starts(line, SPAN("452")))
 		c->now->doubtful--;
 }
 
@@ -268,7 +269,7 @@ static void on_final_reply(struct client *c, char digit, struct span line)
 		refused(c, line);
 		return;
 	} else {
-		not_taken(c);
+		not_taken(c, line);
 	}
 	if (c->now->open)
 		put_off(c, c->now);
@@ -282,7 +283,7 @@ static void on_reply(struct client *c, struct span line)
 	stream_deadline(c->s, PATIENCE);
 	if (span_starts(line, SPAN("421"))) {
 		if (c->state == REPLY)
-			not_taken(c);
+			not_taken(c, line);
 		hang_up(c);
 		return;
 	}

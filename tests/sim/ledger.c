@@ -345,17 +345,26 @@ static unsigned doubts(const struct ledger *l, const struct parcel *p,
 	return n;
 }
 
-/* Why what was taken at i could be taken again at k. */
+/* What the relay wrote down about what was taken at i: its line, or NULL. */
+static const struct happening *sent_line(
+	const struct parcel *p, unsigned i, unsigned k)
+{
+	for (unsigned s = i + 1; s < k; s++)
+		if (p->h[s].what == SENT && p->h[s].life == p->h[i].life)
+			return &p->h[s];
+	return NULL;
+}
+
+/* Why what was taken at i could be taken again at k. What the relay was in
+ * doubt about may still arrive after it was sent a second time. */
 static int excused(const struct ledger *l, const struct parcel *p, unsigned i,
 	unsigned k, unsigned *in_doubt)
 {
 	const struct happening *h = &p->h[i], *again = &p->h[k];
+	const struct happening *sent = sent_line(p, i, k);
 
-	for (unsigned s = i + 1; s < k; s++)
-		if (p->h[s].what == SENT && p->h[s].life == h->life)
-			return again->life > h->life && /* D2 */
-			       l->death[h->life].at <=
-				       forgets_until(l, p->h[s].at);
+	if (sent && again->life > h->life) /* D2 */
+		return l->death[h->life].at <= forgets_until(l, sent->at);
 	if (doubts(l, p, h->life, again->at) > *in_doubt) {
 		++*in_doubt; /* D1 */
 		return 1;

@@ -23,7 +23,6 @@ struct random_world {
 	const char *crash_at; /* the event in the log that sets it off */
 	int crash_on_take;
 	int calm, stopping, healed;
-	uint64_t failed_at;
 	struct random_facts facts;
 };
 
@@ -117,7 +116,7 @@ static void on_line(struct world *w, struct span line)
 
 	ledger_line(r->ledger, line);
 	if (line_is(line, "queue.fatal"))
-		r->failed_at = loop_now(w->loop);
+		w->disk_failed = loop_now(w->loop);
 	if (r->crash_at && line_is(line, r->crash_at) && !r->crash.armed) {
 		r->crash_at = NULL;
 		timer_start(&r->crash, world_below(w, 40));
@@ -137,7 +136,7 @@ static void on_down(struct world *w, int failed)
 	r->stopping = 0;
 	r->facts.failures += (unsigned)failed;
 	if (failed)
-		ledger_crash(r->ledger, r->failed_at);
+		ledger_crash(r->ledger, w->disk_failed);
 	else if (w->disk->fail == ERR_NOSPACE) /* could not write all */
 		ledger_crash(r->ledger, loop_now(w->loop));
 	if (!r->healed)

@@ -45,6 +45,7 @@ struct world {
 	struct sim_disk *disk;
 	struct conf *conf;
 	struct process *process; /* NULL: the relay is down */
+	uint64_t disk_failed;    /* when it did last; nought: never */
 	struct list dying;       /* processes that run down */
 	struct site site[WORLD_SITES];
 	unsigned nsite;

@@ -33,7 +33,7 @@ def unique(n=[0]):
     return f"user{n[0]}@example.org"
 
 
-# --- a session ----------------------------------------------------------------
+# --- a session ---------------------------------------------------------------
 
 
 def test_greeting_and_ehlo(relay):
@@ -276,7 +276,7 @@ def test_bad_line_ends_in_commands(relay, raw):
         assert c.eof()
 
 
-# --- limits: limit-1, limit, limit+1 (T6) --------------------------------------
+# --- limits: limit-1, limit, limit+1 (T6) ------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -486,7 +486,7 @@ def test_connections_without_a_word(tight):
         c.ok("NOOP")
 
 
-# --- life ----------------------------------------------------------------------
+# --- life --------------------------------------------------------------------
 
 
 def test_restart_keeps_the_queue(peer):

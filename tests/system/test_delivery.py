@@ -62,7 +62,7 @@ class Net:
                     h.close()
 
 
-# --- failing over -----------------------------------------------------------------
+# --- failing over ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trouble", [
@@ -124,7 +124,7 @@ def test_5xx_to_a_recipient_is_not_another_hosts_business():
         assert not two.conns
 
 
-# --- trying again -----------------------------------------------------------------
+# --- trying again ------------------------------------------------------------
 
 
 def test_retry_after_a_dead_host():
@@ -230,7 +230,7 @@ def test_rcptmax_and_our_own_limit():
             assert all(len(m.to) <= most for m in p.messages)
 
 
-# --- giving up and telling ----------------------------------------------------------
+# --- giving up and telling ---------------------------------------------------
 
 
 def test_5xx_gives_a_notice():
@@ -420,7 +420,7 @@ def test_loop_of_two_relays_ends():
             assert len(back.messages) == 1
 
 
-# --- what the next hop cannot take ---------------------------------------------------
+# --- what the next hop cannot take -------------------------------------------
 
 EIGHT = ("From: a@sender.test\r\nSubject: eight\r\nMIME-Version: 1.0\r\n"
          "Content-Type: text/plain; charset=utf-8\r\n"
@@ -589,7 +589,7 @@ def test_host_that_knows_only_helo():
         assert got.mail == "MAIL FROM:<a@sender.test>"
 
 
-# --- LMTP ------------------------------------------------------------------------------
+# --- LMTP --------------------------------------------------------------------
 
 
 def test_lmtp_replies_per_recipient():
@@ -631,7 +631,7 @@ def test_lmtp_success_notice():
         assert net.dsn().rcpt("b@to.test")["action"] == "delivered"
 
 
-# --- connections -----------------------------------------------------------------------
+# --- connections -------------------------------------------------------------
 
 
 def test_connection_is_reused():
@@ -720,7 +720,7 @@ def test_pipelining_and_its_absence():
         assert not waiting
 
 
-# --- no route, and routing --------------------------------------------------------------
+# --- no route, and routing ---------------------------------------------------
 
 
 def test_unreachable_queue():
@@ -770,7 +770,7 @@ def test_choice_of_connector():
         p.close()
 
 
-# --- the umbra command --------------------------------------------------------------------
+# --- the umbra command -------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

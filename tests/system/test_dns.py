@@ -90,7 +90,7 @@ def fresh(n=[0]):
     return f"d{n[0]}.test"
 
 
-# --- honest answers ---------------------------------------------------------------
+# --- honest answers ----------------------------------------------------------
 
 
 def test_preference(net):
@@ -246,7 +246,7 @@ def test_large_answer_over_tcp(net):
     assert net.host("192.0.2.12").to(f"x@{d}")
 
 
-# --- ourselves, and loopback ------------------------------------------------------
+# --- ourselves, and loopback -------------------------------------------------
 
 
 OURS = ["127.0.0.1", "127.1.2.3", "::1", "192.0.2.50", "0.0.0.0", "::",
@@ -339,7 +339,7 @@ def test_address_literals(net):
     assert net.host("192.0.2.14").to("x@[192.0.2.14]")
 
 
-# --- 60 answers that are wrong ----------------------------------------------------
+# --- 60 answers that are wrong -----------------------------------------------
 
 GOOD = "192.0.2.20"     # a host that takes mail
 

@@ -111,7 +111,7 @@ def run(*args, want=0, **more):
     return p.stdout
 
 
-# --- real messages ------------------------------------------------------------------
+# --- real messages -----------------------------------------------------------
 
 
 def python_data():
@@ -215,7 +215,8 @@ def test_git_send_email(relay, peer, tmp_path):
             rb"Subject: \[PATCH (\d)", m.data)[1])):
         (box / str(i)).write_bytes(m.body.replace(b"\r\n", b"\n"))
         git("am", "-q", str(box / str(i)), where="two")
-    assert (tmp_path / "two" / "f").read_text() == "a\n.\n..b\nGr\u00fc\u00dfe\n"
+    assert (tmp_path / "two" / "f").read_text() == \
+        "a\n.\n..b\nGr\u00fc\u00dfe\n"
 
 
 def test_python_smtplib(relay, peer):
@@ -230,7 +231,7 @@ def test_python_smtplib(relay, peer):
         assert peer.to(f"smtplib{tls}@example.org").body == MESSAGE
 
 
-# --- Postfix's load programs ----------------------------------------------------------
+# --- Postfix's load programs -------------------------------------------------
 
 
 def test_smtp_source_to_smtp_sink():
@@ -273,7 +274,7 @@ def test_smtp_sink_in_a_bad_mood(options):
             assert p.wait().body == MESSAGE
 
 
-# --- Postfix as a mail server ------------------------------------------------------------
+# --- Postfix as a mail server ------------------------------------------------
 
 
 POSTFIX_MASTER = """
@@ -432,7 +433,7 @@ def test_notices_are_read_by_others():
         assert "message/rfc822" in types
 
 
-# --- Dovecot -------------------------------------------------------------------------------
+# --- Dovecot -----------------------------------------------------------------
 
 
 def test_dovecot_lmtp(pair):
@@ -497,7 +498,7 @@ service lmtp {{
                            stored(f"{d}/mail/b/Maildir", 2))
 
 
-# --- aiosmtpd ------------------------------------------------------------------------------
+# --- aiosmtpd ----------------------------------------------------------------
 
 
 def test_aiosmtpd(pair):
@@ -549,7 +550,7 @@ def test_aiosmtpd(pair):
             server.stop()
 
 
-# --- names: nsd behind unbound ---------------------------------------------------------------
+# --- names: nsd behind unbound -----------------------------------------------
 
 
 def nsd_files(d):

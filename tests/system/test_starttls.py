@@ -51,7 +51,7 @@ def relay(peer, pair):
         yield u
 
 
-# --- as a server ----------------------------------------------------------------
+# --- as a server -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
@@ -277,7 +277,7 @@ def test_reset_inside_tls(relay):
     assert not relay.seen("message.accepted", since=mark)
 
 
-# --- certificates: reload, and pairs that cannot be used ------------------------
+# --- certificates: reload, and pairs that cannot be used ---------------------
 
 
 def shown_cert(u, door="relay"):
@@ -389,7 +389,7 @@ def pair_cannot_be_used(folder, how, check):
         assert re.search(r"ch(mod|own|grp)|setfacl|install", p.stderr)
 
 
-# --- as a client ----------------------------------------------------------------
+# --- as a client -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

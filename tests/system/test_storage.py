@@ -16,7 +16,7 @@ from wait import LONG, until
 MESSAGE = b"Subject: s\r\n\r\nbody\r\n"
 
 
-# --- deadlines ----------------------------------------------------------------------
+# --- deadlines ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,13 @@ def test_session_as_a_whole():
         with Umbra(conf) as u, u.smtp() as c:
             began = time.monotonic()
             r = c.cmd("NOOP")
-            while r == 250 and time.monotonic() - began < 10:
+            while r == 250 and time.monotonic() - began < 5:
                 time.sleep(0.1)
                 try:
                     r = c.cmd("NOOP")
                 except Closed:
                     break
-            assert time.monotonic() - began < 6
+            assert time.monotonic() - began < 4.5
 
 
 def test_many_idle_sessions(hasty):
@@ -100,7 +100,7 @@ def test_many_idle_sessions(hasty):
         c.close()
 
 
-# --- the disk ------------------------------------------------------------------------
+# --- the disk ----------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -142,7 +142,7 @@ def lines(size):
     return b"Subject: s\r\n\r\n" + b"0123456789\r\n" * (size // 12)
 
 
-@pytest.mark.parametrize("size", [20000, 600000], ids=["small", "in files"])
+@pytest.mark.parametrize("size", [20000, 600000], ids=["small", "files"])
 def test_full_disk(size):
     """452 4.3.1 and no lie; deliveries go on, and then there is room again.
     All that was answered 250 arrives, nothing else does."""
@@ -169,10 +169,7 @@ def test_full_disk(size):
         assert len(peer.messages) == len(took) + 1
 
 
-@pytest.mark.parametrize("size", [20000, pytest.param(
-    600000, marks=pytest.mark.xfail(strict=True, reason="a body file that "
-                                    "finds the disk full says nothing"))],
-    ids=["small", "in files"])
+@pytest.mark.parametrize("size", [20000, 600000], ids=["small", "files"])
 def test_full_disk_is_told(size):
     with Umbra(base(), start=False) as u, small_disk(u.data, "16m"):
         u.start()

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -211,6 +212,14 @@ static void test_cut(void **state)
 		if (cases[i].cut)
 			assert_null(strstr(buf_str(&lines), "last="));
 	}
+	memset(big, 'x', LOG_LINE);
+	for (size_t n = LOG_LINE - 200; n < LOG_LINE; n++) {
+		buf_clear(&lines);
+		log_event(log, EV_NODE_START, F_SPAN("a", span(big, n)),
+			F_U("b", n));
+		assert_true(lines.n <= LOG_LINE);
+		assert_int_equal(lines.p[lines.n - 1], '\n');
+	}
 	log_destroy(&log);
 	buf_fini(&lines);
 	free(big);
@@ -308,6 +317,7 @@ struct reader {
 	long before_ms; /* before the first read */
 	long each_us;   /* before every read, for the first 100 */
 	size_t step;    /* octets per read */
+	atomic_int reading;
 	struct buf got;
 	pthread_t thread;
 };
@@ -319,6 +329,7 @@ static void *read_all(void *arg)
 	ssize_t n;
 
 	nap(r->before_ms);
+	r->reading = 1;
 	for (int i = 0; (n = read(r->fd, t, r->step)) > 0; i++) {
 		buf_add(&r->got, span(t, (size_t)n));
 		if (r->each_us && i < 100)
@@ -486,6 +497,33 @@ static void test_flush(void **state)
 	free(t);
 }
 
+/* Rule: log_flush waits for what is on its way too: here more than the pipe
+ * takes, whose reader comes late. */
+static void test_flush_waits(void **state)
+{
+	struct reader r = {.before_ms = 300, .step = 4096};
+	struct log *log;
+	int fd[2];
+
+	(void)state;
+	assert_int_equal(pipe(fd), 0);
+	assert_true(fcntl(fd[1], F_SETPIPE_SZ, 4096) >= 4096);
+	r.fd = fd[0];
+	buf_init(&r.got, 1 << 20);
+	assert_int_equal(log_create(&log, fd[1], wall, NULL), 0);
+	for (unsigned i = 0; i < 2000; i++)
+		log_event(log, EV_NODE_START, F_U("n", i));
+	pthread_create(&r.thread, NULL, read_all, &r);
+	nap(100); /* the log's thread has taken them, and is stuck */
+	log_flush(log);
+	assert_true(r.reading);
+	log_destroy(&log);
+	close(fd[1]);
+	pthread_join(r.thread, NULL);
+	close(fd[0]);
+	buf_fini(&r.got);
+}
+
 static void *flush_often(void *arg)
 {
 	for (int i = 0; i < 300; i++)
@@ -553,6 +591,7 @@ int main(void)
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_flush),
+		cmocka_unit_test(test_flush_waits),
 		cmocka_unit_test(test_flush_threads),
 		cmocka_unit_test(test_no_reader),
 	};

@@ -310,7 +310,7 @@ static int exists(const char *fmt, uint64_t id)
 	msg_id_text(m, text);
 	if (strcmp(fmt, "bodies") == 0)
 		snprintf(path, sizeof path, "%s/bodies/%02x/%s", dir,
-			(unsigned)(id & 255), text);
+			(unsigned)(id >> 8 & 255), text);
 	else
 		snprintf(path, sizeof path, "%s/%s/%s", dir, fmt, text);
 	return access(path, F_OK) == 0;
