@@ -77,8 +77,8 @@ static void on_queue_fatal(void *arg, enum err e, const char *text)
 {
 	struct node *n = arg;
 
-	log_event(n->log, EV_QUEUE_FATAL, F_STR("error", err_text(e)),
-		F_STR("text", text));
+	(void)e; /* the queue has logged it */
+	(void)text;
 	n->failed = 1;
 	node_stop(n);
 }
@@ -256,9 +256,15 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	make_delivery(n);
 	make_receive(n);
 	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
-		(e = receive_configure(n->receive, conf, why)) != ERR_OK)
+		(e = receive_configure(n->receive, conf, why)) != ERR_OK ||
+		(e = open_ctl(n, why)) != ERR_OK)
 		return e;
-	return open_ctl(n, why);
+	if (n->failed)
+		return ERR_IO;
+	/* Nothing can fail any more: what recovery found gets its pools. */
+	n->state = NODE_RUNNING;
+	flow_hops_reload(n);
+	return ERR_OK;
 }
 
 /* --- reload -------------------------------------------------------------- */
@@ -273,7 +279,6 @@ static void restart_needed(
 	} keys[] = {
 		{"node.data", span_eq(a->node.data, b->node.data)},
 		{"node.workers", a->node.workers == b->node.workers},
-		{"queue.memory", a->queue.memory == b->queue.memory},
 		{"dns.servers", span_eq(a->dns.servers, b->dns.servers)},
 		{"dns.timeout", a->dns.timeout == b->dns.timeout},
 		{"dns.tries", a->dns.tries == b->dns.tries},

@@ -35,6 +35,9 @@ static void make_pool(struct owner *o)
 		return; /* it waits for the next start */
 	if (route_target(n->routes, key, &t) != 0 ||
 		(!t.connector && !t.fail.code)) {
+		if (o->h->state != HOP_SUSPENDED)
+			log_event(n->log, EV_MESSAGE_UNREACHABLE,
+				F_SPAN("hop", key));
 		queue_hop_suspend(n->queue, o->h);
 		return;
 	}
@@ -58,9 +61,6 @@ void flow_hop_new(void *arg, struct nexthop *h)
 	h->owner = o;
 	n->pools++;
 	make_pool(o);
-	if (h->state == HOP_SUSPENDED)
-		log_event(n->log, EV_MESSAGE_UNREACHABLE,
-			F_SPAN("hop", h->node.key));
 }
 
 static void owner_free(struct owner *o)
@@ -193,7 +193,7 @@ int flow_hops_busy(struct node *n)
 		h = queue_hop_next(n->queue, h)) {
 		const struct owner *o = h->owner;
 
-		if (o->closing)
+		if (o && o->closing)
 			return 1;
 	}
 	return 0;

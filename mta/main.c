@@ -120,7 +120,7 @@ static int run(struct program *p, struct conf *conf, const char *file)
 	struct buf why;
 	enum log_level level;
 	enum err e;
-	int status = EX_OK;
+	int status = EX_OK, watching = 0;
 
 	buf_init(&why, 256 * 1024);
 	if (log_level_parse(conf->log.level, &level) == 0)
@@ -138,17 +138,22 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		watch(p, &p->term, SIGTERM, on_stop_signal);
 		watch(p, &p->intr, SIGINT, on_stop_signal);
 		watch(p, &p->hup, SIGHUP, on_reload_signal);
+		watching = 1;
 		log_event(p->log, EV_NODE_READY, F_SPAN("config", conf->file));
 		notify("READY=1");
 		loop_run(p->loop);
-		uv_close((uv_handle_t *)&p->term, NULL);
-		uv_close((uv_handle_t *)&p->intr, NULL);
-		uv_close((uv_handle_t *)&p->hup, NULL);
 		if (p->node->failed)
 			status = EX_IOERR;
 	}
 	buf_fini(&why);
 	node_free(&p->node);
+	/* Only now: without them a second SIGTERM would kill us in the middle
+	 * of the queue's last commit. */
+	if (watching) {
+		uv_close((uv_handle_t *)&p->term, NULL);
+		uv_close((uv_handle_t *)&p->intr, NULL);
+		uv_close((uv_handle_t *)&p->hup, NULL);
+	}
 	return status;
 }
 
@@ -202,6 +207,7 @@ int main(int argc, char **argv)
 		return EX_USAGE;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* until watch(): a reload must not kill */
 	umask(077);
 	status = load(file, &conf, check);
 	if (status != EX_OK || check) {

@@ -28,10 +28,14 @@ static void held_free(struct queue *q, struct held *h)
 void held_rest(struct queue *q, struct held *h)
 {
 	must(h->refs == 0);
-	if (h->m && h->keep)
-		list_append(&q->cached, &h->node);
-	else
+	if (!h->m || !h->keep) {
 		held_free(q, h);
+		return;
+	}
+	list_append(&q->cached, &h->node);
+	/* Who waits for room does not ask again: it is made here. */
+	if (!list_empty(&q->budget.waiters))
+		held_drop_some(q);
 }
 
 void held_put(struct queue *q, struct held *h)
@@ -53,7 +57,7 @@ void held_drop_some(void *queue)
 		held_free(q, h);
 	if (q->budget.used <= q->budget.limit)
 		return;
-	if (q->memory_said && now - q->memory_said < 60000)
+	if (q->memory_said && now + 1 - q->memory_said < 60000)
 		return;
 	q->memory_said = now + 1;
 	log_event(q->o.log, EV_QUEUE_MEMORY, F_U("used", q->budget.used),

@@ -82,7 +82,7 @@ void queue_say_full(struct queue *q)
 	struct store_stats st;
 	uint64_t now = loop_now(q->o.loop);
 
-	if (q->full_said && now - q->full_said < 60000)
+	if (q->full_said && now + 1 - q->full_said < 60000)
 		return;
 	q->full_said = now + 1;
 	store_stats(q->store, &st);

@@ -258,7 +258,7 @@ void log_escape(struct buf *out, struct span s)
 		}
 		from = ++i;
 	}
-	buf_add(out, span(s.p + from, s.n - from));
+	buf_add(out, span_skip(s, from));
 }
 
 /* What an octet asks of the field it is in. Nearly all values ask for nothing
@@ -319,6 +319,27 @@ static void add_quoted(struct buf *b, struct span s)
 		addc(b, '"');
 }
 
+/* A quoted local part may hold blanks and brackets; they must not look like
+ * the end of the address and the next field. */
+static void add_address(struct buf *b, struct span s)
+{
+	static const char hex[] = "0123456789abcdef";
+	unsigned all = look_over(s);
+	size_t n;
+
+	while (s.n) {
+		for (n = 0; n < s.n && s.p[n] != ' ' && s.p[n] != '>'; n++)
+			;
+		add_text(b, span_head(s, n), all);
+		if (n == s.n)
+			break;
+		add(b, SPAN("\\x"));
+		addc(b, hex[(unsigned char)s.p[n] >> 4]);
+		addc(b, hex[(unsigned char)s.p[n] & 15]);
+		s = span_skip(s, n + 1);
+	}
+}
+
 static void add_field(struct buf *b, const struct field *f)
 {
 	char t[TRACE_ID_TEXT];
@@ -334,7 +355,7 @@ static void add_field(struct buf *b, const struct field *f)
 		break;
 	case FIELD_ADDR:
 		addc(b, '<');
-		add_text(b, f->v.s, look_over(f->v.s));
+		add_address(b, f->v.s);
 		addc(b, '>');
 		break;
 	case FIELD_U64:

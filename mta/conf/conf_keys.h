@@ -111,7 +111,7 @@ V("queue.large_body", queue.large_body, SIZE, "256KiB", 4 * K_KIB, 1 * K_GIB, RE
 	"A message above this size is written to a file of its own while it " \
 	"arrives; the others go into the database.", \
 	"large_body: 1MiB") \
-V("queue.memory", queue.memory, SIZE, "256MiB", 1 * K_MIB, 1 * K_TIB, RESTART, \
+V("queue.memory", queue.memory, SIZE, "256MiB", 1 * K_MIB, 1 * K_TIB, RELOAD, \
 	"Memory for messages on their way in and out. When it is used up, " \
 	"sockets are not read for a while. At least twice `queue.large_body`.", \
 	"memory: 1GiB") \
@@ -189,7 +189,7 @@ V("tls.key", tls.key, PATH, "", 1, 1024, RELOAD, \
 V("limits.message_size", limits.message_size, SIZE, "36MiB", 1 * K_KIB, 2 * K_GIB, RELOAD, \
 	"The largest message, as SIZE tells the client.", \
 	"message_size: 50MiB") \
-V("limits.header_size", limits.header_size, SIZE, "256KiB", 1 * K_KIB, 16 * K_MIB, RELOAD, \
+V("limits.header_size", limits.header_size, SIZE, "256KiB", 1 * K_KIB, 256 * K_KIB, RELOAD, \
 	"The largest header.", \
 	"header_size: 64KiB") \
 V("limits.recipients", limits.recipients, COUNT, "200", 1, 100000, RELOAD, \

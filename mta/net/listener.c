@@ -223,17 +223,16 @@ static int listen_on(struct listener *l, const struct net_addr *at, int backlog)
 	struct sockaddr_storage ss = sock_from_addr(at);
 	int one = 1, fd, rc;
 
-	rc = uv_tcp_init_ex(
-		loop_uv(l->net->loop), &l->h.tcp, at->v6 ? AF_INET6 : AF_INET);
-	if (rc)
-		return rc;
-	uv_fileno(&l->h.handle, &fd);
-	/* Accepted sockets inherit it: a system call saved per connection. */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	/* The socket is made by the bind. uv_tcp_init_ex would make it here,
+	 * but after its failure the handle must not be closed. */
+	must(uv_tcp_init(loop_uv(l->net->loop), &l->h.tcp) == 0);
 	rc = uv_tcp_bind(&l->h.tcp, (const struct sockaddr *)&ss,
 		at->v6 ? UV_TCP_IPV6ONLY : 0);
 	if (rc)
 		return rc;
+	/* Accepted sockets inherit it: a system call saved per connection. */
+	if (uv_fileno(&l->h.handle, &fd) == 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	return uv_listen(&l->h.stream, backlog, on_connection);
 }
 

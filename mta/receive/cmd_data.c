@@ -23,9 +23,20 @@ static void transaction_free(struct transaction *t)
 	free(t);
 }
 
+/* The last who held it without a session is done. The receive room waits for
+ * these before it says that it has stopped: they use the queue. */
+static void transaction_left(struct transaction *t)
+{
+	struct receive *r = t->r;
+
+	transaction_free(t);
+	r->leaving--;
+	receive_maybe_stopped(r);
+}
+
 static void on_spool_gone(struct spool *sp)
 {
-	transaction_free(container_of(sp, struct transaction, spool));
+	transaction_left(container_of(sp, struct transaction, spool));
 }
 
 /* Forgets the transaction. A commit or a pool thread that is under way keeps
@@ -39,10 +50,11 @@ void transaction_end(struct session *s)
 	if (!t)
 		return;
 	t->s = NULL;
-	if (t->intake.q)
-		return; /* on_committed frees it */
-	if (!t->spooling || spool_abandon(&t->spool, on_spool_gone))
+	if (!t->intake.q &&
+		(!t->spooling || spool_abandon(&t->spool, on_spool_gone)))
 		transaction_free(t);
+	else
+		s->r->leaving++; /* on_committed or on_spool_gone frees it */
 }
 
 /* --- the message begins -------------------------------------------------- */
@@ -119,13 +131,19 @@ static void message_begins(struct session *s)
 /* --- octets -------------------------------------------------------------- */
 
 /* A sender that trickles is not waited for (T17). */
-static int too_slow(struct session *s)
+static int too_slow(struct session *s, uint64_t began, uint64_t got)
 {
-	const struct transaction *t = s->tx;
-	uint64_t ms = loop_now(s->r->o.loop) - t->began;
+	uint64_t ms = loop_now(s->r->o.loop) - began;
 
 	return ms > RATE_GRACE_MS &&
-	       t->got / (ms / 1000) < s->c->conf->limits.data_rate;
+	       got / (ms / 1000) < s->c->conf->limits.data_rate;
+}
+
+static enum cmd cut_off(struct session *s)
+{
+	session_reply(s, 421, 4, 4, 2, "data too slow, closing");
+	s->why = "data too slow";
+	return CMD_CLOSE;
 }
 
 static void on_piece(void *arg, struct span piece)
@@ -160,10 +178,18 @@ static void look_at_header(struct transaction *t)
 {
 	const struct spool *sp = &t->spool;
 	struct header_facts f;
+	uint64_t end;
 
 	t->header_seen = 1;
-	if (sp->written)
-		return; /* larger than a piece: refused by its limit */
+	if (sp->err != ERR_OK || t->too_large)
+		return; /* nothing of it is kept */
+	/* What is larger than the first piece cannot be looked at, so its hops
+	 * cannot be counted. */
+	end = t->scan.header + sp->size - t->scan.bytes; /* with ours */
+	if (sp->written || (sp->writing && end > sp->writing->n)) {
+		t->too_large = 2;
+		return;
+	}
 	header_scan(blob_span(sp->writing ? sp->writing : sp->mem), &f);
 	t->hops = f.received - 1; /* ours does not count */
 	t->message_id = arena_span(&t->mem, span_head(f.message_id, 256));
@@ -195,10 +221,8 @@ size_t data_input(struct session *s, struct span in, enum cmd *next_r)
 
 	if (end) {
 		*next_r = message_ends(s);
-	} else if (too_slow(s)) {
-		session_reply(s, 421, 4, 4, 2, "data too slow, closing");
-		s->why = "data too slow";
-		*next_r = CMD_CLOSE;
+	} else if (too_slow(s, s->tx->began, s->tx->got)) {
+		*next_r = cut_off(s);
 	} else {
 		pace(s);
 	}
@@ -261,19 +285,16 @@ static struct outcome outcome_for(enum err e)
 	}
 }
 
-static void log_accepted(struct session *s, const struct transaction *t)
+static void log_accepted(const struct transaction *t)
 {
 	const struct envelope *e = &t->env;
 
-	log_event(s->r->o.log, EV_MESSAGE_ACCEPTED, F_ID("msg", e->id),
+	log_event(t->r->o.log, EV_MESSAGE_ACCEPTED, F_ID("msg", e->id),
 		F_TRACE("trace", e->trace), F_SPAN("connector", e->connector),
 		F_SPAN("client", e->client), F_SPAN("helo", e->helo),
-		F_STR("tls", s->encrypted
-				     ? tls_engine_version(stream_engine(s->st))
-				     : "none"),
-		F_ADDR("from", e->sender), F_U("rcpts", e->nrcpt),
-		F_ADDR("to", e->rcpt[0].address), F_U("size", e->size),
-		F_SPAN("message_id", e->message_id));
+		F_STR("tls", t->tls), F_ADDR("from", e->sender),
+		F_U("rcpts", e->nrcpt), F_ADDR("to", e->rcpt[0].address),
+		F_U("size", e->size), F_SPAN("message_id", e->message_id));
 }
 
 /* Durable, or not. The session may be gone; the message is the queue's. */
@@ -285,16 +306,15 @@ static void on_committed(struct intake *i, enum err e)
 	char id[MSG_ID_TEXT];
 
 	t->intake.q = NULL;
+	if (e == ERR_OK) {
+		t->r->counts.accepted++;
+		log_accepted(t);
+	}
 	if (!s) {
-		transaction_free(t);
+		transaction_left(t);
 		return;
 	}
 	if (e != ERR_OK) {
-		/* With any other error the record may be there after all, and
-		 * would miss its file; the next start looks. */
-		if (t->env.in_file && e == ERR_NOSPACE)
-			store_file_abandon(queue_store(s->r->o.queue), t->id.v,
-				&t->spool.handle);
 		o = outcome_for(e);
 		refuse_message(s, &o);
 		session_resume(s);
@@ -302,10 +322,8 @@ static void on_committed(struct intake *i, enum err e)
 	}
 	s->messages++;
 	s->commands = 0;
-	s->r->counts.accepted++;
 	msg_id_text(t->id, id);
 	session_reply(s, 250, 2, 0, 0, "Ok: queued as %s", id);
-	log_accepted(s, t);
 	s->tx = NULL;
 	transaction_free(t);
 	session_resume(s);
@@ -326,8 +344,8 @@ static void fill_envelope(struct session *s)
 		.body_type = (uint8_t)t->mail.body,
 		.ret = (uint8_t)t->mail.ret,
 		.envid = t->mail.envid,
-		.connector = s->c->conf->name,
-		.helo = buf_span(&s->helo),
+		.connector = arena_span(&t->mem, s->c->conf->name),
+		.helo = arena_span(&t->mem, buf_span(&s->helo)),
 		.size = t->spool.size,
 		.header = (uint32_t)(t->scan.header +
 				     (t->spool.size - t->scan.bytes)),
@@ -338,6 +356,8 @@ static void fill_envelope(struct session *s)
 	};
 	e->client = arena_span(&t->mem, net_addr_text(&s->peer, text));
 	e->message_id = t->message_id;
+	t->tls = s->encrypted ? tls_engine_version(stream_engine(s->st))
+			      : "none";
 	e->flags = (t->mail.smtputf8 ? ENV_SMTPUTF8 : 0) |
 		   (flags & DATA_8BIT ? ENV_8BIT : 0) |
 		   (flags & DATA_8BIT_HEADER ? ENV_8BIT_HEADER : 0) |
@@ -468,21 +488,21 @@ size_t chunk_input(struct session *s, struct span in, enum cmd *next_r)
 {
 	struct span part = span_head(
 		in, s->chunk.left < in.n ? (size_t)s->chunk.left : in.n);
-	int end;
+	int end, slow;
 
+	s->chunk.left -= part.n;
 	if (s->chunk.discard) {
 		stream_deadline(s->st, s->c->conf->timeouts.data);
+		slow = too_slow(
+			s, s->chunk.began, s->chunk.size - s->chunk.left);
 	} else {
 		octets(s, part, &end);
-		if (too_slow(s)) {
-			session_reply(
-				s, 421, 4, 4, 2, "data too slow, closing");
-			s->why = "data too slow";
-			*next_r = CMD_CLOSE;
-			return part.n;
-		}
+		slow = too_slow(s, s->tx->began, s->tx->got);
 	}
-	s->chunk.left -= part.n;
+	if (slow) {
+		*next_r = cut_off(s);
+		return part.n;
+	}
 	if (s->chunk.left == 0)
 		*next_r = chunk_ends(s);
 	else if (!s->chunk.discard)
@@ -528,6 +548,7 @@ enum cmd cmd_bdat(struct session *s, const struct command *c)
 	}
 	s->chunk.size = s->chunk.left = size;
 	s->chunk.last = last;
+	s->chunk.began = loop_now(s->r->o.loop);
 	s->chunk.fault = chunk_fault(s);
 	s->chunk.discard = s->chunk.fault.code != 0;
 	if (!s->chunk.discard && !t->chunking) {

@@ -50,6 +50,7 @@ static struct transaction *begin(struct session *s, const struct mail_args *m)
 	const struct conf_receive *conf = s->c->conf;
 
 	t->s = s;
+	t->r = s->r;
 	t->mail = *m;
 	t->mail.from.text = arena_span(&t->mem, m->from.text);
 	t->mail.envid = arena_span(&t->mem, m->envid);

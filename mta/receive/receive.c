@@ -30,6 +30,34 @@ struct source { /* one client address */
 
 /* --- generations --------------------------------------------------------- */
 
+static struct slots *slots_get(struct receive *r, struct span name)
+{
+	struct slots *s;
+
+	list_each (it, &r->slots) {
+		s = list_item(it, struct slots, node);
+		if (span_eq(buf_span(&s->name), name)) {
+			s->refs++;
+			return s;
+		}
+	}
+	s = x_calloc(1, sizeof *s);
+	s->refs = 1;
+	buf_init(&s->name, 1024);
+	buf_add(&s->name, name);
+	list_append(&r->slots, &s->node);
+	return s;
+}
+
+static void slots_put(struct slots *s)
+{
+	if (--s->refs)
+		return;
+	list_del(&s->node);
+	buf_fini(&s->name);
+	free(s);
+}
+
 static void generation_unref(struct generation **gp)
 {
 	struct generation *g = *gp;
@@ -38,6 +66,7 @@ static void generation_unref(struct generation **gp)
 	if (!g || --g->refs)
 		return;
 	for (unsigned i = 0; i < g->n; i++) {
+		slots_put(g->connector[i].slots);
 		tls_context_unref(&g->connector[i].tls);
 		buf_fini(&g->connector[i].ehlo);
 		buf_fini(&g->connector[i].ehlo_tls);
@@ -77,6 +106,7 @@ static struct generation *generation_create(
 
 		c->gen = g;
 		c->conf = &conf->receive[i];
+		c->slots = slots_get(r, c->conf->name);
 		if (c->conf->tls.mode != TLS_OFF)
 			c->tls = r->o.tls(r->o.arg, i);
 		if (c->tls)
@@ -187,7 +217,7 @@ static void on_accepted(void *arg, struct stream *st)
 		turn_away(r, st, "421 4.3.2 shutting down\r\n", "stopping");
 		return;
 	}
-	if (c->sessions >= c->conf->limits.connections) {
+	if (c->slots->sessions >= c->conf->limits.connections) {
 		turn_away(r, st, "421 4.3.2 too many connections\r\n",
 			"limits.connections");
 		return;
@@ -211,10 +241,10 @@ static void on_stopped(struct post *p)
 	r->done(r->done_arg);
 }
 
-static void maybe_stopped(struct receive *r)
+void receive_maybe_stopped(struct receive *r)
 {
-	if (!r->stopping || !list_empty(&r->sessions) || !r->done ||
-		r->stopped.fn)
+	if (!r->stopping || !list_empty(&r->sessions) || r->leaving ||
+		!r->done || r->stopped.fn)
 		return;
 	timer_stop(&r->deadline);
 	r->stopped.fn = on_stopped;
@@ -226,12 +256,12 @@ void receive_session_gone(struct receive *r, struct session *s)
 	struct generation *g = s->c->gen;
 
 	list_del(&s->node);
-	s->c->sessions--;
+	s->c->slots->sessions--;
 	r->counts.sessions--;
 	s->source->sessions--;
 	source_put(r, s->source);
 	generation_unref(&g);
-	maybe_stopped(r);
+	receive_maybe_stopped(r);
 }
 
 /* --- listeners ----------------------------------------------------------- */
@@ -356,6 +386,7 @@ struct receive *receive_create(const struct receive_options *o)
 	r->o = *o;
 	list_init(&r->sessions);
 	list_init(&r->listeners);
+	list_init(&r->slots);
 	rand_bytes(loop_rand(o->loop), key, sizeof key);
 	map_init(&r->sources, key);
 	timer_init(&r->deadline, o->loop, on_stop_deadline);
@@ -383,7 +414,7 @@ void receive_stop(struct receive *r, uint64_t deadline_ms,
 		session_shut(s, "stopped");
 	}
 	timer_start(&r->deadline, deadline_ms);
-	maybe_stopped(r);
+	receive_maybe_stopped(r);
 }
 
 void receive_destroy(struct receive **rp)
@@ -392,7 +423,7 @@ void receive_destroy(struct receive **rp)
 
 	if (!r)
 		return;
-	must(list_empty(&r->sessions));
+	must(list_empty(&r->sessions) && !r->leaving);
 	sweep(r, 0);
 	sweep(r, 1);
 	sweep(r, 2);

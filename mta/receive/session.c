@@ -19,8 +19,7 @@ static const struct verb_row {
 } verbs[VERB_COUNT] = {
 #define NO_TLS 1    /* allowed although the connector requires TLS */
 #define NEED_HELO 2 /* 503 before EHLO or HELO */
-#define LAST 4      /* must be the last of a group (RFC 2920 3.1) */
-	[VERB_EHLO] = {cmd_ehlo, NO_TLS | LAST},
+	[VERB_EHLO] = {cmd_ehlo, NO_TLS},
 	[VERB_HELO] = {cmd_helo, NO_TLS},
 	[VERB_MAIL] = {cmd_mail, NEED_HELO},
 	[VERB_RCPT] = {cmd_rcpt, NEED_HELO},
@@ -28,11 +27,13 @@ static const struct verb_row {
 	[VERB_BDAT] = {cmd_bdat, NEED_HELO | NO_TLS},
 	[VERB_RSET] = {cmd_rset, NO_TLS},
 	[VERB_NOOP] = {cmd_noop, NO_TLS},
-	[VERB_VRFY] = {cmd_vrfy, NEED_HELO},
+	[VERB_VRFY] = {cmd_vrfy, 0},
 	[VERB_HELP] = {cmd_help, 0},
 	[VERB_QUIT] = {cmd_quit, NO_TLS},
 	[VERB_STARTTLS] = {cmd_starttls, NO_TLS | NEED_HELO},
 };
+
+enum { REPLIES_MOST = 64 * 1024 };
 
 static void reply_span(
 	struct session *s, uint16_t code, struct enhanced enh, struct span text)
@@ -84,19 +85,30 @@ void session_idle_deadline(struct session *s)
 
 void session_hold(struct session *s)
 {
-	s->held++;
+	if (s->held++ == 0)
+		s->held_at = loop_now(s->r->o.loop);
 	stream_hold(s->st);
 }
 
 void session_unhold(struct session *s)
 {
 	must(s->held > 0);
-	if (--s->held == 0)
-		stream_release(s->st);
+	if (--s->held)
+		return;
+	/* The time that we made it wait is not the client's. */
+	if (s->tx)
+		s->tx->began += loop_now(s->r->o.loop) - s->held_at;
+	stream_release(s->st);
 }
 
 void session_resume(struct session *s)
 {
+	if (s->r->stopping) {
+		session_reply(
+			s, 421, 4, 3, 2, "shutting down, try again later");
+		session_shut(s, "stopped");
+		return;
+	}
 	session_idle_deadline(s);
 	session_unhold(s);
 }
@@ -173,6 +185,12 @@ static enum cmd one_command(struct session *s, struct span line)
 			s, 421, 4, 3, 2, "shutting down, try again later");
 		return CMD_CLOSE;
 	}
+	if (conf->timeouts.session &&
+		loop_now(s->r->o.loop) - s->opened > conf->timeouts.session &&
+		!s->tx) {
+		session_reply(s, 421, 4, 4, 2, "session too long, closing");
+		return CMD_CLOSE;
+	}
 	if (++s->commands > conf->limits.commands) {
 		session_reply(
 			s, 421, 4, 7, 0, "too many commands without a message");
@@ -216,11 +234,6 @@ static size_t on_data(void *arg, struct span unread)
 	size_t used;
 
 	check_obj(s, SESSION_MAGIC);
-	if (!s->greeted) {
-		session_reply(s, 554, 5, 5, 1, "wait for the greeting");
-		session_shut(s, "talked before the greeting");
-		return 0;
-	}
 	while (in.n && next == CMD_DONE && !s->held && !s->closing) {
 		switch (s->input) {
 		case INPUT_DATA:
@@ -235,6 +248,12 @@ static size_t on_data(void *arg, struct span unread)
 		in = span_skip(in, used);
 		if (used == 0)
 			break;
+		/* A client that does not read its replies is not read. */
+		if (!s->waits_drain && s->encrypted != 2 &&
+			stream_pending(s->st) > REPLIES_MOST) {
+			s->waits_drain = 1;
+			session_hold(s);
+		}
 		/* What follows STARTTLS in clear must not reach the session
 		 * behind it (CVE-2011-0411). */
 		if (next == CMD_WAIT && s->encrypted == 2 && in.n) {
@@ -308,8 +327,19 @@ static void on_memory(struct budget_waiter *w)
 	session_unhold(s);
 }
 
+static void on_drain(void *arg)
+{
+	struct session *s = arg;
+
+	if (!s->waits_drain)
+		return;
+	s->waits_drain = 0;
+	session_unhold(s);
+}
+
 static const struct stream_events events = {
 	.on_data = on_data,
+	.on_drain = on_drain,
 	.on_tls = on_tls,
 	.on_deadline = on_deadline,
 	.on_close = on_close,
@@ -335,7 +365,7 @@ void session_accept(struct receive *r, struct generation *g,
 	buf_init(&s->helo, 256);
 	list_append(&r->sessions, &s->node);
 	g->refs++;
-	c->sessions++;
+	c->slots->sessions++;
 	ev.arg = s;
 	stream_set_events(st, &ev);
 	log_event(r->o.log, EV_SESSION_OPEN, F_U("session", s->number),

@@ -22,11 +22,18 @@ struct generation {
 	struct receive *r;
 };
 
+/* Sessions of a connector, by its name: the limit holds across reloads. */
+struct slots {
+	struct list node; /* in receive */
+	unsigned refs, sessions;
+	struct buf name;
+};
+
 struct connector {
 	struct generation *gen;
+	struct slots *slots;
 	const struct conf_receive *conf;
-	struct tls_context *tls; /* or NULL */
-	unsigned sessions;
+	struct tls_context *tls;   /* or NULL */
 	struct buf ehlo, ehlo_tls; /* keyword lines without and with TLS on */
 };
 
@@ -40,7 +47,8 @@ enum input { /* what the next octets from the client are */
 
 struct transaction {
 	struct session *s; /* NULL: the session is gone, the commit is not */
-	struct arena mem;  /* holds all spans below */
+	struct receive *r;
+	struct arena mem; /* holds all spans below */
 	struct mail_args mail;
 	struct recipient *rcpt;
 	unsigned nrcpt, caprcpt;
@@ -62,6 +70,7 @@ struct transaction {
 	uint8_t paced;  /* the session is held until the spool wakes it */
 	struct intake intake;
 	struct envelope env;
+	const char *tls; /* version, for the log; static */
 };
 
 struct session {
@@ -74,12 +83,15 @@ struct session {
 	struct net_addr peer;
 	uint64_t number;
 	uint64_t opened;
-	struct buf helo; /* what the client called itself */
-	uint8_t esmtp, greeted, encrypted, closing, input, held, waits_memory;
+	uint64_t held_at; /* loop_now of the first hold */
+	struct buf helo;  /* what the client called itself */
+	uint8_t esmtp, greeted, encrypted, closing, input, held, waits_memory,
+		waits_drain;
 	struct transaction *tx;
 	struct {
 		uint64_t left; /* octets of this chunk still to come */
 		uint64_t size;
+		uint64_t began;
 		int last, discard;
 		struct outcome fault; /* what to answer after a discard */
 	} chunk;
@@ -95,9 +107,12 @@ struct receive {
 	struct generation *gen;
 	struct list sessions;
 	struct list listeners;
+	struct list slots;
 	struct map sources;
 	struct receive_counts counts;
 	uint64_t number;
+	unsigned leaving; /* transactions without a session: a commit or a
+			   * pool thread has them */
 	int stopping;
 	struct timer deadline;
 	struct post stopped;
@@ -120,6 +135,7 @@ void session_idle_deadline(struct session *s);
 
 /* receive.c */
 void receive_session_gone(struct receive *r, struct session *s);
+void receive_maybe_stopped(struct receive *r);
 struct connector *connector_for(struct generation *g,
 	const struct conf_endpoint *at, const struct net_addr *peer);
 

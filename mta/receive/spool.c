@@ -12,10 +12,10 @@ void spool_init(struct spool *sp, struct loop *l, struct queue *q,
 
 	*sp = (struct spool){.loop = l, .queue = q, .file = id.v};
 	sp->large = queue_large_body(q);
-	/* Room for the Received field on top of what was announced. */
+	/* Room for the Received field on top of what was announced; what is
+	 * only announced does not take much of everybody's budget. */
 	if (hint)
-		cap = hint + 1024 < sp->large ? (size_t)hint + 1024
-					      : (size_t)sp->large;
+		cap = (size_t)(hint < SPOOL_HINT ? hint : SPOOL_HINT) + 1024;
 	sp->mem = blob_create(cap);
 	if (sp->mem)
 		budget_take(queue_budget(q), cap);
@@ -44,8 +44,7 @@ static void run_write(struct work *w)
 			sp->handle, sp->written, blob_span(sp->writing));
 	if (e == ERR_OK && sp->finishing)
 		e = store_file_finish(&sp->handle);
-	if (sp->err == ERR_OK)
-		sp->err = e;
+	sp->result = e;
 }
 
 static void discard_file(struct spool *sp)
@@ -60,17 +59,19 @@ static void after_write(struct work *w)
 	struct spool *sp = container_of(w, struct spool, work);
 
 	sp->busy = 0;
+	if (sp->err == ERR_OK)
+		sp->err = sp->result;
 	if (sp->writing)
 		sp->written += sp->writing->n;
 	drop(sp, &sp->writing);
 	if (sp->abandoned) {
 		discard_file(sp);
 		sp->wake(sp);
-	} else if (sp->finishing) {
+	} else if (sp->finishing || (sp->ended && sp->err != ERR_OK)) {
 		sp->done(sp, sp->err);
 	} else if (sp->ended) {
 		start_write(sp);
-	} else if (sp->mem && sp->mem->n >= SPOOL_PIECE) {
+	} else if (sp->err == ERR_OK && sp->mem->n >= SPOOL_PIECE) {
 		start_write(sp);
 		sp->wake(sp);
 	} else {
@@ -145,10 +146,12 @@ static void done_later(struct work *w)
 	struct spool *sp = container_of(w, struct spool, work);
 
 	sp->busy = 0;
-	if (sp->abandoned)
+	if (sp->abandoned) {
+		discard_file(sp);
 		sp->wake(sp);
-	else
+	} else {
 		sp->done(sp, sp->err);
+	}
 }
 
 static void run_nothing(struct work *w)
@@ -161,7 +164,7 @@ int spool_end(struct spool *sp)
 	sp->ended = 1;
 	if (!sp->in_file && sp->err == ERR_OK)
 		return 1;
-	if (sp->writing)
+	if (sp->busy)
 		return 0;
 	if (sp->err == ERR_OK) {
 		start_write(sp);

@@ -11,7 +11,7 @@
 #include "mta/base/loop.h"
 #include "queue/queue.h"
 
-enum { SPOOL_FIRST = 8192, SPOOL_PIECE = 256 * 1024 };
+enum { SPOOL_FIRST = 8192, SPOOL_HINT = 16384, SPOOL_PIECE = 256 * 1024 };
 
 struct spool {
 	struct loop *loop;
@@ -24,7 +24,8 @@ struct spool {
 	uint64_t written;     /* file offset of what comes next */
 	uint64_t size;
 	uint32_t crc;
-	enum err err; /* the first; later octets are dropped */
+	enum err err;    /* the first; later octets are dropped */
+	enum err result; /* of the pool thread */
 	uint8_t in_file, ended, abandoned, finishing, busy;
 	struct work work;
 	void (*wake)(struct spool *sp);             /* not busy any more */

@@ -9,8 +9,7 @@ static int name_char(unsigned char c)
 	unsigned char l = (unsigned char)ascii_lower((char)c);
 
 	return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-	       c == '-' || c == '_' || c == ':' || c == '[' || c == ']' ||
-	       c >= 0x80;
+	       c == '-' || c == '_' || c == ':' || c == '[' || c == ']';
 }
 
 /* name_write - a name that a peer gave. Nothing in it may look like another

@@ -75,7 +75,6 @@ def test_a_busy_client_is_not_cut(hasty):
         c.mail("a@b.test", "x@example.org", MESSAGE)
 
 
-@pytest.mark.xfail(strict=True, reason="timeouts.session is read and not used")
 def test_session_as_a_whole():
     with Peer() as p:
         conf = base(p.port)

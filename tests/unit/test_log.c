@@ -133,6 +133,8 @@ static void test_fields(void **state)
 			"k=<a@b.example>"},
 		{{"k", FIELD_ADDR, {.s = SPAN_INIT("\"a\"@b\r\n")}},
 			"k=<\\\"a\\\"@b\\x0d\\x0a>"},
+		{{"k", FIELD_ADDR, {.s = SPAN_INIT("\"a> k=<b\"@c")}},
+			"k=<\\\"a\\x3e\\x20k=<b\\\"@c>"},
 		{{"k", FIELD_U64, {.u = 0}}, "k=0"},
 		{{"k", FIELD_U64, {.u = UINT64_MAX}}, "k=18446744073709551615"},
 		{{"k", FIELD_MS, {.u = 0}}, "k=0.000"},
