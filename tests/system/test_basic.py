@@ -94,9 +94,9 @@ def test_helo_gives_plain_replies(relay, peer):
 
 def test_before_hello(relay):
     with relay.smtp(hello=False) as c:
-        for line in ("MAIL FROM:<>", "RCPT TO:<a@example.org>", "DATA",
-                     "VRFY x"):
+        for line in "MAIL FROM:<>", "RCPT TO:<a@example.org>", "DATA":
             assert c.cmd(line) == "503 5.5.1", line
+        assert c.cmd("VRFY x") == 252  # RFC 5321 4.1.4: at any time
         assert c.cmd("NOOP") == 250
 
 

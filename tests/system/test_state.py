@@ -219,10 +219,10 @@ class Model:
 
     def other(self):
         line, before, after = self.rng.choice((
-            ("NOOP", 250, 250), ("NOOP x", 250, 250), ("VRFY a", 503, 252),
-            ("VRFY", 503, 501), ("HELP", 214, 214), ("WHAT", 500, 500),
+            ("NOOP", 250, 250), ("NOOP x", 250, 250), ("VRFY a", 252, 252),
+            ("VRFY", 501, 501), ("HELP", 214, 214), ("WHAT", 500, 500),
             ("EXPN a", 502, 502), ("AUTH PLAIN x", 502, 502), ("", 500, 500),
-            ("STARTTLS", 503, 502), ("VRFY \u00e4", 503, 252),
+            ("STARTTLS", 503, 502), ("VRFY \u00e4", 252, 252),
             (" NOOP", 500, 500), ("LHLO x", 502, 502)))
         return line, [after if self.helo else before]
 
