@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 /* The same list is in node.py. */
+// clang-format off
 #define KINDS(X)                                                               \
 	X(WRITE, "write")                                                      \
 	X(WRITEV, "writev") X(PWRITE, "pwrite64") X(PWRITEV, "pwritev") X(     \
@@ -43,6 +44,7 @@
 		X(CREATE, "openat") X(MKDIR, "mkdir") X(UNLINK, "unlink")      \
 			X(RENAME, "rename") X(TRUNCATE, "ftruncate")           \
 				X(ALLOCATE, "fallocate") X(LINK, "link")
+// clang-format on
 
 enum kind {
 	K_NONE,
