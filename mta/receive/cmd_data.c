@@ -79,15 +79,16 @@ static struct span with_clause(const struct session *s)
 			SPAN_INIT("UTF8SMTPS")},
 	};
 
-	return names[s->encrypted ? 1 : 0][s->tx->mail.smtputf8 ? 2
-					   : s->esmtp           ? 1
-								: 0];
+	return names[s->crypt == CRYPT_ON ? 1 : 0][s->tx->mail.smtputf8 ? 2
+						   : s->esmtp           ? 1
+									: 0];
 }
 
 static void add_received(struct session *s)
 {
 	struct transaction *t = s->tx;
-	const struct tls_engine *e = s->encrypted ? stream_engine(s->st) : NULL;
+	const struct tls_engine *e =
+		s->crypt == CRYPT_ON ? stream_engine(s->st) : NULL;
 	char client[56], id[MSG_ID_TEXT], tls[96];
 	struct buf *b = &s->r->scratch;
 	struct received r = {
@@ -356,8 +357,8 @@ static void fill_envelope(struct session *s)
 	};
 	e->client = arena_span(&t->mem, net_addr_text(&s->peer, text));
 	e->message_id = t->message_id;
-	t->tls = s->encrypted ? tls_engine_version(stream_engine(s->st))
-			      : "none";
+	t->tls = s->crypt == CRYPT_ON ? tls_engine_version(stream_engine(s->st))
+				      : "none";
 	e->flags = (t->mail.smtputf8 ? ENV_SMTPUTF8 : 0) |
 		   (flags & DATA_8BIT ? ENV_8BIT : 0) |
 		   (flags & DATA_8BIT_HEADER ? ENV_8BIT_HEADER : 0) |
@@ -516,7 +517,7 @@ static struct outcome chunk_fault(const struct session *s)
 {
 	const struct transaction *t = s->tx;
 
-	if (s->c->conf->tls.mode == TLS_REQUIRE && !s->encrypted)
+	if (s->c->conf->tls.mode == TLS_REQUIRE && s->crypt != CRYPT_ON)
 		return OUTCOME(
 			530, 5, 7, 0, "must issue a STARTTLS command first");
 	if (!t)

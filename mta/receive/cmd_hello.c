@@ -36,7 +36,8 @@ enum cmd cmd_ehlo(struct session *s, const struct command *c)
 	buf_adds(b, "250-");
 	buf_add(b, conf->node.name);
 	buf_adds(b, "\r\n");
-	buf_add(b, buf_span(s->encrypted ? &s->c->ehlo_tls : &s->c->ehlo));
+	buf_add(b,
+		buf_span(s->crypt == CRYPT_ON ? &s->c->ehlo_tls : &s->c->ehlo));
 	stream_write(s->st, buf_span(b));
 	return CMD_DONE;
 }

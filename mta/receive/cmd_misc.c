@@ -48,7 +48,7 @@ enum cmd cmd_quit(struct session *s, const struct command *c)
 }
 
 /* The session starts from nothing (RFC 3207 4.2). The 220 is written by the
- * caller once it is sure that nothing was sent ahead; encrypted is 2 until
+ * caller once it is sure that nothing was sent ahead; crypt says so until
  * then. */
 enum cmd cmd_starttls(struct session *s, const struct command *c)
 {
@@ -56,7 +56,7 @@ enum cmd cmd_starttls(struct session *s, const struct command *c)
 		session_reply(s, 501, 5, 5, 4, "STARTTLS takes no argument");
 		return CMD_DONE;
 	}
-	if (s->encrypted) {
+	if (s->crypt == CRYPT_ON) {
 		session_reply(s, 503, 5, 5, 1, "TLS is on already");
 		return CMD_DONE;
 	}
@@ -67,6 +67,6 @@ enum cmd cmd_starttls(struct session *s, const struct command *c)
 	transaction_end(s);
 	buf_clear(&s->helo);
 	s->esmtp = 0;
-	s->encrypted = 2;
+	s->crypt = CRYPT_STARTING;
 	return CMD_WAIT;
 }

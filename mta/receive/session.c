@@ -160,7 +160,7 @@ static enum cmd dispatch(struct session *s, const struct command *c)
 				verb_name(c->verb));
 		return CMD_DONE;
 	}
-	if (conf->tls.mode == TLS_REQUIRE && !s->encrypted &&
+	if (conf->tls.mode == TLS_REQUIRE && s->crypt != CRYPT_ON &&
 		!(row->flags & NO_TLS)) {
 		session_reply(
 			s, 530, 5, 7, 0, "must issue a STARTTLS command first");
@@ -249,14 +249,14 @@ static size_t on_data(void *arg, struct span unread)
 		if (used == 0)
 			break;
 		/* A client that does not read its replies is not read. */
-		if (!s->waits_drain && s->encrypted != 2 &&
+		if (!s->waits_drain && s->crypt != CRYPT_STARTING &&
 			stream_pending(s->st) > REPLIES_MOST) {
 			s->waits_drain = 1;
 			session_hold(s);
 		}
 		/* What follows STARTTLS in clear must not reach the session
 		 * behind it (CVE-2011-0411). */
-		if (next == CMD_WAIT && s->encrypted == 2 && in.n) {
+		if (next == CMD_WAIT && s->crypt == CRYPT_STARTING && in.n) {
 			session_reply(s, 501, 5, 5, 1,
 				"data after STARTTLS, connection closed");
 			next = CMD_CLOSE;
@@ -264,8 +264,8 @@ static size_t on_data(void *arg, struct span unread)
 	}
 	if (next == CMD_CLOSE)
 		session_shut(s, s->why ? s->why : "closed by the server");
-	if (next == CMD_WAIT && s->encrypted == 2 && !s->closing) {
-		s->encrypted = 0;
+	if (next == CMD_WAIT && s->crypt == CRYPT_STARTING && !s->closing) {
+		s->crypt = CRYPT_OFF;
 		session_reply(s, 220, 2, 0, 0, "ready to start TLS");
 		stream_start_tls(s->st, s->c->tls, 1, NULL);
 	}
@@ -286,7 +286,7 @@ static void on_tls(void *arg, enum err e)
 		s->why = "TLS handshake failed";
 		return; /* on_close follows */
 	}
-	s->encrypted = 1;
+	s->crypt = CRYPT_ON;
 	if (s->greeted)
 		session_idle_deadline(s);
 	else

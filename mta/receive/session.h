@@ -39,6 +39,9 @@ struct connector {
 
 enum cmd { CMD_DONE, CMD_WAIT, CMD_CLOSE };
 
+/* STARTING: STARTTLS was accepted, its 220 is not out yet. */
+enum crypt { CRYPT_OFF, CRYPT_STARTING, CRYPT_ON };
+
 enum input { /* what the next octets from the client are */
 	INPUT_COMMAND,
 	INPUT_DATA,  /* a message, up to the final dot */
@@ -85,7 +88,7 @@ struct session {
 	uint64_t opened;
 	uint64_t held_at; /* loop_now of the first hold */
 	struct buf helo;  /* what the client called itself */
-	uint8_t esmtp, greeted, encrypted, closing, input, held, waits_memory,
+	uint8_t esmtp, greeted, crypt, closing, input, held, waits_memory,
 		waits_drain;
 	struct transaction *tx;
 	struct {
