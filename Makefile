@@ -138,7 +138,7 @@ docs: all
 	/usr/bin/python3 tests/lint.py --write-docs
 
 tidy: setup-test
-	clang-tidy --quiet $(SRC) mta/main.c -- $(BASE)
+	clang-tidy --quiet $(SRC) mta/main.c -- $(BASE) 2>&1
 
 fmt:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
