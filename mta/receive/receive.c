@@ -18,8 +18,8 @@ struct bind {
 	struct receive *r;
 	struct listener *l;
 	struct net_addr at;
-	struct buf text; /* as in the configuration */
-	int wanted;
+	struct buf text;                     /* as in the configuration */
+	enum { UNWANTED, KEPT, NEW } wanted; /* by the snapshot at hand */
 };
 
 struct source { /* one client address */
@@ -292,12 +292,12 @@ static enum err bind_open(struct receive *r, const struct conf_receive *c,
 	enum err e;
 
 	if (b) {
-		b->wanted = 1;
+		b->wanted = KEPT;
 		return ERR_OK;
 	}
 	b = x_calloc(1, sizeof *b);
 	b->r = r;
-	b->wanted = 2; /* new */
+	b->wanted = NEW;
 	buf_init(&b->text, 300);
 	buf_add(&b->text, at->text);
 	list_init(&b->node);
@@ -338,14 +338,20 @@ static enum err open_all(
 }
 
 /* After success those that nobody wanted go; after a failure the new ones. */
-static void sweep(struct receive *r, int unwanted)
+static void sweep(struct receive *r, int which)
 {
 	list_each_safe (it, &r->listeners) {
 		struct bind *b = list_item(it, struct bind, node);
 
-		if (b->wanted == unwanted)
+		if ((int)b->wanted == which)
 			bind_free(b);
 	}
+}
+
+static void stop_listening(struct receive *r)
+{
+	while (!list_empty(&r->listeners))
+		bind_free(list_item(r->listeners.next, struct bind, node));
 }
 
 enum err receive_configure(struct receive *r, struct conf *c, struct buf *why)
@@ -353,9 +359,9 @@ enum err receive_configure(struct receive *r, struct conf *c, struct buf *why)
 	enum err e;
 
 	list_each (it, &r->listeners)
-		list_item(it, struct bind, node)->wanted = 0;
+		list_item(it, struct bind, node)->wanted = UNWANTED;
 	e = open_all(r, c, why);
-	sweep(r, e == ERR_OK ? 0 : 2);
+	sweep(r, e == ERR_OK ? UNWANTED : NEW);
 	if (e != ERR_OK)
 		return e;
 	generation_unref(&r->gen);
@@ -400,9 +406,7 @@ void receive_stop(struct receive *r, uint64_t deadline_ms,
 	r->stopping = 1;
 	r->done = done;
 	r->done_arg = arg;
-	sweep(r, 0);
-	sweep(r, 1);
-	sweep(r, 2);
+	stop_listening(r);
 	/* Who is between messages hears it now, without waiting to ask. */
 	list_each_safe (it, &r->sessions) {
 		struct session *s = list_item(it, struct session, node);
@@ -424,9 +428,7 @@ void receive_destroy(struct receive **rp)
 	if (!r)
 		return;
 	must(list_empty(&r->sessions) && !r->leaving);
-	sweep(r, 0);
-	sweep(r, 1);
-	sweep(r, 2);
+	stop_listening(r);
 	timer_stop(&r->deadline);
 	generation_unref(&r->gen);
 	map_fini(&r->sources);
