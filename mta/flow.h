@@ -41,6 +41,7 @@ struct node {
 	struct ctl *ctl;
 	uint64_t started; /* wall */
 	unsigned pools;   /* owners that exist */
+	unsigned closing; /* pools that end; their hops may be gone */
 	enum { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_STOPPED } state;
 	int failed; /* ended by a fatal error */
 	void (*stopped)(struct node *n);

@@ -81,6 +81,7 @@ static void on_pool_gone(void *arg)
 
 	check_obj(o, OWNER_MAGIC);
 	o->closing = 0;
+	o->node->closing--;
 	if (!o->h) {
 		owner_free(o);
 		return;
@@ -99,6 +100,7 @@ static void close_pool(struct owner *o, uint64_t deadline_ms)
 	if (!o->pool)
 		return;
 	o->closing = 1;
+	o->node->closing++;
 	pool_close(&o->pool, deadline_ms, on_pool_gone, o);
 	o->pool = NULL;
 }
@@ -187,16 +189,7 @@ void flow_hops_stop(struct node *n, uint64_t deadline_ms)
 /* Are pools still at work? Asked at the stop. */
 int flow_hops_busy(struct node *n)
 {
-	struct nexthop *h;
-
-	for (h = queue_hop_next(n->queue, NULL); h;
-		h = queue_hop_next(n->queue, h)) {
-		const struct owner *o = h->owner;
-
-		if (o && o->closing)
-			return 1;
-	}
-	return 0;
+	return n->closing != 0;
 }
 
 void flow_describe(void *arg, const struct nexthop *h, struct buf *out)

@@ -73,6 +73,10 @@ static void set_idle(struct client *c, int idle)
  * commands ahead of its answers. */
 static int may_say(const struct client *c)
 {
+	/* A body behind a RSET waits for RSET and MAIL to be accepted: it must
+	 * not go to the recipients of the transaction before. */
+	if (c->say == &step_bdat && c->sayer->reset && !c->sayer->mail_ok)
+		return 0;
 	return c->nexpect == 0 ||
 	       ((c->ext & EXT_PIPELINING) && c->state == CLIENT_READY &&
 		       c->nexpect < EXPECT_MAX - 2);
@@ -178,7 +182,9 @@ static size_t on_data(void *arg, struct span unread)
 		if (got == REPLY_MORE)
 			break;
 		if (got == REPLY_FAULT) {
-			client_fault(c, LOST_PROTOCOL,
+			client_fault(c,
+				c->state == CLIENT_QUITTING ? LOST_QUIET
+							    : LOST_PROTOCOL,
 				(struct enhanced){4, 5, 0},
 				"protocol error: %s", why);
 			break;

@@ -126,6 +126,7 @@ struct attempt {              /* one lease on one client */
 	unsigned said, heard; /* recipients: next to say, next to hear of */
 	unsigned accepted, answered;
 	int mail_ok, refused;    /* MAIL was accepted, was refused */
+	int reset;               /* RSET was said before MAIL */
 	int bdat;                /* the body goes in a BDAT chunk */
 	int end_sent;            /* the end of data was handed to the stream */
 	int lone;                /* only the dot: 354 without a recipient */

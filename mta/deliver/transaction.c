@@ -90,6 +90,7 @@ static void attempt_start(struct client *c, struct attempt *a)
 	c->say = c->dirty || (before && before != a && before->bdat)
 			 ? &step_rset
 			 : &step_mail;
+	a->reset = c->say == &step_rset;
 	c->dirty = 0;
 	c->newest = a;
 	c->sayer = a;
@@ -296,10 +297,11 @@ static const struct step *say_mail(struct client *c, struct attempt *a)
 	return &step_rcpt;
 }
 
-/* Nothing of a was said yet but MAIL and perhaps RCPT: stop here. */
+/* Nothing of a was said yet but MAIL and perhaps RCPT: stop here, when the
+ * answers to those are in (they name a). */
 static void cut_short(struct client *c, struct attempt *a)
 {
-	if (c->say && c->sayer == a) {
+	if (c->say && c->sayer == a && c->nexpect == 0) {
 		c->say = NULL;
 		attempt_end(c, a);
 	}
@@ -422,8 +424,10 @@ static void hear_rcpt(
 		bad_code(c, r, "RCPT");
 		return;
 	}
-	if (a->refused)
+	if (a->refused) {
+		cut_short(c, a);
 		return;
+	}
 	must(i < a->lease->nrcpt);
 	a->heard = skip_decided(a, i + 1);
 	if (r->code / 100 == 2) {
