@@ -160,6 +160,7 @@ static void send_notice(struct settling *s, enum report_kind kind,
 		to_postmaster ? node->conf->node.postmaster : env->sender,
 		&t->mem, &t->env);
 	if (!mem) {
+		lost(s, kind, "no memory for it, tried again later");
 		s->failed |= kind != REPORT_SENT;
 		arena_fini(&t->mem);
 		free(t);

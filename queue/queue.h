@@ -128,11 +128,11 @@ void queue_close(struct queue **q);
 void queue_set_options(struct queue *q, const struct queue_options *o);
 
 /* The id of the next message: for its Received field and its 250. */
+struct msg_id queue_next_id(struct queue *q);
 /* A body file could not be written. ERR_NOSPACE is logged (at most once a
  * minute) and passes; an I/O error means that the outcome of a sync is unknown:
  * the node must stop, as after a failed commit. */
 void queue_file_trouble(struct queue *q, enum err e);
-struct msg_id queue_next_id(struct queue *q);
 struct budget *queue_budget(struct queue *q);
 struct store *queue_store(struct queue *q);
 uint64_t queue_large_body(const struct queue *q);
