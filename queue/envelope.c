@@ -184,18 +184,6 @@ static int decode_number(struct envelope *e, const struct record_field *f)
 	return 1;
 }
 
-/* Recipients are counted first, so that their array is one allocation whose
- * size the record itself bounds. */
-static unsigned count_recipients(struct span fields)
-{
-	struct record_field f;
-	unsigned n = 0;
-
-	while (record_next(&fields, &f) > 0)
-		n += f.tag == TAG_RCPT;
-	return n;
-}
-
 static enum err decode_fields(
 	struct span fields, struct envelope *e, const char **why_r)
 {
@@ -241,7 +229,9 @@ enum err envelope_decode(struct span rec, struct arena *a, struct envelope *e_r,
 	err = record_check(rec, 'E', &fields, why_r);
 	if (err != ERR_OK)
 		return err;
-	e_r->nrcpt = count_recipients(fields);
+	/* Counted first: their array is one allocation, whose size the record
+	 * itself bounds. */
+	e_r->nrcpt = record_count(fields, TAG_RCPT);
 	if (e_r->nrcpt)
 		e_r->rcpt = arena_alloc(a, e_r->nrcpt * sizeof *e_r->rcpt);
 	err = decode_fields(fields, e_r, why_r);

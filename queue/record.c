@@ -137,6 +137,16 @@ int record_next(struct span *rest, struct record_field *f_r)
 	return 1;
 }
 
+unsigned record_count(struct span fields, uint8_t tag)
+{
+	struct record_field f;
+	unsigned n = 0;
+
+	while (record_next(&fields, &f) > 0)
+		n += f.tag == tag;
+	return n;
+}
+
 int record_value(struct span v, uint64_t max, uint64_t *n_r)
 {
 	if (v.n > 8)

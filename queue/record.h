@@ -43,6 +43,8 @@ enum err record_check(struct span rec, char magic, struct span *fields_r,
 	const char **why_r) must_use;
 /* Takes one field off *rest: 1; 0 at the end; -1 when it is damaged. */
 int record_next(struct span *rest, struct record_field *f_r);
+/* How many fields have this tag, up to the first that is damaged. */
+unsigned record_count(struct span fields, uint8_t tag);
 /* 0, or -1 when v is no number or more than max. */
 int record_value(struct span v, uint64_t max, uint64_t *n_r);
 /* What reading a field that the reader does not know means: ERR_OK (skip it)

@@ -119,16 +119,6 @@ static enum err decode_recipient(
 	return ERR_OK;
 }
 
-static unsigned count_recipients(struct span fields)
-{
-	struct record_field f;
-	unsigned n = 0;
-
-	while (record_next(&fields, &f) > 0)
-		n += f.tag == TAG_RCPT;
-	return n;
-}
-
 static enum err decode_fields(
 	struct span fields, struct status *s, const char **why_r)
 {
@@ -174,7 +164,7 @@ enum err status_decode(struct span rec, struct arena *a, struct status *s_r,
 	err = record_check(rec, 'S', &fields, why_r);
 	if (err != ERR_OK)
 		return err;
-	s_r->nrcpt = count_recipients(fields);
+	s_r->nrcpt = record_count(fields, TAG_RCPT);
 	if (s_r->nrcpt)
 		s_r->rcpt = arena_alloc(a, s_r->nrcpt * sizeof *s_r->rcpt);
 	return decode_fields(fields, s_r, why_r);

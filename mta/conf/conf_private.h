@@ -110,6 +110,8 @@ void guess_try(struct guess *g, struct span name);
 void guess_print(const struct guess *g, struct buf *out);
 /* Adds "s" in double quotes, clipped, with nothing unprintable in it. */
 void quote(struct buf *out, struct span s);
+/* As in double quotes in YAML: quotes, backslashes and controls escaped. */
+void add_escaped(struct buf *out, struct span s);
 /* The next piece of *rest up to sep, which is taken from it; 0 at the end. */
 int words_next(struct span *rest, char sep, struct span *word_r);
 

@@ -67,16 +67,10 @@ void guess_print(const struct guess *g, struct buf *out)
 		buf_addf(out, " (did you mean \"%.*s\"?)", SPAN_ARG(g->best));
 }
 
-void quote(struct buf *out, struct span s)
+void add_escaped(struct buf *out, struct span s)
 {
-	struct span t = span_head(s, QUOTE_MAX);
-
-	/* Never half a character of UTF-8. */
-	while (t.n && t.n < s.n && ((unsigned char)s.p[t.n] & 0xc0) == 0x80)
-		t.n--;
-	buf_addc(out, '"');
-	for (size_t i = 0; i < t.n; i++) {
-		unsigned char c = (unsigned char)t.p[i];
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
 
 		if (c == '"' || c == '\\')
 			buf_addf(out, "\\%c", c);
@@ -85,6 +79,17 @@ void quote(struct buf *out, struct span s)
 		else
 			buf_addc(out, (char)c);
 	}
+}
+
+void quote(struct buf *out, struct span s)
+{
+	struct span t = span_head(s, QUOTE_MAX);
+
+	/* Never half a character of UTF-8. */
+	while (t.n && t.n < s.n && ((unsigned char)s.p[t.n] & 0xc0) == 0x80)
+		t.n--;
+	buf_addc(out, '"');
+	add_escaped(out, t);
 	buf_adds(out, t.n < s.n ? "...\"" : "\"");
 }
 

@@ -36,16 +36,7 @@ static void show_text(struct span s, int quoted, struct buf *out)
 		return;
 	}
 	buf_addc(out, '"');
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		if (c == '"' || c == '\\')
-			buf_addf(out, "\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
-			buf_addf(out, "\\x%02x", c);
-		else
-			buf_addc(out, (char)c);
-	}
+	add_escaped(out, s);
 	buf_addc(out, '"');
 }
 

@@ -2,8 +2,7 @@
  *
  * A slice is written per post; the loop goes on in between. When more than
  * OUT_WAIT octets have not left, the answer waits for the stream to drain, so
- * that a client that reads slowly (a pager) costs no memory. The stream may
- * also be found drained without on_drain having fired, so a timer asks, too. */
+ * that a client that reads slowly (a pager) costs no memory. */
 #include "mta/ctl/ctl.h"
 
 #include <stdlib.h>
@@ -19,7 +18,6 @@ enum { CTL_MAGIC = 0xc7100, CTL_SESSION_MAGIC = 0xc7101 };
 enum {
 	SESSIONS_MAX = 32,
 	OUT_WAIT = 256 * 1024,
-	ASK_MS = 20,
 	REQUEST_MS = 30 * 1000,
 	PROGRESS_MS = 10 * 60 * 1000, /* somebody reads in a pager */
 	SOCKET_MODE = 0660,
@@ -41,7 +39,6 @@ struct ctl_session {
 	struct list node;
 	struct answer a;
 	struct post post;
-	struct timer ask;
 	int posted, asked, ended, shut;
 };
 
@@ -60,7 +57,6 @@ static void session_free(struct ctl_session *s)
 	if (s->stream || s->posted)
 		return;
 	list_del(&s->node);
-	timer_stop(&s->ask);
 	answer_fini(&s->a);
 	s->magic = 0;
 	free(s);
@@ -73,7 +69,6 @@ static void go_on(struct ctl_session *s)
 	if (s->posted || s->shut)
 		return;
 	s->posted = 1;
-	timer_stop(&s->ask);
 	loop_post(s->c->o.loop, &s->post);
 }
 
@@ -107,10 +102,8 @@ static void on_turn(struct post *p)
 		return;
 	}
 	waits = stream_pending(s->stream);
-	if (s->ended ? waits > 0 : waits > OUT_WAIT) {
-		timer_start(&s->ask, ASK_MS);
-		return;
-	}
+	if (s->ended ? waits > 0 : waits > OUT_WAIT)
+		return; /* on_drain goes on */
 	if (s->ended) {
 		s->shut = 1;
 		stream_close(s->stream);
@@ -120,14 +113,6 @@ static void on_turn(struct post *p)
 	if (status != ANSWER_MORE)
 		put_end(s, status);
 	send_slice(s);
-}
-
-static void on_ask(struct timer *t)
-{
-	struct ctl_session *s = container_of(t, struct ctl_session, ask);
-
-	check_obj(s, CTL_SESSION_MAGIC);
-	go_on(s);
 }
 
 static void on_drain(void *arg)
@@ -177,7 +162,6 @@ static void on_close(void *arg, enum err why)
 	check_obj(s, CTL_SESSION_MAGIC);
 	s->shut = 1;
 	s->stream = NULL;
-	timer_stop(&s->ask);
 	session_free(s);
 }
 
@@ -211,7 +195,6 @@ static void on_accepted(void *arg, struct stream *stream)
 	s->c = c;
 	s->stream = stream;
 	s->post.fn = on_turn;
-	timer_init(&s->ask, c->o.loop, on_ask);
 	answer_init(&s->a, &c->o);
 	list_append(&c->sessions, &s->node);
 	c->n++;
@@ -265,7 +248,6 @@ void ctl_close(struct ctl **cp)
 		if (s->shut)
 			continue;
 		s->shut = 1;
-		timer_stop(&s->ask);
 		stream_abort(s->stream);
 	}
 	c->closed = 1;

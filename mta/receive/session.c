@@ -24,7 +24,7 @@ static const struct verb_row {
 	[VERB_MAIL] = {cmd_mail, NEED_HELO},
 	[VERB_RCPT] = {cmd_rcpt, NEED_HELO},
 	[VERB_DATA] = {cmd_data, NEED_HELO},
-	[VERB_BDAT] = {cmd_bdat, NEED_HELO | NO_TLS},
+	[VERB_BDAT] = {cmd_bdat, NO_TLS},
 	[VERB_RSET] = {cmd_rset, NO_TLS},
 	[VERB_NOOP] = {cmd_noop, NO_TLS},
 	[VERB_VRFY] = {cmd_vrfy, 0},
@@ -166,7 +166,7 @@ static enum cmd dispatch(struct session *s, const struct command *c)
 			s, 530, 5, 7, 0, "must issue a STARTTLS command first");
 		return CMD_DONE;
 	}
-	if ((row->flags & NEED_HELO) && !s->helo.n && c->verb != VERB_BDAT) {
+	if ((row->flags & NEED_HELO) && !s->helo.n) {
 		session_reply(s, 503, 5, 5, 1, "say EHLO first");
 		return CMD_DONE;
 	}
