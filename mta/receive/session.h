@@ -6,7 +6,7 @@
 #pragma once
 
 #include "mta/receive/receive.h"
-#include "mta/receive/spool.h"
+#include "queue/spool.h"
 #include "mta/smtp/command.h"
 #include "mta/smtp/data.h"
 #include "mta/smtp/outcome.h"

@@ -21,7 +21,7 @@ enum err sim_file_finish(void **h);
 #undef store_file_write
 #undef store_file_finish
 
-#include "mta/receive/spool.h"
+#include "queue/spool.h"
 
 enum { KIB = 1 << 10, MIB = 1 << 20 };
 

@@ -1,5 +1,5 @@
 /* spool - where the octets of one incoming message go. */
-#include "mta/receive/spool.h"
+#include "queue/spool.h"
 
 #include "mta/base/check.h"
 
