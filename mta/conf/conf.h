@@ -56,6 +56,15 @@ enum permission {        /* bits */
 
 enum tls_mode { TLS_OFF, TLS_OFFER, TLS_REQUIRE, TLS_IMPLICIT };
 
+/* What the 250 for a message waits for. PREFER without a peer is OFF. */
+enum shadow_policy {
+	SHADOW_OFF,
+	SHADOW_PREFER,
+	SHADOW_REQUIRE,
+	SHADOW_NEXT_HOP
+};
+enum delay_action { DELAY_ACCEPT, DELAY_REFUSE };
+
 struct conf_receive {
 	struct span name;
 	struct conf_endpoint *bind;
@@ -84,6 +93,9 @@ struct conf_receive {
 		uint64_t session; /* 0: none */
 	} timeouts;
 	struct span banner; /* after the node's name; empty: "ESMTP Umbra" */
+	enum shadow_policy shadow;          /* PREFER */
+	uint64_t max_acknowledgement_delay; /* ms, for NEXT_HOP: 30 s */
+	enum delay_action on_delay;         /* when it is over: ACCEPT */
 };
 
 enum send_protocol { SEND_SMTP, SEND_LMTP };
@@ -137,6 +149,15 @@ struct conf_send {
 	} timeouts;
 };
 
+struct conf_peer {                    /* another node of the group */
+	struct span name;             /* its node.name: lower case A-labels */
+	struct conf_endpoint address; /* an IP address; port never 0 */
+	struct span pin; /* "sha256:" and 64 lower case hex digits, or empty */
+	int witness;     /* has a voice, holds no copies */
+};
+
+enum fence_mode { FENCE_OFF, FENCE_LEASE };
+
 struct conf {
 	atomic_uint refs;
 	struct arena arena;
@@ -175,6 +196,23 @@ struct conf {
 	struct {
 		struct span socket;
 	} control;
+	struct {
+		struct conf_endpoint listen; /* text empty: no shadow at all */
+		struct span cert, key, ca;
+		struct conf_peer *peer;
+		unsigned npeer;
+		uint64_t takeover_after; /* ms: 10 m */
+		uint64_t heartbeat;      /* ms: 5 s */
+		uint64_t store_timeout;  /* ms: 10 s */
+		uint64_t start_barrier;  /* ms: 60 s; 0: none */
+		uint64_t solo_after;     /* ms: 30 s */
+		uint64_t reshadow_after; /* ms: 2 m */
+		uint64_t window_bytes;   /* 64 MiB */
+		uint64_t reserve;        /* bytes: 64 MiB */
+		unsigned window;         /* messages: 64 */
+		unsigned quota;          /* percent: 50 */
+		enum fence_mode fence;
+	} shadow;
 };
 
 /* errors: what to print to a person, one or more lines each; also warnings
