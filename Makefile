@@ -32,7 +32,7 @@ LDFLAGS = -pthread $(LINK_$(MODE))
 LIBS := -luv -lssl -lcrypto -llmdb -lcares -lyaml -ljansson -lidn2
 
 ROOMS := mta/base mta/smtp mta/conf queue dns tls mta/net mta/receive \
-	mta/policy mta/route mta/deliver mta/report mta/ctl
+	mta/policy mta/route mta/deliver mta/shadow mta/report mta/ctl
 SRC := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)) $(wildcard mta/flow*.c)
 CLI := $(wildcard mta/cli/*.c)
 LIB := $(B)/libumbra.a

@@ -2,6 +2,9 @@
 #include "mta/base/id.h"
 
 static const char base32[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+static const char base16[] = "0123456789abcdef";
+
+_Static_assert(sizeof(struct mid) == 32, "no padding in a map's key");
 
 struct span msg_id_text(struct msg_id id, char out[static MSG_ID_TEXT])
 {
@@ -48,31 +51,108 @@ int msg_id_parse(struct span s, struct msg_id *id_r)
 	return v ? 0 : -1;
 }
 
+static int digit16(char c)
+{
+	c = ascii_lower(c);
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+				      : -1;
+}
+
+static void bytes_text(const uint8_t b[static 16], char out[static 32])
+{
+	for (int i = 0; i < 16; i++) {
+		out[2 * i] = base16[b[i] >> 4];
+		out[2 * i + 1] = base16[b[i] & 15];
+	}
+}
+
+static int bytes_parse(struct span s, uint8_t b[static 16])
+{
+	if (s.n != 32)
+		return -1;
+	for (size_t i = 0; i < 32; i++) {
+		int d = digit16(s.p[i]);
+
+		if (d < 0)
+			return -1;
+		b[i / 2] = (uint8_t)(b[i / 2] << 4 | d);
+	}
+	return 0;
+}
+
 struct span trace_id_text(struct trace_id id, char out[static TRACE_ID_TEXT])
 {
-	static const char hex[] = "0123456789abcdef";
-
-	for (int i = 0; i < 16; i++) {
-		out[2 * i] = hex[id.b[i] >> 4];
-		out[2 * i + 1] = hex[id.b[i] & 15];
-	}
+	bytes_text(id.b, out);
 	out[32] = '\0';
 	return span(out, 32);
 }
 
 int trace_id_parse(struct span s, struct trace_id *id_r)
 {
-	if (s.n != 32)
+	return bytes_parse(s, id_r->b);
+}
+
+/* At least min digits of v, and their number. */
+static size_t hex_text(uint64_t v, int min, char *out)
+{
+	size_t n = 0;
+
+	for (int i = 15; i >= 0; i--)
+		if (n || i < min || v >> (4 * i))
+			out[n++] = base16[v >> (4 * i) & 15];
+	return n;
+}
+
+static int hex_parse(struct span s, uint64_t *v_r)
+{
+	uint64_t v = 0;
+
+	if (s.n == 0 || s.n > 16)
 		return -1;
-	for (size_t i = 0; i < 32; i++) {
-		char c = ascii_lower(s.p[i]);
-		int d = c >= '0' && c <= '9'   ? c - '0'
-			: c >= 'a' && c <= 'f' ? c - 'a' + 10
-					       : -1;
+	for (size_t i = 0; i < s.n; i++) {
+		int d = digit16(s.p[i]);
 
 		if (d < 0)
 			return -1;
-		id_r->b[i / 2] = (uint8_t)(id_r->b[i / 2] << 4 | d);
+		v = v << 4 | (uint64_t)d;
 	}
+	*v_r = v;
 	return 0;
+}
+
+struct span mid_text(const struct mid *m, char out[static MID_TEXT])
+{
+	size_t n = 32;
+
+	bytes_text(m->sid, out);
+	out[n++] = ':';
+	n += hex_text(m->inc, 16, out + n);
+	out[n++] = ':';
+	n += hex_text(m->seq, 1, out + n);
+	out[n] = '\0';
+	return span(out, n);
+}
+
+int mid_parse(struct span s, struct mid *m_r)
+{
+	struct mid m;
+
+	if (s.n < 51 || s.p[32] != ':' || s.p[49] != ':' || s.p[50] == '0' ||
+		bytes_parse(span_head(s, 32), m.sid) < 0 ||
+		hex_parse(span(s.p + 33, 16), &m.inc) < 0 ||
+		hex_parse(span_skip(s, 50), &m.seq) < 0)
+		return -1;
+	*m_r = m;
+	return 0;
+}
+
+int mid_eq(const struct mid *a, const struct mid *b)
+{
+	return memcmp(a, b, sizeof *a) == 0;
+}
+
+struct span mid_key(const struct mid *m)
+{
+	return span((const char *)m, sizeof *m);
 }
