@@ -24,6 +24,11 @@ enum {
 	TAG_IN_FILE,
 	TAG_RCPT,
 	TAG_LAST = TAG_RCPT,
+	/* Whoever does not know these must not deliver the message. */
+	TAG_MID = RECORD_CRITICAL,
+	TAG_TARGET,
+	TAG_OWNER,
+	TAG_DIGEST,
 };
 
 enum { RCPT_ADDRESS = 1, RCPT_ORCPT, RCPT_NOTIFY };
@@ -36,6 +41,17 @@ static void encode_recipient(struct record_writer *w, const struct recipient *r)
 	record_bytes(w, RCPT_ORCPT, r->orcpt);
 	record_number(w, RCPT_NOTIFY, r->notify);
 	record_run_end(w, run);
+}
+
+static void encode_shadow(struct record_writer *w, const struct envelope *e)
+{
+	mid_encode(w, TAG_MID, &e->mid);
+	if (e->target.node.n)
+		target_encode(w, TAG_TARGET, &e->target);
+	owner_encode(w, TAG_OWNER, &e->owner);
+	if (e->owner.node.n)
+		record_bytes(w, TAG_DIGEST,
+			span((const char *)e->digest, sizeof e->digest));
 }
 
 int envelope_encode(const struct envelope *e, struct buf *out)
@@ -60,6 +76,8 @@ int envelope_encode(const struct envelope *e, struct buf *out)
 	record_number(&w, TAG_HEADER, e->header);
 	record_number(&w, TAG_CRC, e->crc);
 	record_number(&w, TAG_IN_FILE, e->in_file != 0);
+	if (e->mid.seq)
+		encode_shadow(&w, e);
 	for (unsigned i = 0; i < e->nrcpt; i++)
 		encode_recipient(&w, &e->rcpt[i]);
 	return record_end(&w);
@@ -184,11 +202,37 @@ static int decode_number(struct envelope *e, const struct record_field *f)
 	return 1;
 }
 
+/* The same for what shadow redundancy adds. */
+static int decode_shadow(struct envelope *e, const struct record_field *f)
+{
+	switch (f->tag) {
+	case TAG_MID:
+		return mid_decode(f->v, &e->mid) ? -1 : 1;
+	case TAG_TARGET:
+		return target_decode(f->v, &e->target) ? -1 : 1;
+	case TAG_OWNER:
+		return owner_decode(f->v, &e->owner) ? -1 : 1;
+	case TAG_DIGEST:
+		if (f->v.n != sizeof e->digest)
+			return -1;
+		memcpy(e->digest, f->v.p, sizeof e->digest);
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/* A bit for each field that may come once; the critical ones are above. */
+static uint64_t bit_of(uint8_t tag)
+{
+	return 1ull << (tag < RECORD_CRITICAL ? tag : 32 + tag % 32);
+}
+
 static enum err decode_fields(
 	struct span fields, struct envelope *e, const char **why_r)
 {
 	struct record_field f;
-	uint32_t seen = 0;
+	uint64_t seen = 0;
 	unsigned n = 0;
 	enum err err;
 	int more, got;
@@ -203,14 +247,16 @@ static enum err decode_fields(
 		got = decode_bytes(e, &f);
 		if (!got)
 			got = decode_number(e, &f);
+		if (!got)
+			got = decode_shadow(e, &f);
 		if (!got && (err = record_unknown(f.tag, why_r)) != ERR_OK)
 			return err;
-		if (got < 0 || (got && (seen & 1u << f.tag))) {
+		if (got < 0 || (got && (seen & bit_of(f.tag)))) {
 			*why_r = "a field of the envelope is damaged";
 			return ERR_CORRUPT;
 		}
 		if (got)
-			seen |= 1u << f.tag;
+			seen |= bit_of(f.tag);
 	}
 	if (more < 0) {
 		*why_r = "a field of the envelope is cut short";
@@ -237,6 +283,10 @@ enum err envelope_decode(struct span rec, struct arena *a, struct envelope *e_r,
 	err = decode_fields(fields, e_r, why_r);
 	if (err != ERR_OK)
 		return err;
+	if (e_r->owner.node.n && e_r->mid.seq == 0) {
+		*why_r = "the envelope has an owner and no identity";
+		return ERR_CORRUPT;
+	}
 	if (e_r->id.v == 0 || e_r->nrcpt == 0) {
 		*why_r = "the envelope has no id or no recipients";
 		return ERR_CORRUPT;

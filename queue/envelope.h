@@ -19,6 +19,7 @@
 #include "mta/base/err.h"
 #include "mta/base/id.h"
 #include "mta/base/span.h"
+#include "queue/owner.h"
 
 enum envelope_flag {
 	ENV_SMTPUTF8 = 1,    /* MAIL ... SMTPUTF8 (RFC 6531) */
@@ -51,6 +52,10 @@ struct envelope {
 	uint32_t header;        /* octets of its header block */
 	uint32_t crc;           /* CRC32C of the stored message */
 	int in_file;            /* the body has a file of its own */
+	struct mid mid;         /* seq 0: no copy was ever to be made */
+	struct target target;   /* the first peer that a copy goes to */
+	struct ownership owner; /* node empty: we took it in ourselves */
+	uint8_t digest[32];     /* of a copy: of what the owner sent */
 	struct recipient *rcpt;
 	unsigned nrcpt;
 };
@@ -81,9 +86,19 @@ struct status {
 	uint8_t delay_noticed; /* the delay notice was queued */
 	struct rcpt_status *rcpt;
 	unsigned nrcpt;
+	int moved;              /* owner is newer than the envelope's */
+	struct ownership owner; /* node empty: this node */
+	struct target *target;
+	unsigned ntarget; /* further targets, TARGETS_MAX at most */
 };
 
 int status_encode(const struct status *s, struct buf *out);
+/* Who the message belongs to; s may have no recipients yet. */
+static inline const struct ownership *owner_of(
+	const struct envelope *e, const struct status *s)
+{
+	return s->moved ? &s->owner : &e->owner;
+}
 enum err status_decode(struct span rec, struct arena *a, struct status *s_r,
 	const char **why_r) must_use;
 

@@ -15,6 +15,12 @@ struct msg_id queue_next_id(struct queue *q)
 	return (struct msg_id){q->next_id++};
 }
 
+uint64_t queue_next_seq(struct queue *q)
+{
+	check_obj(q, QUEUE_MAGIC);
+	return q->next_seq++;
+}
+
 struct span *route_keys(struct queue *q, const struct envelope *e)
 {
 	struct span *key =
@@ -167,11 +173,14 @@ static void on_put(struct store_op *op)
 	}
 	body_unref(&i->body);
 	i->held = NULL;
-	m = message_new(q, &h->env);
+	m = i->message = message_new(q, &h->env, h->env.owner.node.n != 0);
+	m->tag = i->tag;
 	m->held = h;
 	h->m = m;
-	h->keep = 1;
-	message_route(q, m, &h->env, NULL, 0, NULL);
+	h->keep = !m->copy;
+	m->barred = i->barred && !m->copy;
+	if (!m->copy && !m->barred)
+		message_route(q, m, &h->env, NULL, 0, NULL);
 	arena_fini(&q->scratch);
 	held_put(q, h);
 	q->taken++;
@@ -230,8 +239,10 @@ void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 	check_obj(q, QUEUE_MAGIC);
 	must(env->id.v != 0 && env->id.v < q->next_id);
 	must(body->size == env->size && !body->mem == !!env->in_file);
+	must(!(i->barred || env->owner.node.n) || i->tag);
 	i->q = q;
 	i->held = NULL;
+	i->message = NULL;
 	i->body = body_ref(body);
 	i->op = (struct store_op){
 		.verb = STORE_PUT,
@@ -239,6 +250,7 @@ void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 		.mem = body->mem,
 		.size = body->mem ? body->size : 0,
 		.in_file = !body->mem,
+		.seq = env->owner.node.n ? 0 : env->mid.seq,
 		.done = on_put,
 	};
 	e = encode(q, env, &i->held);

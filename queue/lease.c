@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { STATUS_MOST = 256 << 20 };
+enum { STATUS_MOST = 256 << 20, FENCED_MS = 5000 };
 
 static struct grant *grant_of(struct lease *l)
 {
@@ -111,6 +111,11 @@ struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 	must(max > 0);
 	while (h->state == HOP_READY && !q->stopped &&
 		(l = list_first(&h->legs_ready, struct leg, node))) {
+		if (l->m->tag && q->ev.may_deliver &&
+			!q->ev.may_deliver(q->ev.arg, l->m->tag)) {
+			leg_defer(q, l, queue_jitter(q, FENCED_MS));
+			continue;
+		}
 		if (l->nrcpt > max)
 			split(q, l, max);
 		g = grant_leg(q, l);
@@ -177,7 +182,7 @@ int queue_lease_status(struct queue *q, const struct lease *l, unsigned i,
 	return 0;
 }
 
-static void status_ensure(struct held *h)
+void status_ensure(struct held *h)
 {
 	if (h->status.rcpt)
 		return;
@@ -207,6 +212,8 @@ static struct status_write *write_new(struct queue *q, struct message *m)
 
 	w->q = q;
 	w->m = m;
+	list_init(&w->now_own);
+	list_init(&w->newer_own);
 	buf_init(&w->now, STATUS_MOST);
 	buf_init(&w->newer, STATUS_MOST);
 	return w;
@@ -218,10 +225,31 @@ static void write_submit(struct status_write *w, struct msg_id id)
 		.verb = STORE_STATUS,
 		.id = id,
 		.record = buf_span(&w->now),
+		.urgent = !list_empty(&w->now_own),
 		.done = on_status,
 		.arg = w->q,
 	};
 	store_submit(w->q->store, &w->op);
+}
+
+/* Those who wait are told; none of them may be asked again. */
+static void tell(struct list *own, enum err e)
+{
+	struct list now;
+	struct own *o;
+
+	list_init(&now);
+	list_splice(&now, own);
+	while ((o = list_first(&now, struct own, node))) {
+		list_del(&o->node);
+		own_done(o, e);
+	}
+}
+
+static void forget(struct list *own)
+{
+	while (!list_empty(own))
+		list_del(own->next);
 }
 
 static void write_free(struct status_write *w)
@@ -240,26 +268,35 @@ static void take_newer(struct status_write *w)
 	w->now = w->newer;
 	w->newer = t;
 	buf_clear(&w->newer);
+	list_splice(&w->now_own, &w->newer_own);
 }
 
 static void on_status(struct store_op *op)
 {
 	struct status_write *w = container_of(op, struct status_write, op);
 	struct queue *q = w->q;
+	enum err e = op->result;
+	struct list own;
 
+	list_init(&own);
+	if (e != ERR_NOSPACE || q->stopped)
+		list_splice(&own, &w->now_own);
 	if (!w->m || q->stopped) {
+		list_splice(&own, &w->newer_own);
 		write_free(w);
 	} else if (w->newer.n) {
 		take_newer(w);
 		write_submit(w, w->m->id);
-	} else if (op->result == ERR_NOSPACE) {
+	} else if (e == ERR_NOSPACE) {
 		queue_submit_again(q, op);
 	} else {
 		write_free(w);
 	}
+	tell(&own, q->stopped && e == ERR_OK ? ERR_CANCELED : e);
 }
 
-static void status_write(struct queue *q, struct message *m, struct held *h)
+void status_write(
+	struct queue *q, struct message *m, struct held *h, struct own *own)
 {
 	struct status_write *w = m->write;
 	struct buf *b;
@@ -270,6 +307,9 @@ static void status_write(struct queue *q, struct message *m, struct held *h)
 	b = w->now.n ? &w->newer : &w->now;
 	buf_clear(b);
 	must(status_encode(&h->status, b) == 0);
+	if (own)
+		list_append(
+			b == &w->now ? &w->now_own : &w->newer_own, &own->node);
 	if (b == &w->now)
 		write_submit(w, m->id);
 }
@@ -277,8 +317,11 @@ static void status_write(struct queue *q, struct message *m, struct held *h)
 void status_write_forget(struct queue *q, struct message *m)
 {
 	(void)q;
-	if (m->write)
+	if (m->write) {
+		forget(&m->write->now_own);
+		forget(&m->write->newer_own);
 		m->write->m = NULL;
+	}
 	m->write = NULL;
 }
 
@@ -452,6 +495,19 @@ static void record_all(struct queue *q, struct grant *g, const struct settle *s)
 	g->held->keep = 0; /* the first attempt is over */
 }
 
+/* What of a message with copies is final now, and was not before. */
+static void told(struct queue *q, const struct grant *g, const struct settle *s)
+{
+	unsigned *v = arena_alloc(&q->scratch, g->l.nrcpt * sizeof(unsigned));
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < g->l.nrcpt; i++)
+		if (s[i].verdict == VERDICT_FINAL)
+			v[n++] = g->rcpt[i];
+	q->ev.progress(q->ev.arg, g->m->tag, v, n);
+	arena_fini(&q->scratch);
+}
+
 void queue_settle(
 	struct queue *q, struct lease **take_l, const struct settle *s)
 {
@@ -485,7 +541,9 @@ void queue_settle(
 		record_all(q, g, s);
 	regroup(q, g, s, n);
 	if (n[VERDICT_RELEASE] < g->l.nrcpt)
-		status_write(q, m, g->held);
+		status_write(q, m, g->held, NULL);
+	if (n[VERDICT_FINAL] && m->tag)
+		told(q, g, s);
 	grant_free(q, g);
 	if (moved)
 		message_reroute(q, m);
@@ -505,7 +563,7 @@ void queue_delay_noticed(struct queue *q, struct lease **take_l)
 		m->noticed = 1;
 		status_ensure(g->held);
 		g->held->status.delay_noticed = 1;
-		status_write(q, m, g->held);
+		status_write(q, m, g->held, NULL);
 	}
 	grant_free(q, g);
 }

@@ -132,7 +132,20 @@ static void insert(struct queue *q, struct message *m)
 		mark_add(q, m);
 }
 
-struct message *message_new(struct queue *q, const struct envelope *e)
+/* In one of the two lists; only ours count. */
+static void enter(struct queue *q, struct message *m)
+{
+	if (m->copy) {
+		list_append(&q->copies, &m->node);
+		return;
+	}
+	q->nmessages++;
+	q->bytes += m->size;
+	insert(q, m);
+	expire_inserted(q, m);
+}
+
+struct message *message_new(struct queue *q, const struct envelope *e, int copy)
 {
 	struct message *m = x_calloc(1, sizeof *m);
 
@@ -142,16 +155,18 @@ struct message *message_new(struct queue *q, const struct envelope *e)
 	m->size = e->size;
 	m->in_file = e->in_file != 0;
 	m->nrcpt = m->pending = e->nrcpt;
+	m->copy = copy != 0;
 	q->index_bytes += sizeof *m;
-	q->nmessages++;
-	q->bytes += m->size;
-	insert(q, m);
-	expire_inserted(q, m);
+	enter(q, m);
 	return m;
 }
 
 static void unlink_message(struct queue *q, struct message *m)
 {
+	if (m->copy) {
+		list_del(&m->node);
+		return;
+	}
 	for (int i = 0; i < CURSORS; i++)
 		if (q->cursor[i] == &m->node)
 			q->cursor[i] = m->node.next;
@@ -163,6 +178,16 @@ static void unlink_message(struct queue *q, struct message *m)
 	list_del(&m->node);
 	q->nmessages--;
 	q->bytes -= m->size;
+}
+
+void message_set_copy(struct queue *q, struct message *m, int copy)
+{
+	if (m->copy == copy)
+		return;
+	unlink_message(q, m);
+	m->copy = copy != 0;
+	m->barred = !copy;
+	enter(q, m);
 }
 
 void message_leave(struct queue *q, struct message *m)
@@ -207,6 +232,8 @@ static void on_deleted(struct store_op *op)
 		queue_submit_again(q, op);
 		return;
 	}
+	if (m->tag)
+		q->ev.gone(q->ev.arg, m->tag, op->result);
 	message_free(q, m);
 }
 
@@ -218,8 +245,16 @@ void message_done(struct queue *q, struct message *m)
 		log_event(q->o.log, EV_MESSAGE_DONE, F_ID("msg", m->id),
 			F_TRACE("trace", m->held->env.trace),
 			F_MS("age", message_age(q, m)));
-	message_leave(q, m);
 	q->done++;
+	message_delete(q, m);
+}
+
+void message_delete(struct queue *q, struct message *m)
+{
+	struct store_op *with =
+		m->tag ? q->ev.leaving(q->ev.arg, m->tag) : NULL;
+
+	message_leave(q, m);
 	m->del = (struct store_op){
 		.verb = STORE_DELETE,
 		.id = m->id,
@@ -227,6 +262,7 @@ void message_done(struct queue *q, struct message *m)
 		.in_file = m->in_file,
 		.done = on_deleted,
 		.arg = q,
+		.next = with,
 	};
 	store_submit(q->store, &m->del);
 }
@@ -237,6 +273,8 @@ void message_damaged(struct queue *q, struct message *m, const char *why)
 	enum err e;
 
 	message_leave(q, m);
+	if (m->tag)
+		q->ev.gone(q->ev.arg, m->tag, ERR_CORRUPT);
 	message_free(q, m);
 	log_event(q->o.log, EV_QUEUE_DAMAGED, F_ID("msg", id),
 		F_STR("reason", why));

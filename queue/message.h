@@ -7,7 +7,7 @@
  * test_queue_store.c, as queue_counts.index_bytes (without malloc's own, which
  * is 8 to 16 octets a block):
  *
- *   struct message, one leg included    176 bytes
+ *   struct message, one leg included    184 bytes
  *   a further leg                        88 bytes (+ 4 per recipient above 1)
  *   marks                                 8 bytes per 32 messages
  *   a deferred leg's place in the heap    8 bytes
@@ -77,7 +77,10 @@ struct message {
 	struct status_write *write; /* status on its way, or NULL */
 	struct grant *notice;       /* delay notice on its way, or NULL */
 	unsigned pending;           /* recipients that are not final */
+	void *tag; /* whose copies somebody looks after, or NULL */
 	uint8_t in_file, noticed, mark;
+	uint8_t copy;   /* another node's: in queue->copies, uncounted */
+	uint8_t barred; /* ours, without legs */
 	union {
 		struct leg leg;      /* the first leg, while there are any */
 		struct store_op del; /* then the delete */
@@ -115,6 +118,7 @@ struct status_write {
 	struct message *m; /* NULL: the message is done, nobody cares */
 	struct buf now;    /* in flight */
 	struct buf newer;  /* to go next; n == 0: none */
+	struct list now_own, newer_own; /* struct own: who waits for them */
 };
 
 enum queue_cursor { CURSOR_NOTICE, CURSOR_EXPIRE, CURSOR_REROUTE, CURSORS };
@@ -126,13 +130,14 @@ struct queue {
 	struct queue_events ev;
 	struct store *store;
 	struct budget budget;
-	uint64_t next_id;
+	uint64_t next_id, next_seq;
 	int stopped;         /* fatal was called, or is about to be */
 	enum err late_error; /* about to be */
 	const char *late_text;
 
 	/* Messages; see above. cursor: &messages means at the end. */
 	struct list messages;
+	struct list copies; /* of others', in no order */
 	struct list *cursor[CURSORS];
 	struct list *walk;     /* queue_next_message was here, or &messages */
 	struct message **mark; /* mark[mark_first .. mark_first + nmark) */
@@ -182,12 +187,17 @@ static inline unsigned leg_rcpt(const struct leg *l, unsigned i)
 }
 
 /* message.c: the list and the marks, legs. */
-struct message *message_new(struct queue *q, const struct envelope *e);
+struct message *message_new(
+	struct queue *q, const struct envelope *e, int copy);
+/* Ours from now on, or another's. */
+void message_set_copy(struct queue *q, struct message *m, int copy);
 /* Cuts every tie except the store's; the memory stays. */
 void message_leave(struct queue *q, struct message *m);
 void message_free(struct queue *q, struct message *m);
 /* The last recipient is final: it leaves the queue. */
 void message_done(struct queue *q, struct message *m);
+/* It leaves the queue and the disk, whatever is pending. */
+void message_delete(struct queue *q, struct message *m);
 /* It cannot be read: out of the queue and set aside. */
 void message_damaged(struct queue *q, struct message *m, const char *why);
 /* The last message with an id of at most id, or &q->messages. */
@@ -241,7 +251,16 @@ void message_reroute(struct queue *q, struct message *m);
 void intake_run_refused(struct queue *q);
 void on_reroute(struct timer *t);
 
+/* recover.c: how many recipients are pending; the legs of what is. */
+unsigned message_pending(const struct status *s, unsigned nrcpt);
+void message_schedule(struct queue *q, struct message *m,
+	const struct envelope *e, const struct status *s);
+
 /* lease.c */
+/* The status of m goes to the store; own (or NULL) hears when it is there. */
+void status_write(
+	struct queue *q, struct message *m, struct held *h, struct own *own);
+void status_ensure(struct held *h);
 /* A lease of all of the leg for a reporter; NULL: it could not be read. */
 struct grant *grant_leg(struct queue *q, struct leg *l);
 struct grant *grant_notice(struct queue *q, struct message *m);
@@ -252,6 +271,9 @@ void status_flush(struct queue *q);
 void again_drop(struct queue *q);
 void queue_submit_again(struct queue *q, struct store_op *op);
 void status_write_forget(struct queue *q, struct message *m);
+
+/* copy.c: w's status is durable, or will never be. */
+void own_done(struct own *w, enum err e);
 
 /* expire.c */
 void on_age(struct timer *t);

@@ -99,6 +99,7 @@ static void init(struct queue *q)
 	q->magic = QUEUE_MAGIC;
 	map_init(&q->hops, key);
 	list_init(&q->messages);
+	list_init(&q->copies);
 	list_init(&q->idle);
 	list_init(&q->notify);
 	list_init(&q->expired);
@@ -150,6 +151,7 @@ enum err queue_open(struct queue **q_r, const struct queue_options *o,
 	enum err e;
 
 	must(ev->route && ev->ready && ev->expired);
+	must(!ev->found || (ev->progress && ev->gone && ev->leaving));
 	q->o = *o;
 	q->dir = x_strdup(o->dir); /* messages name it later */
 	q->o.dir = q->dir;
@@ -167,6 +169,7 @@ enum err queue_open(struct queue **q_r, const struct queue_options *o,
 	}
 	store_identity(q->store, &id);
 	q->next_id = id.next ? id.next : 1;
+	q->next_seq = id.seq ? id.seq : 1;
 	*q_r = q;
 	return ERR_OK;
 }
@@ -176,11 +179,14 @@ static void free_messages(struct queue *q)
 {
 	struct nexthop *h;
 
+	list_splice(&q->messages, &q->copies);
 	while (!list_empty(&q->messages)) {
 		struct message *m = message_at(q->messages.next);
 
 		must(!m->notice);
 		message_leave(q, m);
+		if (m->tag)
+			q->ev.gone(q->ev.arg, m->tag, ERR_CANCELED);
 		message_free(q, m);
 	}
 	while ((h = queue_hop_next(q, NULL))) {

@@ -12,6 +12,9 @@
  *   lease     a leg in somebody's hands: nobody else gets it until it is
  *             settled. Memory only: a crash ends all leases.
  *   settle    saying what became of each recipient of a lease.
+ *   copy      a message that another node owns: durable here, in no schedule,
+ *             listed and counted nowhere as ours (queue/owner.h).
+ *   barred    ours, and not to be delivered yet: no legs.
  *
  * docs/message-life.md has the states and what is on disk in each.
  *
@@ -32,6 +35,7 @@
 #include "queue/store.h"
 
 struct queue;
+struct message; /* a handle of one that has copies, until its gone() */
 struct leg;
 struct held;
 
@@ -115,6 +119,24 @@ struct queue_events {
 	/* A delay notice is due for the lease's recipients; afterwards
 	 * queue_delay_noticed. */
 	void (*delayed)(void *arg, struct lease *take_l);
+	/* The three below are about messages with a tag (queue_tag).
+	 * progress: recipients became final and the message stays. gone: it is
+	 * deleted, durably (ERR_OK), or could not be read and was set aside
+	 * (ERR_CORRUPT), or the node ends (ERR_CANCELED); the handle is dead.
+	 * may_deliver: asked before each lease; 0: not now, again in a few
+	 * seconds. */
+	void (*progress)(
+		void *arg, void *tag, const unsigned *rcpt, unsigned n);
+	void (*gone)(void *arg, void *tag, enum err e);
+	int (*may_deliver)(void *arg, void *tag);
+	/* A tagged message is about to be deleted: an operation to be done in
+	 * the same transaction, or NULL. */
+	struct store_op *(*leaving)(void *arg, void *tag);
+	/* At the start: a message that has an identity; it is barred, or a
+	 * copy. Gives its tag, or NULL: nobody cares, ours is scheduled. The
+	 * records are only there during the call. */
+	void *(*found)(void *arg, struct message *m, const struct envelope *e,
+		const struct status *s);
 	/* Nothing can be written any more: stop accepting and exit. */
 	void (*fatal)(void *arg, enum err e, const char *text);
 };
@@ -137,15 +159,22 @@ struct budget *queue_budget(struct queue *q);
 struct store *queue_store(struct queue *q);
 uint64_t queue_large_body(const struct queue *q);
 
+/* A number for env->mid.seq, for the intake that follows at once. */
+uint64_t queue_next_seq(struct queue *q);
+
 /* Intake: env (its spans and recipients) and body are only read during the
  * call, except that body is referenced. done(i, e) fires once, after the
  * commit (ERR_OK: durable), never inside the call; the message is routed and
- * can be leased right after done returns. With an error nothing remains. */
+ * can be leased right after done returns, unless it is barred or a copy
+ * (env->owner.node is set). With an error nothing remains. */
 struct intake {
 	struct store_op op;
 	struct held *held; /* these three are the queue's own */
 	struct body *body;
 	struct queue *q;
+	void *tag;  /* the caller's, NULL: none; see queue_tag */
+	int barred; /* ours, but only to be delivered after queue_unbar */
+	struct message *message; /* with a tag: the handle, set before done */
 	void (*done)(struct intake *i, enum err e);
 	void *arg;
 };
@@ -201,6 +230,54 @@ unsigned queue_retry_now(struct queue *q, struct nexthop *h);
 /* Asks route again for everything that is not leased (the routing changed).
  * Works in slices of a few ms per turn. */
 void queue_reroute(struct queue *q);
+
+/* --- messages that have copies; m has a tag ------------------------------ */
+
+void *queue_tag(const struct message *m);
+struct msg_id queue_id(const struct message *m);
+/* All below that give an enum err read the message's records first. When they
+ * are damaged the message is set aside and gone() has been called; when memory
+ * is short nothing has changed. */
+/* Barred and ours: from now on it is delivered. */
+enum err queue_unbar(struct queue *q, struct message *m) must_use;
+/* Ours: taken out of the schedule. 0; -1 when a part of it is in somebody's
+ * hands: nothing has changed, try again when that one is settled. */
+int queue_bar(struct queue *q, struct message *m);
+/* Barred, or a copy: deletes it, whatever is pending; gone() follows. */
+void queue_discard(struct queue *q, struct message *m);
+
+/* A change of who owns m, and of the targets beside the envelope's. done fires
+ * once, after it is durable, unless gone() comes first; with an error the node
+ * ends. With another owner m is a copy when done is called, and barred and
+ * ours with none (node empty). m is barred or a copy at the call, or keeps its
+ * owner (o NULL). The struct is the caller's until done. */
+struct own {
+	struct list node; /* these five are the queue's own */
+	struct queue *q;
+	struct message *m;
+	int set, copy;
+	void (*done)(struct own *w, enum err e);
+};
+enum err queue_own(struct queue *q, struct message *m, struct own *w,
+	const struct ownership *o, const struct target *target,
+	unsigned ntarget) must_use;
+/* Recipients that were finished by another owner. m is barred or a copy. Not
+ * waited for. 0 and how many are pending: none: it is to be discarded. -1: m
+ * cannot be read. */
+int queue_finished(struct queue *q, struct message *m, const unsigned *rcpt,
+	unsigned n, unsigned *pending_r);
+
+/* m's records and body, for somebody who sends it on; must be given back. */
+struct copy_view {
+	const struct envelope *env;
+	const struct status *status; /* rcpt may be NULL: all pending */
+	struct span record;          /* env as it is stored */
+	struct body *body;           /* the view's own reference */
+	void *held;                  /* the queue's own */
+};
+enum err queue_read(
+	struct queue *q, struct message *m, struct copy_view *v_r) must_use;
+void queue_read_end(struct queue *q, struct copy_view *v);
 
 /* Listing. */
 struct nexthop *queue_hop(struct queue *q, struct span key);

@@ -69,37 +69,56 @@ static uint64_t due_in(struct queue *q, const struct status *s)
 	return s->due - wall < most ? s->due - wall : most;
 }
 
-static void schedule(struct recovery *r, struct arena *a,
+unsigned message_pending(const struct status *s, unsigned nrcpt)
+{
+	unsigned n = nrcpt;
+
+	for (unsigned i = 0; s->rcpt && i < nrcpt; i++)
+		n -= s->rcpt[i].state != RCPT_PENDING;
+	return n;
+}
+
+void message_schedule(struct queue *q, struct message *m,
 	const struct envelope *e, const struct status *s)
 {
-	struct queue *q = r->q;
-	uint8_t *mode = arena_alloc(a, e->nrcpt);
+	uint8_t *mode = arena_alloc(&q->scratch, e->nrcpt);
 	uint64_t due = due_in(q, s);
-	struct message *m = message_new(q, e);
 
-	m->noticed = s->delay_noticed != 0;
 	for (unsigned i = 0; i < e->nrcpt; i++) {
 		const struct rcpt_status *t = s->rcpt ? &s->rcpt[i] : NULL;
 
 		mode[i] = ROUTE_READY;
-		if (t && t->state != RCPT_PENDING) {
+		if (t && t->state != RCPT_PENDING)
 			mode[i] = ROUTE_SKIP;
-			m->pending--;
-		} else if (t && t->attempts) {
+		else if (t && t->attempts)
 			mode[i] = due ? ROUTE_DEFERRED : ROUTE_READY;
-		}
-	}
-	if (m->pending == 0) {
-		r->finished = room(r->finished, r->nfinished, &r->finished_cap,
-			sizeof(struct message *));
-		r->finished[r->nfinished++] = m;
-		return;
 	}
 	message_route(q, m, e, mode, due, NULL);
 	for (struct leg *l = m->legs; l && s->rcpt; l = l->next)
 		for (unsigned i = 0; i < l->nrcpt; i++)
 			if (s->rcpt[leg_rcpt(l, i)].attempts > l->attempts)
 				l->attempts = s->rcpt[leg_rcpt(l, i)].attempts;
+}
+
+static void take_up(
+	struct recovery *r, const struct envelope *e, const struct status *s)
+{
+	struct queue *q = r->q;
+	int copy = owner_of(e, s)->node.n != 0;
+	struct message *m = message_new(q, e, copy);
+
+	m->noticed = s->delay_noticed != 0;
+	m->pending = message_pending(s, e->nrcpt);
+	if (e->mid.seq && q->ev.found)
+		m->tag = q->ev.found(q->ev.arg, m, e, s);
+	m->barred = m->tag && !copy;
+	if (m->pending == 0) {
+		r->finished = room(r->finished, r->nfinished, &r->finished_cap,
+			sizeof(struct message *));
+		r->finished[r->nfinished++] = m;
+	} else if (!copy && !m->barred) {
+		message_schedule(q, m, e, s);
+	}
 }
 
 static void on_record(
@@ -114,7 +133,7 @@ static void on_record(
 	if (why)
 		damaged(r, id, why);
 	else
-		schedule(r, &a, &e, &s);
+		take_up(r, &e, &s);
 	if (id.v >= r->q->next_id)
 		r->q->next_id = id.v + 1;
 	arena_fini(&a);

@@ -4,7 +4,14 @@
 #include "queue/record.h"
 
 /* Tags are stored: never reuse a number. */
-enum { TAG_DUE = 1, TAG_DELAY_NOTICED, TAG_RCPT };
+enum {
+	TAG_DUE = 1,
+	TAG_DELAY_NOTICED,
+	TAG_RCPT,
+	/* Whoever does not know these must not deliver the message. */
+	TAG_OWNER = RECORD_CRITICAL,
+	TAG_TARGET,
+};
 enum {
 	RCPT_STATE = 1,
 	RCPT_ATTEMPTS,
@@ -36,6 +43,10 @@ int status_encode(const struct status *s, struct buf *out)
 	record_start(&w, out, 'S');
 	record_number(&w, TAG_DUE, s->due);
 	record_number(&w, TAG_DELAY_NOTICED, s->delay_noticed);
+	if (s->moved)
+		owner_encode(&w, TAG_OWNER, &s->owner);
+	for (unsigned i = 0; i < s->ntarget; i++)
+		target_encode(&w, TAG_TARGET, &s->target[i]);
 	for (unsigned i = 0; i < s->nrcpt; i++) {
 		const struct rcpt_status *r = &s->rcpt[i];
 		size_t run = record_run_start(&w, TAG_RCPT);
@@ -124,7 +135,7 @@ static enum err decode_fields(
 {
 	struct record_field f;
 	uint64_t noticed = 0;
-	unsigned n = 0;
+	unsigned n = 0, targets = 0;
 	enum err e;
 	int more, bad = 0;
 
@@ -139,6 +150,13 @@ static enum err decode_fields(
 			break;
 		case TAG_RCPT:
 			e = decode_recipient(f.v, &s->rcpt[n++], why_r);
+			break;
+		case TAG_OWNER:
+			bad |= s->moved | owner_decode(f.v, &s->owner);
+			s->moved = 1;
+			break;
+		case TAG_TARGET:
+			bad |= target_decode(f.v, &s->target[targets++]);
 			break;
 		default:
 			e = record_unknown(f.tag, why_r);
@@ -167,5 +185,13 @@ enum err status_decode(struct span rec, struct arena *a, struct status *s_r,
 	s_r->nrcpt = record_count(fields, TAG_RCPT);
 	if (s_r->nrcpt)
 		s_r->rcpt = arena_alloc(a, s_r->nrcpt * sizeof *s_r->rcpt);
+	s_r->ntarget = record_count(fields, TAG_TARGET);
+	if (s_r->ntarget > TARGETS_MAX) {
+		*why_r = "too many targets in the status";
+		return ERR_CORRUPT;
+	}
+	if (s_r->ntarget)
+		s_r->target =
+			arena_alloc(a, s_r->ntarget * sizeof *s_r->target);
 	return decode_fields(fields, s_r, why_r);
 }

@@ -7,6 +7,8 @@
 #include "mta/base/check.h"
 #include "queue/store_private.h"
 
+enum { START_KEY = 9, START_VALUE = 16 };
+
 static enum err get_meta(struct store *s, struct MDB_txn *t, struct span name,
 	size_t size, struct span *v_r)
 {
@@ -23,44 +25,61 @@ static enum err put_meta(struct store *s, struct MDB_txn *t, struct span name,
 	return db_put(t, s->db[DB_META], name, span((const char *)p, size));
 }
 
-/* Incarnations are stored as "i" and the big-endian number, each with the
- * first sequence number of its run; the last one is what comes before "j". */
-static enum err next_incarnation(struct store *s, struct MDB_txn *t)
+static void add_start(struct store *s, uint64_t inc, uint64_t first)
+{
+	s->start = x_realloc(s->start, (s->nstart + 1) * sizeof *s->start);
+	s->start[s->nstart++] = (struct store_start){inc, first};
+}
+
+/* Starts are stored as "i" and their big-endian number; the value is their inc
+ * and the first sequence number of their run. (Schema 1 had no inc: those
+ * starts made no copies.) */
+static enum err read_starts(
+	struct store *s, struct MDB_txn *t, uint64_t *last_r)
 {
 	struct db_cursor c;
-	uint8_t name[9] = "i", be[8];
 	enum err e = db_cursor_open(t, s->db[DB_META], &c);
+
+	*last_r = 0;
+	if (e != ERR_OK)
+		return e;
+	c.key = SPAN("i");
+	for (e = db_move(&c, DB_SEEK);
+		e == ERR_OK && c.key.n == START_KEY && c.key.p[0] == 'i';
+		e = db_move(&c, DB_NEXT)) {
+		*last_r = get_be(c.key.p + 1, 8);
+		if (c.v.n == START_VALUE)
+			add_start(s, get_be(c.v.p, 8), get_be(c.v.p + 8, 8));
+	}
+	db_cursor_close(&c);
+	return e == ERR_NOTFOUND ? ERR_OK : e;
+}
+
+static enum err next_start(struct store *s, struct MDB_txn *t)
+{
+	uint8_t name[START_KEY] = "i", v[START_VALUE];
+	uint64_t last;
+	enum err e = read_starts(s, t, &last);
 
 	if (e != ERR_OK)
 		return e;
-	s->identity.inc = 1;
-	c.key = SPAN("j");
-	e = db_move(&c, DB_SEEK);
-	if (e == ERR_OK || e == ERR_NOTFOUND)
-		e = db_move(&c, e == ERR_OK ? DB_PREV : DB_LAST);
-	if (e == ERR_OK && c.key.n == sizeof name && c.key.p[0] == 'i')
-		s->identity.inc += get_be(c.key.p + 1, 8);
-	db_cursor_close(&c);
-	if (e != ERR_OK && e != ERR_NOTFOUND)
-		return e;
-	put_be(name + 1, s->identity.inc, 8);
-	put_be(be, s->identity.next, sizeof be);
+	s->identity.inc = rand_u64(loop_rand(s->o.loop));
+	add_start(s, s->identity.inc, s->identity.seq);
+	put_be(name + 1, last + 1, 8);
+	put_be(v, s->identity.inc, 8);
+	put_be(v + 8, s->identity.seq, 8);
 	return put_meta(
-		s, t, span((const char *)name, sizeof name), be, sizeof be);
+		s, t, span((const char *)name, sizeof name), v, sizeof v);
 }
 
 static enum err make_identity(struct store *s, struct MDB_txn *t)
 {
 	struct rand *r = loop_rand(s->o.loop);
 	uint64_t base = (uint64_t)1 << 35;
-	uint8_t schema[4] = {0, 0, 0, STORE_SCHEMA};
-	enum err e;
 
 	rand_bytes(r, s->identity.sid, sizeof s->identity.sid);
 	s->identity.next = base + rand_below(r, base);
-	e = put_meta(s, t, SPAN("schema"), schema, sizeof schema);
-	if (e != ERR_OK)
-		return e;
+	s->identity.seq = 1;
 	return put_meta(
 		s, t, SPAN("sid"), s->identity.sid, sizeof s->identity.sid);
 }
@@ -81,7 +100,14 @@ static enum err read_identity(struct store *s, struct MDB_txn *t)
 	if (__builtin_add_overflow(
 		    get_be(v.p, 8), STORE_ID_SKIP, &s->identity.next))
 		return ERR_CORRUPT;
-	return ERR_OK;
+	/* A number of a message that has copies is never skipped. */
+	s->identity.seq = 1;
+	e = db_get(t, s->db[DB_META], SPAN("seq"), &v);
+	if (e == ERR_OK && v.n == 8)
+		s->identity.seq = get_be(v.p, 8);
+	else if (e != ERR_NOTFOUND)
+		return e == ERR_OK ? ERR_CORRUPT : e;
+	return s->identity.seq ? ERR_OK : ERR_CORRUPT;
 }
 
 /* A database of a newer schema is told from a strange or damaged one before
@@ -111,25 +137,41 @@ static enum err check_schema(
 			s->dir.path, (unsigned)schema, STORE_SCHEMA);
 		return ERR_VERSION;
 	}
-	return schema == STORE_SCHEMA ? ERR_OK : ERR_CORRUPT;
+	return schema > 0 ? ERR_OK : ERR_CORRUPT;
 }
 
-static enum err begin_run(struct store *s, struct MDB_txn *t, struct buf *why)
+static enum err put_number(
+	struct store *s, struct MDB_txn *t, struct span name, uint64_t v)
 {
 	uint8_t be[8];
+
+	put_be(be, v, sizeof be);
+	return put_meta(s, t, name, be, sizeof be);
+}
+
+/* An older schema differs only in what it lacks: it becomes the present one
+ * here. */
+static enum err begin_run(struct store *s, struct MDB_txn *t, struct buf *why)
+{
+	const uint8_t schema[4] = {0, 0, 0, STORE_SCHEMA};
 	int fresh;
 	enum err e = check_schema(s, t, &fresh, why);
 
+	s->nstart = 0;
 	for (unsigned i = 0; e == ERR_OK && i < DB_COUNT; i++)
 		e = db_table(s, t, i, 1);
 	if (e == ERR_OK)
+		e = put_meta(s, t, SPAN("schema"), schema, sizeof schema);
+	if (e == ERR_OK)
 		e = fresh ? make_identity(s, t) : read_identity(s, t);
 	if (e == ERR_OK)
-		e = next_incarnation(s, t);
-	put_be(be, s->identity.next, sizeof be);
+		e = next_start(s, t);
 	if (e == ERR_OK)
-		e = put_meta(s, t, SPAN("next"), be, sizeof be);
+		e = put_number(s, t, SPAN("next"), s->identity.next);
+	if (e == ERR_OK)
+		e = put_number(s, t, SPAN("seq"), s->identity.seq);
 	s->next = s->identity.next;
+	s->seq = s->identity.seq;
 	return e;
 }
 
@@ -182,6 +224,7 @@ static void destroy(struct store *s)
 	db_close(s);
 	dir_close(&s->dir);
 	free(s->dead);
+	free(s->start);
 	s->magic = 0;
 	free(s);
 }
@@ -235,6 +278,19 @@ void store_identity(const struct store *s, struct store_identity *id_r)
 {
 	check_obj(s, STORE_MAGIC);
 	*id_r = s->identity;
+}
+
+const struct store_start *store_starts(const struct store *s, unsigned *n_r)
+{
+	check_obj(s, STORE_MAGIC);
+	*n_r = s->nstart;
+	return s->start;
+}
+
+enum err store_space(struct store *s, struct store_space *sp_r)
+{
+	check_obj(s, STORE_MAGIC);
+	return dir_space(&s->dir, sp_r);
 }
 
 void store_submit(struct store *s, struct store_op *first)

@@ -13,13 +13,14 @@
  *
  * Failures: ERR_NOSPACE (the transaction is gone, the store goes on; deletes
  * keep working, except one submitted in the same call as a put: such a call
- * succeeds or fails as a whole); ERR_IO and every other: the outcome is
+ * succeeds or fails as a whole. Notes go with whatever they were submitted
+ * with); ERR_IO and every other: the outcome is
  * unknown, all further operations fail with the same, the node must stop
  * (fatal callback).
  *
  * LMDB: default sync flags + NOMEMINIT + NOTLS + NORDAHEAD, 1 TiB map, never
- * resized. Databases env, body, status, meta (schema version, database
- * identity SID, incarnations, sequence). Keys: 8-byte big-endian id; body: id
+ * resized. Databases env, body, status, notes, meta (schema version, database
+ * identity SID, starts, sequences). Keys: 8-byte big-endian id; body: id
  * and 4-byte big-endian chunk number, values of at most 4080 octets.
  * env and status: a record of more than 4080 octets goes on under id + 4-byte
  * piece number, so that no value ever needs two pages side by side.
@@ -37,20 +38,32 @@
 
 struct store;
 
-enum store_verb { STORE_PUT, STORE_DELETE, STORE_STATUS };
+enum store_verb { STORE_PUT, STORE_DELETE, STORE_STATUS, STORE_NOTE };
+
+enum { NOTE_KEY_MOST = 64 };
 
 struct store_op {
 	struct store_op *next;
 	enum store_verb verb;
+	uint8_t in_file; /* PUT: the body is in file id; DELETE: also unlink
+			    it */
+	uint8_t urgent;  /* somebody waits: as quick as a PUT */
+	uint8_t joined;  /* the store's own: next is of the same call */
 	struct msg_id id;
-	struct span record; /* PUT: envelope, STATUS: status; kept by the
-			       caller until done */
-	struct blob *mem;   /* PUT: the body, or NULL (file or none); kept by
-			       the caller until done */
-	uint64_t size;      /* PUT, DELETE: octets of the body in chunks */
-	int in_file;        /* PUT: the body is in file id; DELETE: also
-			       unlink it */
-	int joined;         /* the store's own: next is of the same call */
+	struct span record; /* PUT: envelope, STATUS: status, NOTE: its value
+			       (empty: the note goes); kept by the caller
+			       until done */
+	union {
+		struct {
+			struct blob *mem; /* PUT: the body, or NULL (file or
+			      none); kept by the caller until done */
+			uint64_t size;    /* PUT, DELETE: octets of the body in
+					     chunks */
+		};
+		struct span key; /* NOTE: its name, NOTE_KEY_MOST octets at
+				    most; kept by the caller until done */
+	};
+	uint64_t seq; /* PUT: the number of a message that has copies; 0 none */
 	enum err result;
 	void (*done)(struct store_op *op); /* on the loop; may free op; NULL:
 				 nobody waits, the store frees nothing */
@@ -59,8 +72,18 @@ struct store_op {
 
 struct store_identity {
 	uint8_t sid[16]; /* made with the database */
-	uint64_t inc;    /* this start */
-	uint64_t next;   /* first free sequence number */
+	uint64_t inc;    /* this start: at random, so that two starts of a
+			    copied database are told apart */
+	uint64_t next;   /* first free id */
+	uint64_t seq;    /* first free sequence number */
+};
+
+/* One start of the database: its sequence numbers begin at first and end
+ * before the next start's first. seq is written in the transaction of the
+ * message that has it, and PUTs are committed in the order of their calls: so
+ * every number below the next start's first, and no other, was committed. */
+struct store_start {
+	uint64_t inc, first;
 };
 
 struct store_options {
@@ -82,6 +105,8 @@ enum err store_open(struct store **s_r, const struct store_options *o,
 void store_close(struct store **s);
 
 void store_identity(const struct store *s, struct store_identity *id_r);
+/* Every start of this database, oldest first; the last is this one. */
+const struct store_start *store_starts(const struct store *s, unsigned *n_r);
 
 /* first: a list through next. At most one hand-over to the writer per loop
  * turn. Deletes and statuses alone do not wake an idle writer at once: they
@@ -94,11 +119,21 @@ struct store_stats {
 };
 void store_stats(const struct store *s, struct store_stats *st_r);
 
+struct store_space { /* octets of the file system */
+	uint64_t free, total;
+};
+enum err store_space(struct store *s, struct store_space *sp_r) must_use;
+
 /* Short read transactions; nothing is held after return. rec_r and the like
  * are copied to a. ERR_NOTFOUND, ERR_CORRUPT, ERR_IO. */
 enum err store_read_env(struct store *s, struct msg_id id, struct buf *rec_r);
 enum err store_read_status(
 	struct store *s, struct msg_id id, unsigned nrcpt, struct buf *rec_r);
+enum err store_read_note(struct store *s, struct span key, struct buf *rec_r);
+/* The first note whose key is above after (empty: of all); ERR_NOTFOUND at the
+ * end. */
+enum err store_next_note(struct store *s, struct span after, struct buf *key_r,
+	struct buf *rec_r);
 /* The whole body in chunks, size octets. */
 enum err store_read_body(
 	struct store *s, struct msg_id id, uint64_t size, struct blob **mem_r);

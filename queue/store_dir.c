@@ -165,15 +165,22 @@ void dir_close(struct store_dir *d)
 	*d = (struct store_dir){.fd = -1, .lock = -1};
 }
 
-static int room(const struct store_dir *d, uint64_t want)
+enum err dir_space(const struct store_dir *d, struct store_space *sp_r)
 {
 	struct statvfs v;
-	uint64_t blocks;
 
 	if (fstatvfs(d->fd, &v) != 0)
-		return 0;
-	blocks = geteuid() == 0 ? v.f_bfree : v.f_bavail;
-	return blocks * v.f_frsize >= want;
+		return err_from_errno(errno);
+	sp_r->free = v.f_frsize * (geteuid() == 0 ? v.f_bfree : v.f_bavail);
+	sp_r->total = v.f_frsize * v.f_blocks;
+	return ERR_OK;
+}
+
+static int room(const struct store_dir *d, uint64_t want)
+{
+	struct store_space sp;
+
+	return dir_space(d, &sp) == ERR_OK && sp.free >= want;
 }
 
 int dir_full(const struct store_dir *d)

@@ -164,7 +164,7 @@ void db_close(struct store *s)
 enum err db_table(struct store *s, struct MDB_txn *t, unsigned db, int create)
 {
 	static const char *const name[DB_COUNT] = {
-		"env", "body", "status", "meta", "damaged"};
+		"env", "body", "status", "meta", "damaged", "notes"};
 
 	return translate(
 		mdb_dbi_open(t, name[db], create ? MDB_CREATE : 0, &s->db[db]));

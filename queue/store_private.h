@@ -19,7 +19,7 @@
 enum {
 	STORE_MAGIC = 0x57023,
 	STORE_CHUNK = 4080, /* with its head, exactly a page of LMDB */
-	STORE_SCHEMA = 1,
+	STORE_SCHEMA = 2,
 	STORE_ID_SKIP = 65536,
 	RESERVE_SIZE = 1 << 20,
 	SUBDIRS = 256, /* of bodies/ */
@@ -29,7 +29,7 @@ enum {
 
 #define DATA_FILE "data.mdb"
 
-enum { DB_ENV, DB_BODY, DB_STATUS, DB_META, DB_DAMAGED, DB_COUNT };
+enum { DB_ENV, DB_BODY, DB_STATUS, DB_META, DB_DAMAGED, DB_NOTES, DB_COUNT };
 
 struct MDB_env;
 struct MDB_txn;
@@ -51,6 +51,8 @@ void dir_close(struct store_dir *d);
 void dir_reserve(struct store_dir *d); /* makes it, when there is room */
 int dir_release(struct store_dir *d);  /* 1: space was given back */
 int dir_full(const struct store_dir *d);
+enum err dir_space(
+	const struct store_dir *d, struct store_space *sp_r) must_use;
 /* Says in words why a file cannot be used: owner, mode, our uid. */
 void dir_explain(
 	const struct store_dir *d, const char *file, int err, struct buf *why);
@@ -64,7 +66,9 @@ struct store {
 	unsigned db[DB_COUNT];
 	struct store_identity identity;
 	struct writer *writer;
-	uint64_t next;          /* the writer's: NEXT as stored */
+	uint64_t next, seq; /* the writer's: as stored */
+	struct store_start *start;
+	unsigned nstart;
 	struct store_op **dead; /* the writer's: deletes, to be sorted */
 	unsigned ndead, dead_cap;
 	/* enum err: nothing can be written any more. The text is complete

@@ -50,6 +50,61 @@ enum err store_read_status(
 	return read_record(s, DB_STATUS, id.v, rec_r);
 }
 
+enum err store_read_note(struct store *s, struct span key, struct buf *rec_r)
+{
+	struct span v;
+	enum err e;
+
+	check_obj(s, STORE_MAGIC);
+	buf_clear(rec_r);
+	e = db_read(s);
+	if (e == ERR_OK)
+		e = db_get(s->read, s->db[DB_NOTES], key, &v);
+	if (e == ERR_OK)
+		buf_add(rec_r, v);
+	db_read_end(s);
+	return e == ERR_OK && rec_r->full ? ERR_LIMIT : e;
+}
+
+static enum err next_note(struct store *s, struct span after, struct buf *key_r,
+	struct buf *rec_r)
+{
+	struct db_cursor c;
+	enum err e = db_cursor_open(s->read, s->db[DB_NOTES], &c);
+
+	if (e != ERR_OK)
+		return e;
+	c.key = after;
+	e = db_move(&c, after.n ? DB_SEEK : DB_FIRST);
+	if (e == ERR_OK && after.n && span_eq(c.key, after))
+		e = db_move(&c, DB_NEXT);
+	if (e == ERR_OK) {
+		buf_add(key_r, c.key);
+		buf_add(rec_r, c.v);
+	}
+	db_cursor_close(&c);
+	return e == ERR_OK && (key_r->full || rec_r->full) ? ERR_LIMIT : e;
+}
+
+enum err store_next_note(struct store *s, struct span after, struct buf *key_r,
+	struct buf *rec_r)
+{
+	char copy[NOTE_KEY_MOST]; /* after may be what key_r holds */
+	enum err e;
+
+	check_obj(s, STORE_MAGIC);
+	must(after.n <= sizeof copy);
+	if (after.n)
+		memcpy(copy, after.p, after.n);
+	buf_clear(key_r);
+	buf_clear(rec_r);
+	e = db_read(s);
+	if (e == ERR_OK)
+		e = next_note(s, span(copy, after.n), key_r, rec_r);
+	db_read_end(s);
+	return e;
+}
+
 static enum err get_chunks(
 	struct store *s, uint64_t id, uint64_t size, struct blob *mem)
 {

@@ -67,6 +67,19 @@ static enum err put_status(
 	return e;
 }
 
+static enum err put_note(
+	struct store *s, struct MDB_txn *t, const struct store_op *op)
+{
+	enum err e;
+
+	must(op->key.n > 0 && op->key.n <= NOTE_KEY_MOST &&
+		op->record.n <= STORE_CHUNK);
+	if (op->record.n)
+		return db_put(t, s->db[DB_NOTES], op->key, op->record);
+	e = db_del(t, s->db[DB_NOTES], op->key);
+	return e == ERR_NOTFOUND ? ERR_OK : e;
+}
+
 static enum err delete_message(
 	struct store *s, struct MDB_txn *t, const struct store_op *op)
 {
@@ -101,37 +114,63 @@ static int by_id(const void *a, const void *b)
 	return (*x)->id.v < (*y)->id.v ? -1 : (*x)->id.v > (*y)->id.v;
 }
 
+/* The numbers that a transaction moves on. */
+struct counters {
+	uint64_t next, seq;
+};
+
+static enum err apply_one(struct store *s, struct MDB_txn *t,
+	struct store_op *op, struct counters *c)
+{
+	switch (op->verb) {
+	case STORE_DELETE:
+		add_dead(s, op);
+		return ERR_OK;
+	case STORE_STATUS:
+		return put_status(s, t, op);
+	case STORE_NOTE:
+		return put_note(s, t, op);
+	case STORE_PUT:
+		break;
+	}
+	if (op->id.v >= c->next)
+		c->next = op->id.v + 1;
+	if (op->seq >= c->seq)
+		c->seq = op->seq + 1;
+	return put_message(s, t, op);
+}
+
+static enum err put_counter(struct store *s, struct MDB_txn *t,
+	struct span name, uint64_t now, uint64_t was)
+{
+	uint8_t be[8];
+
+	if (now == was)
+		return ERR_OK;
+	put_be(be, now, sizeof be);
+	return db_put(
+		t, s->db[DB_META], name, span((const char *)be, sizeof be));
+}
+
 /* Deletes go last and by id, so that neighbours share their pages: nothing
  * is ever done to a message after its delete. */
 static enum err apply(struct store *s, struct MDB_txn *t,
-	struct store_op *first, const struct store_op *end, uint64_t *next)
+	struct store_op *first, const struct store_op *end, struct counters *c)
 {
-	uint8_t be[8];
 	enum err e = ERR_OK;
 
 	s->ndead = 0;
 	for (struct store_op *op = first; e == ERR_OK && op != end;
-		op = op->next) {
-		if (op->verb == STORE_DELETE) {
-			add_dead(s, op);
-			continue;
-		}
-		if (op->verb == STORE_PUT)
-			e = put_message(s, t, op);
-		else
-			e = put_status(s, t, op);
-		if (op->verb == STORE_PUT && op->id.v >= *next)
-			*next = op->id.v + 1;
-	}
+		op = op->next)
+		e = apply_one(s, t, op, c);
 	if (s->ndead > 1)
 		qsort(s->dead, s->ndead, sizeof(struct store_op *), by_id);
 	for (unsigned i = 0; e == ERR_OK && i < s->ndead; i++)
 		e = delete_message(s, t, s->dead[i]);
-	if (e == ERR_OK && *next != s->next) {
-		put_be(be, *next, sizeof be);
-		e = db_put(t, s->db[DB_META], SPAN("next"),
-			span((const char *)be, sizeof be));
-	}
+	if (e == ERR_OK)
+		e = put_counter(s, t, SPAN("next"), c->next, s->next);
+	if (e == ERR_OK)
+		e = put_counter(s, t, SPAN("seq"), c->seq, s->seq);
 	return e;
 }
 
@@ -140,18 +179,20 @@ static enum err transact(
 	struct store *s, struct store_op *first, struct store_op *end)
 {
 	struct MDB_txn *t;
-	uint64_t next = s->next, n = 0;
+	struct counters c = {s->next, s->seq};
+	uint64_t n = 0;
 	enum err e = db_begin(s, &t);
 
 	if (e == ERR_OK)
-		e = db_end(s, t, apply(s, t, first, end, &next));
+		e = db_end(s, t, apply(s, t, first, end, &c));
 	for (struct store_op *op = first; op != end; op = op->next) {
 		op->result = e;
 		n++;
 	}
 	if (e != ERR_OK)
 		return e;
-	s->next = next;
+	s->next = c.next;
+	s->seq = c.seq;
 	atomic_fetch_add(&s->commits, 1);
 	atomic_fetch_add(&s->ops, n);
 	return ERR_OK;

@@ -62,6 +62,8 @@ static uint64_t pages(const struct store_op *op)
 {
 	if (op->verb == STORE_DELETE)
 		return 4;
+	if (op->verb != STORE_PUT)
+		return 3 + op->record.n / CHUNK;
 	return 3 + op->record.n / CHUNK + (op->mem ? op->size / CHUNK : 0);
 }
 
@@ -224,7 +226,7 @@ void writer_submit(struct writer *w, struct store_op *first)
 	check_obj(w, WRITER_MAGIC);
 	for (struct store_op *op = first; op; op = op->next) {
 		w->ngathered++;
-		w->nputs += op->verb == STORE_PUT;
+		w->nputs += op->verb == STORE_PUT || op->urgent;
 		w->owed++;
 		op->joined = op->next != NULL;
 		in.last = op;

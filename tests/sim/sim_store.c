@@ -19,6 +19,12 @@ struct sim_record {
 	int aside;
 };
 
+struct sim_note {
+	struct map_node node;
+	char *key, *p;
+	size_t n;
+};
+
 struct sim_file {
 	struct map_node node;
 	uint64_t id;
@@ -83,6 +89,39 @@ static void disk_set(char **p, size_t *n, struct span s)
 	*n = s.n;
 }
 
+static struct sim_note *note_get(const struct sim_disk *d, struct span key)
+{
+	struct map_node *n = map_get(&d->notes, key);
+
+	return n ? container_of(n, struct sim_note, node) : NULL;
+}
+
+static void note_del(struct sim_disk *d, struct sim_note *n)
+{
+	map_del(&d->notes, &n->node);
+	free(n->key);
+	free(n->p);
+	free(n);
+}
+
+static void note_set(struct sim_disk *d, struct span key, struct span v)
+{
+	struct sim_note *n = note_get(d, key);
+	size_t size = 0;
+
+	if (v.n == 0) {
+		if (n)
+			note_del(d, n);
+		return;
+	}
+	if (!n) {
+		n = x_calloc(1, sizeof *n);
+		disk_set(&n->key, &size, key);
+		map_put(&d->notes, &n->node, span(n->key, size));
+	}
+	disk_set(&n->p, &n->n, v);
+}
+
 struct sim_disk *sim_disk_create(uint64_t seed)
 {
 	struct sim_disk *d = x_calloc(1, sizeof *d);
@@ -94,8 +133,10 @@ struct sim_disk *sim_disk_create(uint64_t seed)
 	key[1] = rand_u64(&d->rand);
 	map_init(&d->records, key);
 	map_init(&d->files, key);
+	map_init(&d->notes, key);
 	rand_bytes(&d->rand, d->sid, sizeof d->sid);
-	d->next = 1;
+	d->next = d->seq = 1;
+	d->free = d->total = UINT64_C(1) << 40;
 	snprintf(d->dir, sizeof d->dir, "sim:%" PRIxPTR, (uintptr_t)d);
 	return d;
 }
@@ -112,7 +153,11 @@ void sim_disk_destroy(struct sim_disk **dp)
 	while ((n = map_next(&d->files, NULL)))
 		file_del(d, container_of(n, struct sim_file, node));
 	map_fini(&d->records);
+	while ((n = map_next(&d->notes, NULL)))
+		note_del(d, container_of(n, struct sim_note, node));
 	map_fini(&d->files);
+	map_fini(&d->notes);
+	free(d->start);
 	d->magic = 0;
 	free(d);
 	*dp = NULL;
@@ -142,6 +187,8 @@ static void disk_apply(struct sim_disk *d, const struct store_op *op)
 		}
 		if (op->id.v >= d->next)
 			d->next = op->id.v + 1;
+		if (op->seq >= d->seq)
+			d->seq = op->seq + 1;
 		d->puts++;
 		break;
 	case STORE_DELETE:
@@ -156,6 +203,9 @@ static void disk_apply(struct sim_disk *d, const struct store_op *op)
 		if (r)
 			disk_set(&r->status, &r->status_n, op->record);
 		d->statuses++;
+		break;
+	case STORE_NOTE:
+		note_set(d, op->key, op->record);
 		break;
 	}
 }
@@ -176,9 +226,9 @@ static void disk_commit(struct store *s)
 		keep = (int)rand_below(&d->rand, 2);
 	}
 	for (struct store_op *op = s->flying; op; op = op->next) {
+		int frees = op->verb == STORE_DELETE || op->verb == STORE_NOTE;
 		int ok =
-			keep || (e == ERR_NOSPACE && op->verb == STORE_DELETE &&
-					!d->fail_deletes);
+			keep || (e == ERR_NOSPACE && frees && !d->fail_deletes);
 
 		if (ok)
 			disk_apply(d, op);
@@ -277,7 +327,9 @@ enum err store_open(
 	s->hook.fn = on_hand_over;
 	loop_hook(o->loop, &s->hook);
 	d->open = s;
-	d->inc++;
+	d->start = x_realloc(d->start, (d->nstart + 1) * sizeof *d->start);
+	d->start[d->nstart++] =
+		(struct store_start){rand_u64(&d->rand) | 1, d->seq};
 	*s_r = s;
 	return ERR_OK;
 }
@@ -354,8 +406,21 @@ void sim_store_crash(struct store *s, int survives)
 void store_identity(const struct store *s, struct store_identity *id_r)
 {
 	memcpy(id_r->sid, s->d->sid, sizeof id_r->sid);
-	id_r->inc = s->d->inc;
+	id_r->inc = s->d->nstart ? s->d->start[s->d->nstart - 1].inc : 1;
 	id_r->next = s->d->next;
+	id_r->seq = s->d->seq;
+}
+
+const struct store_start *store_starts(const struct store *s, unsigned *n_r)
+{
+	*n_r = s->d->nstart;
+	return s->d->start;
+}
+
+enum err store_space(struct store *s, struct store_space *sp_r)
+{
+	*sp_r = (struct store_space){s->d->free, s->d->total};
+	return s->d->fail_read;
 }
 
 void store_submit(struct store *s, struct store_op *first)
@@ -363,7 +428,7 @@ void store_submit(struct store *s, struct store_op *first)
 	check_obj(s, SIM_STORE_MAGIC);
 	*s->waiting_tail = first;
 	for (struct store_op *op = first; op; op = op->next) {
-		if (op->verb == STORE_PUT)
+		if (op->verb == STORE_PUT || op->urgent)
 			s->urgent = 1;
 		s->waiting_tail = &op->next;
 	}
@@ -413,6 +478,41 @@ enum err store_read_status(
 	if (!r || r->aside || r->status_n == 0)
 		return ERR_NOTFOUND;
 	return disk_copy(span(r->status, r->status_n), rec_r);
+}
+
+enum err store_read_note(struct store *s, struct span key, struct buf *rec_r)
+{
+	struct sim_note *n = note_get(s->d, key);
+
+	buf_clear(rec_r);
+	if (s->d->fail_read)
+		return s->d->fail_read;
+	return n ? disk_copy(span(n->p, n->n), rec_r) : ERR_NOTFOUND;
+}
+
+static int span_order(struct span a, struct span b)
+{
+	size_t n = a.n < b.n ? a.n : b.n;
+	int d = n ? memcmp(a.p, b.p, n) : 0;
+
+	return d ? d : a.n < b.n ? -1 : a.n > b.n;
+}
+
+enum err store_next_note(struct store *s, struct span after, struct buf *key_r,
+	struct buf *rec_r)
+{
+	struct map_node *n = NULL;
+	struct span best = {0};
+
+	while ((n = map_next(&s->d->notes, n)))
+		if ((after.n == 0 || span_order(n->key, after) > 0) &&
+			(best.n == 0 || span_order(n->key, best) < 0))
+			best = n->key;
+	buf_clear(key_r);
+	if (s->d->fail_read || !best.n)
+		return s->d->fail_read ? s->d->fail_read : ERR_NOTFOUND;
+	buf_add(key_r, best);
+	return store_read_note(s, best, rec_r);
 }
 
 enum err store_read_body(

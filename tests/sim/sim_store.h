@@ -22,8 +22,12 @@ struct sim_disk {
 	char dir[32];
 	struct map records; /* struct sim_record by id */
 	struct map files;   /* struct sim_file by id */
+	struct map notes;   /* struct sim_note by key */
 	struct rand rand;
-	uint64_t inc, next;
+	uint64_t next, seq;
+	struct store_start *start;
+	unsigned nstart;
+	uint64_t free, total; /* octets, as told; nothing uses them up */
 	uint8_t sid[16];
 	struct store *open; /* one at a time */
 

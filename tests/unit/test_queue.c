@@ -457,7 +457,7 @@ static void test_order(void **state)
 				.received = loop_wall(w->loop),
 				.nrcpt = 1};
 
-			message_new(w->q, &e);
+			message_new(w->q, &e, 0);
 			in[id] = 1;
 		} else if (k % 3000 >= 2000 && in[id]) {
 			struct message *m = message_at(

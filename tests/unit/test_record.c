@@ -67,6 +67,30 @@ static const struct {
 			.rcpt = rcpt,
 			.nrcpt = 3,
 		}},
+	{"with a copy elsewhere",
+		{
+			.id = {7},
+			.mid = {{9, 0, 255}, UINT64_MAX, 1},
+			.target = {SPAN_INIT("mx2.example"), {1, 2}},
+			.owner = {.gen = 1},
+			.rcpt = rcpt,
+			.nrcpt = 1,
+		}},
+	{"a copy of another's",
+		{
+			.id = {8},
+			.mid = {{0}, 1, UINT64_MAX},
+			.owner = {SPAN_INIT("mx1.example"), {255, 1},
+				UINT32_MAX},
+			.digest = {1, 2, 3, [31] = 255},
+			.rcpt = rcpt,
+			.nrcpt = 2,
+		}},
+};
+
+static struct target targets[] = {
+	{SPAN_INIT("mx2.example"), {0}},
+	{SPAN_INIT("mx3.example"), {255, [15] = 1}},
 };
 
 static struct rcpt_status rstat[] = {
@@ -83,7 +107,18 @@ static const struct {
 } statuses[] = {
 	{"empty", {0}},
 	{"untouched", {.rcpt = rstat, .nrcpt = 1}},
-	{"all", {UINT64_MAX, UINT8_MAX, rstat, 3}},
+	{"all", {.due = UINT64_MAX,
+			.delay_noticed = UINT8_MAX,
+			.rcpt = rstat,
+			.nrcpt = 3,
+			.moved = 1,
+			.owner = {SPAN_INIT("mx2.example"), {3}, 2},
+			.target = targets,
+			.ntarget = 2}},
+	{"taken over", {.rcpt = rstat,
+			       .nrcpt = 1,
+			       .moved = 1,
+			       .owner = {.sid = {1}, .gen = 2}}},
 };
 
 static void same(struct span a, struct span b)
@@ -109,6 +144,13 @@ static struct buf encoded_status(const struct status *s)
 	buf_init(&b, 65536);
 	assert_int_equal(status_encode(s, &b), 0);
 	return b;
+}
+
+static void same_owner(const struct ownership *a, const struct ownership *b)
+{
+	same(a->node, b->node);
+	assert_memory_equal(a->sid, b->sid, 16);
+	assert_int_equal(a->gen, b->gen);
 }
 
 /* Every field of an envelope survives, whatever bytes it holds (T7). */
@@ -141,6 +183,11 @@ static void envelope_round_trip(void **state)
 		same(e->client, r.client);
 		same(e->helo, r.helo);
 		same(e->message_id, r.message_id);
+		assert_memory_equal(&e->mid, &r.mid, sizeof r.mid);
+		same(e->target.node, r.target.node);
+		assert_memory_equal(e->target.sid, r.target.sid, 16);
+		same_owner(&e->owner, &r.owner);
+		assert_memory_equal(e->digest, r.digest, 32);
 		assert_int_equal(e->nrcpt, r.nrcpt);
 		for (unsigned k = 0; k < r.nrcpt; k++) {
 			same(e->rcpt[k].address, r.rcpt[k].address);
@@ -168,6 +215,14 @@ static void status_round_trip(void **state)
 		assert_true(s->due == r.due);
 		assert_int_equal(s->delay_noticed, r.delay_noticed);
 		assert_int_equal(s->nrcpt, r.nrcpt);
+		assert_int_equal(s->moved, r.moved);
+		same_owner(&s->owner, &r.owner);
+		assert_int_equal(s->ntarget, r.ntarget);
+		for (unsigned k = 0; k < r.ntarget; k++) {
+			same(s->target[k].node, r.target[k].node);
+			assert_memory_equal(
+				s->target[k].sid, r.target[k].sid, 16);
+		}
 		for (unsigned k = 0; k < r.nrcpt; k++) {
 			const struct rcpt_status *x = &s->rcpt[k];
 			const struct rcpt_status *y = &r.rcpt[k];
@@ -277,7 +332,7 @@ static const struct {
 	{"unknown tag below 128 is skipped",
 		SPAN_INIT("\1\1\0\0\0\5\x11\0\0\0\0\x7f\1\0\0\0x"), ERR_OK},
 	{"unknown tag from 128 on is refused",
-		SPAN_INIT("\1\1\0\0\0\5\x11\0\0\0\0\x80\1\0\0\0x"),
+		SPAN_INIT("\1\1\0\0\0\5\x11\0\0\0\0\xc8\1\0\0\0x"),
 		ERR_VERSION},
 	{"unknown tag in a recipient is skipped",
 		SPAN_INIT("\1\1\0\0\0\5\x11\5\0\0\0\x7f\0\0\0\0"), ERR_OK},

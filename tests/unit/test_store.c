@@ -117,25 +117,25 @@ static void scan_in_order(void **state)
 	}
 }
 
-/* The database keeps its SID, counts its starts, and never gives a number
+/* The database keeps its SID, tells its starts apart, and never gives a number
  * twice, even if many were handed out and not stored. */
 static void identity(void **state)
 {
 	struct store_identity was = me;
 
 	(void)state;
-	assert_int_equal(me.inc, 1);
+	assert_true(me.inc != 0);
 	assert_true(
 		me.next >= (uint64_t)1 << 35 && me.next < (uint64_t)1 << 36);
 	assert_int_equal(put(me.next + 1000, 10), ERR_OK);
 	reopen();
 	assert_memory_equal(me.sid, was.sid, 16);
-	assert_int_equal(me.inc, 2);
+	assert_true(me.inc != was.inc);
 	assert_true(me.next == was.next + 1001 + 65536);
 	for (unsigned i = 3; i < 300; i++) {
 		was = me;
 		reopen();
-		assert_int_equal(me.inc, i);
+		assert_true(me.inc != was.inc);
 		assert_true(me.next == was.next + 65536);
 	}
 }

@@ -75,11 +75,11 @@ static const struct {
 	enum err want;
 	const char *say;
 } unusable[] = {
-	{"newer schema", "schema\0\0\0\1", "schema\0\0\0\2", 10, ERR_VERSION,
-		"schema version 2 and this program knows versions up to 1"},
-	{"no schema", "schema\0\0\0\1", "schemb\0\0\0\1", 10, ERR_CORRUPT,
+	{"newer schema", "schema\0\0\0\2", "schema\0\0\0\3", 10, ERR_VERSION,
+		"schema version 3 and this program knows versions up to 2"},
+	{"no schema", "schema\0\0\0\2", "schemb\0\0\0\2", 10, ERR_CORRUPT,
 		".damaged"},
-	{"older schema", "schema\0\0\0\1", "schema\0\0\0\0", 10, ERR_CORRUPT,
+	{"older schema", "schema\0\0\0\2", "schema\0\0\0\0", 10, ERR_CORRUPT,
 		".damaged"},
 	{"magic of the meta pages", "\xde\xc0\xef\xbe", "\xde\xc0\xef\xbf", 4,
 		ERR_CORRUPT, "data.mdb is damaged"},

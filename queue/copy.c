@@ -1,0 +1,179 @@
+/* copy - messages that have copies on other nodes, and copies of others'.
+ *
+ * Who owns a message, and which peers may hold a copy, are in its status (or
+ * still in its envelope, as it came); a change is a status like any other,
+ * only that somebody waits for it.
+ */
+#include "queue/message.h"
+
+void *queue_tag(const struct message *m)
+{
+	check_obj(m, MESSAGE_MAGIC);
+	return m->tag;
+}
+
+struct msg_id queue_id(const struct message *m)
+{
+	check_obj(m, MESSAGE_MAGIC);
+	return m->id;
+}
+
+/* m cannot be read: said, and perhaps out of the queue. */
+static void trouble(
+	struct queue *q, struct message *m, enum err e, const char *why)
+{
+	if (e == ERR_IO)
+		queue_fatal_later(q, e, why);
+	else if (!err_temporary(e))
+		message_damaged(q, m, why);
+}
+
+static enum err get(
+	struct queue *q, struct message *m, int with_body, struct held **h_r)
+{
+	const char *why = "";
+	enum err e;
+
+	check_obj(q, QUEUE_MAGIC);
+	check_obj(m, MESSAGE_MAGIC);
+	e = held_get(q, m, with_body, h_r, &why);
+	if (e != ERR_OK)
+		trouble(q, m, e, why);
+	return e;
+}
+
+enum err queue_unbar(struct queue *q, struct message *m)
+{
+	struct held *h;
+	enum err e;
+
+	must(m->barred && !m->copy);
+	e = get(q, m, 0, &h);
+	if (e != ERR_OK)
+		return e;
+	m->barred = 0;
+	message_schedule(q, m, &h->env, &h->status);
+	arena_fini(&q->scratch);
+	held_put(q, h);
+	expire_inserted(q, m);
+	return ERR_OK;
+}
+
+int queue_bar(struct queue *q, struct message *m)
+{
+	check_obj(q, QUEUE_MAGIC);
+	check_obj(m, MESSAGE_MAGIC);
+	must(!m->copy);
+	for (struct leg *l = m->legs; l; l = l->next)
+		if (l->state == LEG_LEASED)
+			return -1;
+	while (m->legs) {
+		struct leg *l = m->legs;
+
+		leg_detach(q, l);
+		leg_free(q, l);
+	}
+	m->barred = 1;
+	return 0;
+}
+
+void queue_discard(struct queue *q, struct message *m)
+{
+	check_obj(q, QUEUE_MAGIC);
+	check_obj(m, MESSAGE_MAGIC);
+	must(m->copy || m->barred);
+	message_delete(q, m);
+}
+
+void own_done(struct own *w, enum err e)
+{
+	struct queue *q = w->q;
+
+	if (e == ERR_OK && w->set)
+		message_set_copy(q, w->m, w->copy);
+	w->done(w, e);
+}
+
+static void set_targets(struct held *h, const struct target *target, unsigned n)
+{
+	struct status *s = &h->status;
+
+	must(n <= TARGETS_MAX);
+	s->target = n ? arena_alloc(&h->arena, n * sizeof *target) : NULL;
+	s->ntarget = n;
+	for (unsigned i = 0; i < n; i++) {
+		s->target[i] = target[i];
+		s->target[i].node = arena_span(&h->arena, target[i].node);
+	}
+}
+
+enum err queue_own(struct queue *q, struct message *m, struct own *w,
+	const struct ownership *o, const struct target *target,
+	unsigned ntarget)
+{
+	struct held *h;
+	enum err e = get(q, m, 0, &h);
+
+	if (e != ERR_OK)
+		return e;
+	must(!o || m->copy || m->barred);
+	w->q = q;
+	w->m = m;
+	w->set = o != NULL;
+	w->copy = o && o->node.n;
+	status_ensure(h);
+	if (o) {
+		h->status.moved = 1;
+		h->status.owner = *o;
+		h->status.owner.node = arena_span(&h->arena, o->node);
+	}
+	set_targets(h, target, ntarget);
+	status_write(q, m, h, w);
+	held_put(q, h);
+	return ERR_OK;
+}
+
+int queue_finished(struct queue *q, struct message *m, const unsigned *rcpt,
+	unsigned n, unsigned *pending_r)
+{
+	struct held *h;
+	unsigned was = m->pending;
+
+	must(m->copy || m->barred);
+	if (get(q, m, 0, &h) != ERR_OK)
+		return -1;
+	status_ensure(h);
+	for (unsigned i = 0; i < n; i++)
+		if (rcpt[i] < m->nrcpt)
+			h->status.rcpt[rcpt[i]].state = RCPT_FINAL;
+	m->pending = message_pending(&h->status, m->nrcpt);
+	if (m->pending && m->pending != was)
+		status_write(q, m, h, NULL);
+	held_put(q, h);
+	*pending_r = m->pending;
+	return 0;
+}
+
+enum err queue_read(struct queue *q, struct message *m, struct copy_view *v_r)
+{
+	struct held *h;
+	enum err e = get(q, m, 1, &h);
+
+	if (e != ERR_OK)
+		return e;
+	*v_r = (struct copy_view){
+		.env = &h->env,
+		.status = &h->status,
+		.record = blob_span(h->record),
+		.body = body_ref(h->body),
+		.held = h,
+	};
+	return ERR_OK;
+}
+
+void queue_read_end(struct queue *q, struct copy_view *v)
+{
+	body_unref(&v->body);
+	held_put(q, v->held);
+	*v = (struct copy_view){0};
+}
