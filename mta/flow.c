@@ -282,6 +282,8 @@ static void restart_needed(
 		{"dns.servers", span_eq(a->dns.servers, b->dns.servers)},
 		{"dns.timeout", a->dns.timeout == b->dns.timeout},
 		{"dns.tries", a->dns.tries == b->dns.tries},
+		{"shadow.listen",
+			span_eq(a->shadow.listen.text, b->shadow.listen.text)},
 		{"control.socket",
 			span_eq(a->control.socket, b->control.socket)},
 	};

@@ -10,7 +10,9 @@
  *     example)             a list; min and max are of the number of members
  *   W(path, member, type, default, words, reload, prose, example)
  *                          one of these words, or for FLAGS some of them
- *   N(path, type, words, prose)          known, not in this version
+ *   M(path, member, count member, scope, reload, prose, example)
+ *                          a list of maps, whose keys are that scope's
+ *   N(path, type, prose)   known, not in this version
  * The default is written as in the file, "" for none, NULL when the key must
  * be given, "(...)" when it comes from another key. min and max are of the
  * value for numbers, of the length for texts. Rows of one map stand together.
@@ -42,7 +44,8 @@ S("receive_connectors", &receive_scope, \
 	"Where mail comes in: an address to listen on, who may use it and what " \
 	"for. Several connectors may share an address and port; the one whose " \
 	"`remote` holds the most specific range with the client in it takes the " \
-	"connection. A list of maps, at least one.") \
+	"connection. A list of maps, at least one; a node with `shadow.listen` " \
+	"may have none and is then there for its peers only.") \
 S("send_connectors", &send_scope, \
 	"Where mail goes out: which recipient domains, by which next hops. The " \
 	"most specific address space wins, then the lowest cost, then the first " \
@@ -55,11 +58,17 @@ S("log", NULL, \
 	"What the daemon writes to stderr.") \
 S("control", NULL, \
 	"The door for the `umbra` command.") \
-S("shadow", NULL, "Second copies of messages on another node.") \
+S("shadow", NULL, \
+	"Second copies of messages. A message is acknowledged when this node and " \
+	"one of its peers have it on disk; when a node is lost, a peer delivers " \
+	"what it has copies of. The nodes speak TLS 1.3 with certificates on " \
+	"both sides. A peer can read the mail that it holds copies of and can " \
+	"lose it, so name only machines that you trust as this one. Without " \
+	"`listen` there is none of this.") \
 S("back_pressure", NULL, "Thresholds at which less mail is let in.") \
 S("http", NULL, "The dashboard, metrics and API.")
 
-#define CONF_ROOT_KEYS(V, L, W, N) \
+#define CONF_ROOT_KEYS(V, L, W, M, N) \
 V("node.name", node.name, DOMAIN, NULL, 1, 253, RESTART, \
 	"The full domain name of this machine. It is what the banner and EHLO " \
 	"say, what Received fields carry and what other nodes know it by.", \
@@ -131,9 +140,9 @@ W("log.level", log.level, LEVEL, "info", "error|warn|info|debug", RELOAD, \
 	"The least important events that are written. `umbra log level` changes " \
 	"it while the daemon runs.", \
 	"level: debug") \
-N("log.tracking", LATER_MAP, NULL, \
+N("log.tracking", LATER_MAP, \
 	"Message tracking files.") \
-N("log.protocol", LATER_MAP, NULL, \
+N("log.protocol", LATER_MAP, \
 	"Protocol files: what was said on each connection.") \
 \
 V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, RESTART, \
@@ -141,9 +150,97 @@ V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, RES
 	"Its permissions decide who may.", \
 	"socket: /run/umbra/control.sock") \
 \
-N("shadow", LATER_MAP, NULL, "Nothing in this section can be set yet.") \
-N("back_pressure", LATER_MAP, NULL, "Nothing in this section can be set yet.") \
-N("http", LATER, NULL, "Leave the section out.")
+V("shadow.listen", shadow.listen, ENDPOINT, "", 0, 0, RESTART, \
+	"The address and port that peers connect to, on a network that is " \
+	"theirs alone. None: this node has no part in shadow redundancy.", \
+	"listen: \"10.1.0.1:2526\"") \
+V("shadow.cert", shadow.cert, PATH, "", 1, 1024, RELOAD, \
+	"PEM file: the certificate that this node shows to its peers, as server " \
+	"and as client. It must be for `node.name`.", \
+	"cert: /etc/umbra/tls/shadow.pem") \
+V("shadow.key", shadow.key, PATH, "", 1, 1024, RELOAD, \
+	"PEM file: its private key.", \
+	"key: /etc/umbra/tls/shadow.key") \
+V("shadow.ca", shadow.ca, PATH, "", 1, 1024, RELOAD, \
+	"PEM file with the authority that the certificates of peers come from: " \
+	"a private one, never the system's. May be left out when every peer has " \
+	"a `pin`.", \
+	"ca: /etc/umbra/tls/shadow-ca.pem") \
+M("shadow.peers", shadow.peer, shadow.npeer, &peer_scope, RELOAD, \
+	"The other nodes, this one not among them. A new message goes to the " \
+	"first of them that can take a copy.", \
+	"peers: [{ name: relay2.example.org, address: \"10.1.0.2:2526\" }]") \
+V("shadow.takeover_after", shadow.takeover_after, DURATION, "10m", 1 * K_S, 30 * K_D, RELOAD, \
+	"How long a peer must have given no sign of life before this node " \
+	"delivers the mail that it holds copies of. With three nodes or more, " \
+	"witnesses among them, most of them must have lost the peer. Shorter " \
+	"than a restart or a network fault lasts makes duplicates. At least 4 " \
+	"times `shadow.heartbeat`. Give all nodes the same.", \
+	"takeover_after: 1h") \
+V("shadow.heartbeat", shadow.heartbeat, DURATION, "5s", 100 * K_MS, 1 * K_MIN, RELOAD, \
+	"The time between two signs of life to a peer. When three are missing, " \
+	"the peer counts as lost and new mail goes to the next one.", \
+	"heartbeat: 2s") \
+V("shadow.store_timeout", shadow.store_timeout, DURATION, "10s", 1 * K_S, 5 * K_MIN, RELOAD, \
+	"How long a peer may take to have a copy on disk; then the next one is " \
+	"asked. The client waits all this time for its reply.", \
+	"store_timeout: 20s") \
+V("shadow.start_barrier", shadow.start_barrier, DURATION, "60s", 0, 1 * K_H, RELOAD, \
+	"After a start, how long messages in the queue wait for the peer that " \
+	"has their copy to say whether it delivered them meanwhile; 0: not at " \
+	"all. New mail is taken at once. Too short makes duplicates.", \
+	"start_barrier: 2m") \
+V("shadow.solo_after", shadow.solo_after, DURATION, "30s", 0, 1 * K_H, RELOAD, \
+	"For connectors with `shadow: prefer`: when no peer could take a copy " \
+	"for so long, mail is acknowledged without one. Until then clients get " \
+	"451 and come again; 0: acknowledged at once.", \
+	"solo_after: 0s") \
+V("shadow.reshadow_after", shadow.reshadow_after, DURATION, "2m", 0, 1 * K_H, RELOAD, \
+	"A message that is still in the queue after so long and whose peer is " \
+	"lost gets a copy on another one.", \
+	"reshadow_after: 5m") \
+V("shadow.window", shadow.window, COUNT, "64", 1, 10000, RELOAD, \
+	"How many copies one peer may send at a time before this node has " \
+	"answered for them.", \
+	"window: 256") \
+V("shadow.window_bytes", shadow.window_bytes, SIZE, "64MiB", 1 * K_MIB, 16 * K_GIB, RELOAD, \
+	"The same in bytes. Leave room for the largest message of a peer.", \
+	"window_bytes: 256MiB") \
+V("shadow.quota", shadow.quota, COUNT, "50", 1, 95, RELOAD, \
+	"How much of the file system of `node.data` the copies for others may " \
+	"take, in percent. Above it peers are told that there is no room.", \
+	"quota: 30") \
+V("shadow.reserve", shadow.reserve, SIZE, "64MiB", 0, 1 * K_TIB, RELOAD, \
+	"Space on that file system that no copy may take, so that delivering " \
+	"and deleting always find some.", \
+	"reserve: 1GiB") \
+W("shadow.fence", shadow.fence, WORD, "off", "off|lease", RELOAD, \
+	"What happens when the nodes lose sight of each other and both live. " \
+	"`off`: after `shadow.takeover_after` both may deliver the same message. " \
+	"`lease`: a node that no peer answers stops delivering shortly before " \
+	"that, so there are no duplicates; but a dead peer then holds up mail. " \
+	"Give all nodes the same.", \
+	"fence: lease") \
+\
+N("back_pressure", LATER_MAP, "Nothing in this section can be set yet.") \
+N("http", LATER, "Leave the section out.")
+
+#define CONF_PEER_KEYS(V, L, W, N) \
+V("name", name, DOMAIN, NULL, 1, 253, RELOAD, \
+	"Its `node.name`. Its certificate must be for this name.", \
+	"name: relay2.example.org") \
+V("address", address, ENDPOINT, NULL, 0, 0, RELOAD, \
+	"Its `shadow.listen`: an address, so that no DNS is needed.", \
+	"address: \"10.1.0.2:2526\"") \
+V("pin", pin, PIN, "", 71, 71, RELOAD, \
+	"The SHA-256 of its public key. With it only this key is taken. To see " \
+	"it: `openssl x509 -in shadow.pem -noout -pubkey | openssl pkey -pubin " \
+	"-outform DER | sha256sum`.", \
+	"pin: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08") \
+W("witness", witness, WORD, "false", "false|true", RELOAD, \
+	"`true`: it gets no copies; it only tells whether it can see a peer " \
+	"that others have lost.", \
+	"witness: true")
 
 #define CONF_DOMAIN_KEYS(V, L, W, N) \
 V("name", name, PATTERN, NULL, 1, 253, RELOAD, \
@@ -230,8 +327,25 @@ V("timeouts.session", timeouts.session, DURATION, "0s", 0, 30 * K_D, RELOAD, \
 V("banner", banner, TEXT, "", 0, 128, RELOAD, \
 	"What the greeting says after the node's name. None: `ESMTP Umbra`.", \
 	"banner: \"ESMTP no spam, please\"") \
-N("shadow", LATER_WORD, "off|~require|~prefer|~next_hop", \
-	"Whether a second copy of each message is made on another node.")
+\
+W("shadow", shadow, WORD, "prefer", "off|prefer|require|next_hop", RELOAD, \
+	"What a message needs before it is acknowledged. `prefer`: a copy on a " \
+	"peer; without one when none can be reached (`shadow.solo_after`) or " \
+	"there are no `shadow.peers`. `require`: a copy on a peer, or the client " \
+	"gets 451. `next_hop`: no copy; the reply waits until the next hop has " \
+	"the message, so that the client still has it if this node is lost. " \
+	"`off`: only this node's disk.", \
+	"shadow: require") \
+V("max_acknowledgement_delay", max_acknowledgement_delay, DURATION, "30s", 1 * K_S, 5 * K_MIN, RELOAD, \
+	"How long the reply waits with `shadow: next_hop`. Clients wait for 10 " \
+	"minutes (RFC 5321 4.5.3.2.6), some for less.", \
+	"max_acknowledgement_delay: 1m") \
+W("on_delay", on_delay, WORD, "accept", "accept|refuse", RELOAD, \
+	"What happens when that time is over. `accept`: the message is " \
+	"acknowledged and only this node has it. `refuse`: the client gets 451 " \
+	"and comes again; if the next hop takes the message after all, there " \
+	"are two.", \
+	"on_delay: refuse")
 
 #define CONF_SEND_KEYS(V, L, W, N) \
 V("name", name, NAME, NULL, 1, 64, RELOAD, \

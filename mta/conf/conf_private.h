@@ -21,12 +21,14 @@ enum conf_type {
 	TYPE_PATTERN,  /* struct span: the same, or "*." before it */
 	TYPE_ADDRESS,  /* struct span: local@domain */
 	TYPE_PATH,     /* struct span: absolute */
+	TYPE_PIN,      /* struct span: "sha256:" and 64 lower case hex digits */
 	TYPE_COUNT,    /* unsigned */
 	TYPE_PORT,     /* uint16_t */
 	TYPE_SIZE,     /* uint64_t, bytes */
 	TYPE_DURATION, /* uint64_t, milliseconds */
 	TYPE_WORD,     /* int or enum: place in words */
 	TYPE_LEVEL,    /* struct span: one of words */
+	TYPE_ENDPOINT, /* struct conf_endpoint: IP address, port or 2526 */
 	/* Lists, from here on. */
 	TYPE_FLAGS,   /* unsigned: a bit per word */
 	TYPE_BINDS,   /* struct conf_endpoint[]: address and port */
@@ -34,11 +36,16 @@ enum conf_type {
 	TYPE_CIDRS,   /* struct conf_cidr[] */
 	TYPE_SPACES,  /* struct conf_address_space[] */
 	TYPE_SERVERS, /* struct span: "address:port,..." */
+	/* Of maps: the structs of another scope. Only at the root. */
+	TYPE_MAPS,
 	/* Known, but for a later version; stored nowhere, from here on. */
-	TYPE_LATER,      /* refused */
-	TYPE_LATER_MAP,  /* refused unless empty */
-	TYPE_LATER_WORD, /* only the words without a tilde */
+	TYPE_LATER,     /* refused */
+	TYPE_LATER_MAP, /* refused unless empty */
 };
+
+enum { SHADOW_PORT = 2526 }; /* of an endpoint that names none */
+
+struct conf_scope;
 
 struct conf_key {
 	const char *path;
@@ -52,10 +59,11 @@ struct conf_key {
 	const char *words; /* "off|offer|~dane"; ~: not in this version */
 	int reload;        /* SIGHUP is enough to change it */
 	const char *prose, *example;
+	const struct conf_scope *items; /* TYPE_MAPS: what a member is */
 };
 
 struct conf_scope {
-	const char *name; /* of the list; NULL for the root */
+	const char *name; /* path of the list; NULL for the root */
 	const struct conf_key *key;
 	unsigned n;
 	size_t size;         /* of the struct */
@@ -153,5 +161,6 @@ struct span schema_derived(
 /* validate.c: what no single key can tell. */
 void validate(struct conf *c, struct ynode *root, struct report *report);
 
-/* show.c: the value of one key as YAML on one line. */
+/* show.c: the value of one key as YAML on one line; nothing for a list of
+ * maps with something in it. */
 void show_value(const struct conf_key *k, const void *obj, struct buf *out);

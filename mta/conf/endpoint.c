@@ -49,15 +49,22 @@ int endpoint_read(enum conf_type t, struct span s, struct arena *a,
 	if (s.n && s.p[0] == '[' && !(ip && v6))
 		return value_fault(
 			why, s, "has no IPv6 address in its brackets");
-	if (!ip && t != TYPE_HOSTS)
+	if (!ip && t == TYPE_BINDS)
 		return value_fault(why, s,
-			t == TYPE_BINDS ? "is not an IP address and port "
-					  "(write it as 0.0.0.0:25 or [::]:25)"
-					: "is not an IP address");
+			"is not an IP address and port (write it as "
+			"0.0.0.0:25 or [::]:25)");
+	if (!ip && t == TYPE_ENDPOINT)
+		return value_fault(why, s,
+			"is not an IP address and port (write it as "
+			"10.1.0.1:2526 or [2001:db8::1]:2526)");
+	if (!ip && t != TYPE_HOSTS)
+		return value_fault(why, s, "is not an IP address");
 	if (t == TYPE_BINDS && e.port == 0)
 		return value_fault(why, s,
 			"has no port (write for example :25 "
 			"after it)");
+	if (t == TYPE_ENDPOINT && e.port == 0)
+		e.port = SHADOW_PORT;
 	if (!ip) {
 		if (domain_value(e.host, a, &e.host, why) != 0)
 			return -1;

@@ -9,24 +9,40 @@
 
 #define ROW_V(s, path, m, type, value, min, max, reload, prose, example)       \
 	{path, TYPE_##type, MEMBER(s, m), 0, value, min, max, NULL, reload,    \
-		prose, example},
+		prose, example, NULL},
 #define ROW_L(                                                                 \
 	s, path, m, count, type, value, min, max, reload, prose, example)      \
 	{path, TYPE_##type, MEMBER(s, m), offsetof(struct s, count), value,    \
-		min, max, NULL, reload, prose, example},
+		min, max, NULL, reload, prose, example, NULL},
 #define ROW_W(s, path, m, type, value, words, reload, prose, example)          \
 	{path, TYPE_##type, MEMBER(s, m), 0, value, 0, 16, words, reload,      \
-		prose, example},
-#define ROW_N(path, type, words, prose)                                        \
-	{path, TYPE_##type, 0, 0, 0, "", 0, 0, words, 0, prose, ""},
+		prose, example, NULL},
+#define ROW_M(s, path, m, count, items, reload, prose, example)                \
+	{path, TYPE_MAPS, MEMBER(s, m), offsetof(struct s, count), "", 0, 0,   \
+		NULL, reload, prose, example, items},
+#define ROW_N(path, type, prose)                                               \
+	{path, TYPE_##type, 0, 0, 0, "", 0, 0, NULL, 0, prose, "", NULL},
+
+#define V(...) ROW_V(conf_peer, __VA_ARGS__)
+#define W(...) ROW_W(conf_peer, __VA_ARGS__)
+static const struct conf_key peer_keys[] = {CONF_PEER_KEYS(V, L, W, ROW_N)};
+#undef V
+#undef W
+
+static const struct conf_scope peer_scope = {"shadow.peers", peer_keys,
+	countof(peer_keys), sizeof(struct conf_peer),
+	offsetof(struct conf, shadow.peer), offsetof(struct conf, shadow.npeer),
+	16};
 
 #define V(...) ROW_V(conf, __VA_ARGS__)
 #define L(...) ROW_L(conf, __VA_ARGS__)
 #define W(...) ROW_W(conf, __VA_ARGS__)
-static const struct conf_key root_keys[] = {CONF_ROOT_KEYS(V, L, W, ROW_N)};
+#define M(...) ROW_M(conf, __VA_ARGS__)
+static const struct conf_key root_keys[] = {CONF_ROOT_KEYS(V, L, W, M, ROW_N)};
 #undef V
 #undef L
 #undef W
+#undef M
 
 #define V(...) ROW_V(conf_domain, __VA_ARGS__)
 #define L(...) ROW_L(conf_domain, __VA_ARGS__)

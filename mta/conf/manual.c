@@ -53,6 +53,8 @@ static const char *type_name(const struct conf_key *k)
 		return "mail address";
 	case TYPE_PATH:
 		return "absolute path";
+	case TYPE_PIN:
+		return "`sha256:` and 64 hex digits";
 	case TYPE_COUNT:
 		return "number";
 	case TYPE_PORT:
@@ -63,8 +65,11 @@ static const char *type_name(const struct conf_key *k)
 		return "time";
 	case TYPE_WORD:
 	case TYPE_LEVEL:
-	case TYPE_LATER_WORD:
 		return "one word";
+	case TYPE_ENDPOINT:
+		return "address, address:port";
+	case TYPE_MAPS:
+		return "list of maps";
 	case TYPE_FLAGS:
 		return "list of words";
 	case TYPE_BINDS:
@@ -115,6 +120,13 @@ static void add_range(const struct conf_key *k, struct buf *out)
 	} else if (type_is_list(k->type)) {
 		buf_addf(out, "%u to %u members", (unsigned)k->min,
 			(unsigned)k->max);
+	} else if (k->type == TYPE_MAPS) {
+		buf_addf(out, "0 to %u members", k->items->max);
+	} else if (k->type == TYPE_ENDPOINT) {
+		buf_addf(out, "IPv4, or IPv6 in brackets; port %d if not given",
+			SHADOW_PORT);
+	} else if (k->type == TYPE_PIN) {
+		buf_addf(out, "%u characters", (unsigned)k->max);
 	} else {
 		buf_addf(out, "at most %u characters", (unsigned)k->max);
 	}
@@ -134,9 +146,13 @@ static void add_default(const struct conf_key *k, struct buf *out)
 		buf_addf(out, "`%s`", k->value);
 }
 
-static void add_key(const struct conf_key *k, struct span name, struct buf *out)
+/* add_key - list: the path of the list of maps that it is a key of, or
+ * nothing. */
+static void add_key(const struct conf_key *k, struct span list,
+	struct span name, struct buf *out)
 {
-	buf_addf(out, "- **`%.*s`**\n", SPAN_ARG(name));
+	buf_addf(out, "- **`%.*s%s%.*s`**\n", SPAN_ARG(list),
+		list.n ? "[]." : "", SPAN_ARG(name));
 	if (k->type == TYPE_LATER || k->type == TYPE_LATER_MAP) {
 		buf_addf(out, "  Not available in this version%s.\n  %s\n",
 			k->type == TYPE_LATER ? ""
@@ -145,17 +161,16 @@ static void add_key(const struct conf_key *k, struct span name, struct buf *out)
 		return;
 	}
 	buf_addf(out, "  Type: %s. Default: ", type_name(k));
-	if (k->type == TYPE_LATER_WORD)
-		buf_adds(out, "`off`");
-	else
-		add_default(k, out);
+	add_default(k, out);
 	buf_adds(out, ". Range: ");
 	add_range(k, out);
 	buf_addf(out, ". Reload: %s.\n  %s\n",
-		k->reload || type_is_later(k->type) ? "yes" : "no, restart",
-		k->prose);
+		k->reload ? "yes" : "no, restart", k->prose);
 	if (k->example[0])
 		buf_addf(out, "  Example: `%s`\n", k->example);
+	for (unsigned i = 0; k->items && i < k->items->n; i++)
+		add_key(&k->items->key[i], name,
+			span_str(k->items->key[i].path), out);
 }
 
 static void add_section(const struct conf_section *s, struct buf *out)
@@ -171,7 +186,7 @@ static void add_section(const struct conf_section *s, struct buf *out)
 			if (!span_eq(first, span_str(s->name)))
 				continue;
 		}
-		add_key(&sc->key[i], path.n ? path : first, out);
+		add_key(&sc->key[i], SPAN(""), path.n ? path : first, out);
 	}
 }
 

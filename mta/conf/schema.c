@@ -159,8 +159,6 @@ static void no_value(
 static void read_scalar(
 	struct reader *r, const struct conf_key *k, struct ynode *n, void *obj)
 {
-	void *at = type_is_later(k->type) ? NULL : member(k, obj);
-
 	if (n->kind == NODE_BAD)
 		return;
 	if (n->kind != NODE_SCALAR) {
@@ -169,12 +167,11 @@ static void read_scalar(
 					     : "takes one value, not a map");
 	} else if (ynode_null(n)) {
 		no_value(r, k, n);
-	} else if (n->text.n == 0 && k->value && k->value[0] == '\0' &&
-		   !type_is_later(k->type)) {
+	} else if (n->text.n == 0 && k->value && k->value[0] == '\0') {
 		/* "" is how one writes that there is none. */
-		*(struct span *)at = span("", 0);
+		memset(member(k, obj), 0, k->size);
 	} else {
-		read_one(r, k, n, at);
+		read_one(r, k, n, member(k, obj));
 	}
 }
 
@@ -237,9 +234,7 @@ static void read_later(
 {
 	int empty = ynode_null(n) || (n->kind == NODE_MAP && n->n == 0);
 
-	if (k->type == TYPE_LATER_WORD)
-		read_scalar(r, k, n, NULL);
-	else if (k->type == TYPE_LATER || !empty)
+	if (k->type == TYPE_LATER || !empty)
 		fault_at(r, n->key_at, "is not available in this version");
 }
 
@@ -249,7 +244,7 @@ static void read_items(
 	struct reader *r, struct ynode *list, const struct conf_scope *sc);
 
 /* read_entry - one entry of a map: a key of the table, a map of such keys, or
- * at the root a list of connectors or domains. */
+ * at the root a list of connectors, domains or peers. */
 static void read_entry(struct reader *r, struct ynode *n,
 	const struct conf_scope *sc, struct span prefix, void *obj)
 {
@@ -260,6 +255,8 @@ static void read_entry(struct reader *r, struct ynode *n,
 
 	if (k && type_is_list(k->type))
 		read_list(r, k, n, obj);
+	else if (k && k->type == TYPE_MAPS)
+		read_items(r, n, k->items);
 	else if (k && type_is_later(k->type))
 		read_later(r, k, n);
 	else if (k)
@@ -407,7 +404,9 @@ static void read_items(
 		return;
 	}
 	if (list->n > sc->max) {
-		fault(r, list, "has too many members");
+		buf_clear(&r->why);
+		buf_addf(&r->why, "has more than %u members", sc->max);
+		fault(r, list, buf_str(&r->why));
 		return;
 	}
 	item = arena_alloc(&r->c->arena, sc->size * list->n);

@@ -12,6 +12,7 @@ struct place {
 	struct buf *out;
 	unsigned indent;  /* of the scope's own keys */
 	struct span open; /* the maps that are open: "retry" */
+	unsigned depth;   /* their number */
 	int hyphen;       /* the next line starts a member of a list */
 };
 
@@ -69,13 +70,19 @@ static void show_servers(struct span rest, struct buf *out)
 	buf_addc(out, ']');
 }
 
+/* array_count - of a list that is an array beside its number of members. */
+static unsigned array_count(const struct conf_key *k, const void *obj)
+{
+	return *(const unsigned *)(const void *)((const char *)obj +
+						 k->count_at);
+}
+
 static void show_array(
 	const struct conf_key *k, const void *obj, struct buf *out)
 {
 	const void *items =
 		*(const void *const *)(const void *)((const char *)obj + k->at);
-	unsigned n = *(const unsigned *)(const void *)((const char *)obj +
-						       k->count_at);
+	unsigned n = array_count(k, obj);
 
 	buf_addc(out, '[');
 	for (unsigned i = 0; i < n; i++) {
@@ -118,6 +125,7 @@ void show_value(const struct conf_key *k, const void *obj, struct buf *out)
 	case TYPE_PATTERN:
 	case TYPE_ADDRESS:
 	case TYPE_PATH:
+	case TYPE_PIN:
 	case TYPE_LEVEL:
 		show_text(*(const struct span *)at, 0, out);
 		break;
@@ -130,6 +138,9 @@ void show_value(const struct conf_key *k, const void *obj, struct buf *out)
 	case TYPE_SIZE:
 	case TYPE_DURATION:
 		number_print(k->type, *(const uint64_t *)at, out);
+		break;
+	case TYPE_ENDPOINT:
+		show_text(((const struct conf_endpoint *)at)->text, 1, out);
 		break;
 	case TYPE_WORD:
 		show_word(k->words, *(const int *)at, out);
@@ -146,9 +157,11 @@ void show_value(const struct conf_key *k, const void *obj, struct buf *out)
 	case TYPE_SPACES:
 		show_array(k, obj, out);
 		break;
+	case TYPE_MAPS: /* the members: show_items */
+		buf_adds(out, array_count(k, obj) ? "" : "[]");
+		break;
 	case TYPE_LATER:
 	case TYPE_LATER_MAP:
-	case TYPE_LATER_WORD:
 		break;
 	}
 }
@@ -182,8 +195,9 @@ static void show_key(struct place *p, const char *path, struct span value)
 		start_line(p, depth);
 		buf_addf(p->out, "%.*s:\n", SPAN_ARG(w));
 	}
+	p->depth = depth;
 	start_line(p, depth);
-	buf_addf(p->out, "%.*s: ", SPAN_ARG(name));
+	buf_addf(p->out, "%.*s:%s", SPAN_ARG(name), value.n ? " " : "");
 	buf_add(p->out, value);
 	buf_addc(p->out, '\n');
 }
@@ -208,6 +222,9 @@ static int is_default(const struct conf *c, const struct conf_key *k,
 	arena_fini(&a);
 	return same;
 }
+
+static void show_items(const struct conf *c, const struct conf_scope *sc,
+	unsigned indent, int only_set, struct buf *out);
 
 /* show_scope - the rows of sc whose path starts with section (NULL: all). */
 static void show_scope(const struct conf *c, const struct conf_scope *sc,
@@ -234,28 +251,38 @@ static void show_scope(const struct conf *c, const struct conf_scope *sc,
 		if (only_set && is_default(c, k, defaults, buf_span(&v)))
 			continue;
 		show_key(p, k->path, buf_span(&v));
+		if (k->type == TYPE_MAPS)
+			show_items(c, k->items, p->indent + 4 + 2 * p->depth,
+				only_set, p->out);
 	}
 	buf_fini(&v);
 	arena_fini(&a);
 }
 
+/* show_items - the members of a list of maps; indent is of their keys. */
+static void show_items(const struct conf *c, const struct conf_scope *sc,
+	unsigned indent, int only_set, struct buf *out)
+{
+	const char *base = (const char *)c;
+	const char *items = *(const char *const *)(const void *)(base + sc->at);
+	unsigned n = *(const unsigned *)(const void *)(base + sc->count_at);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct place p = {.out = out, .indent = indent, .hyphen = 1};
+
+		show_scope(c, sc, items + i * sc->size, NULL, only_set, &p);
+	}
+}
+
 static void show_list(const struct conf *c, const struct conf_section *s,
 	int only_set, struct buf *out)
 {
-	const char *base = (const char *)c;
-	const char *items =
-		*(const char *const *)(const void *)(base + s->list->at);
-	unsigned n =
-		*(const unsigned *)(const void *)(base + s->list->count_at);
-	struct place p;
+	unsigned n = *(const unsigned *)(const void *)((const char *)c +
+						       s->list->count_at);
 
 	if (n || !only_set)
 		buf_addf(out, "%s:%s\n", s->name, n ? "" : " []");
-	for (unsigned i = 0; i < n; i++) {
-		p = (struct place){.out = out, .indent = 4, .hyphen = 1};
-		show_scope(c, s->list, items + i * s->list->size, NULL,
-			only_set, &p);
-	}
+	show_items(c, s->list, 4, only_set, out);
 }
 
 void conf_show(const struct conf *c, int only_set, struct buf *out)

@@ -40,6 +40,17 @@ struct ynode *check_nth(struct ynode *list, unsigned i)
 	return n;
 }
 
+int check_same_endpoint(
+	const struct conf_endpoint *a, const struct conf_endpoint *b)
+{
+	uint8_t x[16], y[16];
+	int v6a, v6b;
+
+	return a->port == b->port && ip_read(a->host, &v6a, x) == 0 &&
+	       ip_read(b->host, &v6b, y) == 0 && v6a == v6b &&
+	       memcmp(x, y, 16) == 0;
+}
+
 struct named {
 	struct span name;
 	struct ynode *node;
@@ -57,8 +68,8 @@ static int compare_named(const void *pa, const void *pb)
 }
 
 /* check_unique - sorted, because there may be thousands of domains. */
-static void check_unique(const struct check *k, const char *list,
-	const void *first, unsigned n, size_t size)
+void check_unique(const struct check *k, const char *list, const void *first,
+	unsigned n, size_t size)
 {
 	struct ynode *it = check_items(k, list);
 	struct named *v;
@@ -189,7 +200,9 @@ static void check_use(const struct check *k)
 {
 	struct ynode *it = check_items(k, "receive_connectors");
 
-	if (k->c->nsend == 0 && !check_items(k, "send_connectors"))
+	int witness = k->c->shadow.listen.text.n && k->c->nreceive == 0;
+
+	if (!witness && k->c->nsend == 0 && !check_items(k, "send_connectors"))
 		report_warning(k->report, k->root->at,
 			"send_connectors: there are none, so no mail leaves "
 			"the queue");
@@ -218,6 +231,7 @@ void validate(struct conf *c, struct ynode *root, struct report *report)
 	check_receive(&k);
 	check_send(&k);
 	check_queue(&k);
+	check_shadow(&k);
 	if (report->errors == 0)
 		check_use(&k);
 	arena_fini(&k.arena);

@@ -23,4 +23,13 @@ struct ynode *check_nth(struct ynode *list, unsigned i);
 void check_pair(const struct check *k, const char *list, struct ynode *it,
 	struct span cert, struct span key);
 
+/* The same IP address and port, in whatever way they are written. */
+int check_same_endpoint(
+	const struct conf_endpoint *a, const struct conf_endpoint *b);
+/* No two members of a list of maps have the same name, which is the first
+ * member of their struct. */
+void check_unique(const struct check *k, const char *list, const void *first,
+	unsigned n, size_t size);
+
 void check_receive(struct check *k); /* validate_receive.c */
+void check_shadow(struct check *k);  /* validate_shadow.c */

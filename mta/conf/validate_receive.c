@@ -5,16 +5,6 @@
 #include "mta/base/check.h"
 #include "mta/conf/validate.h"
 
-static int bind_eq(const struct conf_endpoint *a, const struct conf_endpoint *b)
-{
-	uint8_t x[16], y[16];
-	int v6a, v6b;
-
-	return a->port == b->port && ip_read(a->host, &v6a, x) == 0 &&
-	       ip_read(b->host, &v6b, y) == 0 && v6a == v6b &&
-	       memcmp(x, y, 16) == 0;
-}
-
 /* covered - 1 when the ranges of r together hold all of at. */
 static int covered(const struct conf_receive *r, const struct conf_cidr *at)
 {
@@ -140,7 +130,7 @@ static void check_doubles(const struct check *k, const struct ranged *g)
 
 	for (unsigned i = 1; i < r->nbind && check_usable(it, "bind"); i++)
 		for (unsigned j = 0; j < i; j++)
-			if (bind_eq(&r->bind[i], &r->bind[j]))
+			if (check_same_endpoint(&r->bind[i], &r->bind[j]))
 				report_error(k->report, check_nth(list, i)->at,
 					"receive_connectors[%u].bind[%u]: "
 					"\"%.*s\" stands there twice",
@@ -160,7 +150,7 @@ static const struct conf_endpoint *shared_bind(
 {
 	for (unsigned i = 0; i < a->nbind; i++)
 		for (unsigned j = 0; j < b->nbind; j++)
-			if (bind_eq(&a->bind[i], &b->bind[j]))
+			if (check_same_endpoint(&a->bind[i], &b->bind[j]))
 				return &a->bind[i];
 	return NULL;
 }
@@ -209,14 +199,24 @@ static void check_shared(
 	buf_fini(&range);
 }
 
+/* no_connector - and nothing that was surely meant for one. With
+ * shadow.listen that is fine: the node is there for its peers. */
+static int no_connector(const struct check *k, const struct ynode *list)
+{
+	if (k->c->shadow.listen.text.n)
+		return 0;
+	if (!list)
+		return !yaml_meant(k->root, SPAN("receive_connectors"));
+	return ynode_null(list) || (list->kind == NODE_LIST && list->n == 0);
+}
+
 void check_receive(struct check *k)
 {
 	struct ynode *list = yaml_find(k->root, "receive_connectors");
 	struct ynode *it = check_items(k, "receive_connectors");
 	struct ranged *g = arena_alloc(&k->arena, k->c->nreceive * sizeof *g);
 
-	if (list ? ynode_null(list) || (list->kind == NODE_LIST && list->n == 0)
-		 : !yaml_meant(k->root, SPAN("receive_connectors")))
+	if (no_connector(k, list))
 		report_error(k->report, list ? list->key_at : k->root->at,
 			"receive_connectors: must have at least one (write "
 			"for example - { name: inbound, bind: "

@@ -193,6 +193,29 @@ static int read_text(const struct conf_key *k, struct span s, struct arena *a,
 	return 0;
 }
 
+/* read_pin - in lower case, so that it compares as bytes. */
+static int read_pin(
+	struct span s, struct arena *a, struct span *at, struct buf *why)
+{
+	static const char digits[] = "0123456789abcdefABCDEF";
+	const size_t kind = sizeof "sha256:" - 1, all = kind + 64;
+	size_t n = kind;
+	char *p;
+
+	while (span_starts(s, SPAN("sha256:")) && n < s.n && s.p[n] &&
+		strchr(digits, s.p[n]))
+		n++;
+	if (n != all || s.n != all)
+		return value_fault(why, s,
+			"is not a pin (write it as sha256: and 64 hex digits)");
+	p = arena_alloc(a, all);
+	memcpy(p, s.p, all);
+	for (n = kind; n < all; n++)
+		p[n] = (char)(p[n] | 0x20); /* digits have this bit */
+	*at = span(p, all);
+	return 0;
+}
+
 /* domain_value - the message is the quoted text and what domain_read says. */
 int domain_value(
 	struct span s, struct arena *a, struct span *at, struct buf *why)
@@ -337,6 +360,9 @@ int value_read(const struct conf_key *k, struct span s, struct arena *a,
 	case TYPE_SIZE:
 	case TYPE_DURATION:
 		return read_number(k, s, at, why);
+	case TYPE_PIN:
+		return read_pin(s, a, at, why);
+	case TYPE_ENDPOINT:
 	case TYPE_BINDS:
 	case TYPE_HOSTS:
 		return endpoint_read(k->type, s, a, at, why);
@@ -349,8 +375,8 @@ int value_read(const struct conf_key *k, struct span s, struct arena *a,
 	case TYPE_WORD:
 	case TYPE_LEVEL:
 	case TYPE_FLAGS:
-	case TYPE_LATER_WORD:
 		break;
+	case TYPE_MAPS:
 	case TYPE_LATER:
 	case TYPE_LATER_MAP:
 		must(0);

@@ -527,10 +527,6 @@ static const struct {
 	{ "http is for later, empty too",
 		NODE RECV "http: {}\n",
 		"t.yaml:4:1: error: http: is not available in this version" },
-	{ "shadow is for later",
-		NODE RECV "shadow: { listen: \"10.1.0.1:2526\" }\n",
-		"t.yaml:4:1: error: shadow: is not available in this "
-		"version" },
 	{ "back_pressure is for later",
 		NODE RECV "back_pressure: { disk: 1GiB }\n",
 		"t.yaml:4:1: error: back_pressure: is not available in "
@@ -543,16 +539,6 @@ static const struct {
 		NODE RECV "log: { protocol: on }\n",
 		"t.yaml:4:8: error: log.protocol: is not available in this "
 		"version" },
-	{ "a connector's shadow is for later",
-		NODE "receive_connectors:\n"
-		"  - { name: in, bind: [\"0.0.0.0:25\"], shadow: prefer }\n",
-		"t.yaml:3:47: error: receive_connectors[0].shadow: "
-		"\"prefer\" is not available in this version" },
-	{ "a connector's shadow: nearest word",
-		NODE "receive_connectors:\n"
-		"  - { name: in, bind: [\"0.0.0.0:25\"], shadow: of }\n",
-		"t.yaml:3:47: error: receive_connectors[0].shadow: \"of\" is "
-		"not one of off (did you mean \"off\"?)" },
 	{ "dane is for later",
 		NODE RECV "send_connectors:\n"
 		"  - { name: a, address_spaces: [\"*\"], tls: { mode: dane } }\n",
