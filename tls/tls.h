@@ -85,3 +85,14 @@ const char *tls_engine_error(const struct tls_engine *e); /* TLS_FAILED: why */
 const char *tls_library_version(void);
 void tls_random(void *p, size_t n); /* secrets; aborts without entropy */
 void tls_sha256(struct span s, uint8_t out[32]);
+
+/* SHA-256 of something that comes in parts. One object is for many messages,
+ * one after the other: neither it nor the choice of the algorithm is made anew
+ * (OpenSSL 3.0 still takes a block of 112 octets in start). It belongs to one
+ * thread at a time. start (also: gives up what was added), add, end. */
+struct tls_hash;
+struct tls_hash *tls_hash_create(void);
+void tls_hash_start(struct tls_hash *h);
+void tls_hash_add(struct tls_hash *h, struct span s);
+void tls_hash_end(struct tls_hash *h, uint8_t out[32]);
+void tls_hash_destroy(struct tls_hash **h);

@@ -18,6 +18,7 @@
 #define TLS_CONTEXT_MAGIC 0x746c7363u
 #define TLS_ENGINE_MAGIC 0x746c7365u
 
+#define TLS_HASH_MAGIC 0x746c7368u
 enum {
 	TLS_FILE_MAX = 4 << 20,   /* a bundle of all public roots is 250 KB */
 	TLS_CHAIN_MAX = 16,       /* certificates in a file we show to peers */
