@@ -54,26 +54,42 @@ static enum err set_rules(SSL_CTX *ssl, const char *ciphers)
 	return ERR_OK;
 }
 
-/* Sessions are resumed from tickets alone: the server keeps no list of them
- * that grows (CVE-2024-2511). The random id binds a ticket to this context,
- * so that none is good at another connector or after a reload. */
-static enum err set_server_sessions(SSL_CTX *ssl)
+/* The random id binds a ticket to this context, so that none is good at another
+ * connector or after a reload. */
+enum err tls_context_bind_sessions(struct tls_context *c)
 {
 	unsigned char id[SSL_MAX_SID_CTX_LENGTH];
 
 	tls_random(id, sizeof id);
-	if (SSL_CTX_set_session_id_context(ssl, id, sizeof id) != 1 ||
-		SSL_CTX_set_num_tickets(ssl, 1) != 1 ||
-		SSL_CTX_set_max_early_data(ssl, 0) != 1)
+	return SSL_CTX_set_session_id_context(c->ssl, id, sizeof id) == 1
+		       ? ERR_OK
+		       : ERR_INTERNAL;
+}
+
+/* Sessions are resumed from tickets alone: the server keeps no list of them
+ * that grows (CVE-2024-2511). */
+static enum err set_server_sessions(struct tls_context *c)
+{
+	if (tls_context_bind_sessions(c) != ERR_OK ||
+		SSL_CTX_set_num_tickets(c->ssl, 1) != 1 ||
+		SSL_CTX_set_max_early_data(c->ssl, 0) != 1)
 		return ERR_INTERNAL;
-	SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_NONE, NULL);
 	return ERR_OK;
 }
 
-static struct tls_context *create(int server, enum tls_verify verify)
+static const SSL_METHOD *method_of(enum tls_use use)
+{
+	if (use == TLS_USE_PEER)
+		return TLS_method();
+	return use == TLS_USE_SERVER ? TLS_server_method()
+				     : TLS_client_method();
+}
+
+struct tls_context *tls_context_create(enum tls_use use, enum tls_verify verify)
 {
 	struct tls_context *c = calloc(1, sizeof *c);
-	const char *ciphers = server || verify != TLS_VERIFY_NONE
+	const char *ciphers = use != TLS_USE_CLIENT || verify != TLS_VERIFY_NONE
 				      ? CIPHERS_GOOD
 				      : CIPHERS_GOOD CIPHERS_MORE;
 
@@ -81,10 +97,9 @@ static struct tls_context *create(int server, enum tls_verify verify)
 		return NULL;
 	c->magic = TLS_CONTEXT_MAGIC;
 	atomic_init(&c->refs, 1);
-	c->server = server;
+	c->use = use;
 	c->verify = verify;
-	c->ssl =
-		SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+	c->ssl = SSL_CTX_new(method_of(use));
 	c->io = tls_io_create();
 	if (c->ssl && c->io && set_rules(c->ssl, ciphers) == ERR_OK)
 		return c;
@@ -106,11 +121,11 @@ static enum err refused(const char *cert, struct buf *why)
 	return ERR_CONFIG;
 }
 
-static enum err use_pair(struct tls_context *c, const char *cert,
+enum err tls_context_own(struct tls_context *c, const char *cert,
 	const char *key, struct buf *why)
 {
 	struct tls_pair p;
-	enum err e = tls_pair_load(&p, cert, key, c->server, why);
+	enum err e = tls_pair_load(&p, cert, key, c->use, why);
 
 	if (e == ERR_OK && SSL_CTX_use_certificate(c->ssl, p.leaf) != 1)
 		e = refused(cert, why);
@@ -129,7 +144,7 @@ static enum err use_pair(struct tls_context *c, const char *cert,
 	return e;
 }
 
-static enum err use_roots(
+enum err tls_context_roots(
 	struct tls_context *c, const char *ca, struct buf *why)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
@@ -166,14 +181,15 @@ static enum err use_verify(
 		return ERR_OK;
 	}
 	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, tls_verify_step);
-	return use_roots(c, ca, why);
+	return tls_context_roots(c, ca, why);
 }
 
 enum err tls_server_context(struct tls_context **c_r,
 	const struct tls_server_options *o, struct buf *why)
 {
-	struct tls_context *c = create(1, TLS_VERIFY_NONE);
-	enum err e = c ? set_server_sessions(c->ssl) : ERR_NOMEM;
+	struct tls_context *c =
+		tls_context_create(TLS_USE_SERVER, TLS_VERIFY_NONE);
+	enum err e = c ? set_server_sessions(c) : ERR_NOMEM;
 
 	*c_r = NULL;
 	if (e == ERR_OK && (!o->cert || !o->key)) {
@@ -186,7 +202,7 @@ enum err tls_server_context(struct tls_context **c_r,
 		e = ERR_CONFIG;
 	}
 	if (e == ERR_OK)
-		e = use_pair(c, o->cert, o->key, why);
+		e = tls_context_own(c, o->cert, o->key, why);
 	if (e == ERR_OK)
 		*c_r = c;
 	else
@@ -197,7 +213,7 @@ enum err tls_server_context(struct tls_context **c_r,
 enum err tls_client_context(struct tls_context **c_r, enum tls_verify verify,
 	const char *ca, const char *cert, const char *key, struct buf *why)
 {
-	struct tls_context *c = create(0, verify);
+	struct tls_context *c = tls_context_create(TLS_USE_CLIENT, verify);
 	enum err e = c ? use_verify(c, ca, why) : ERR_NOMEM;
 
 	*c_r = NULL;
@@ -208,7 +224,7 @@ enum err tls_client_context(struct tls_context **c_r, enum tls_verify verify,
 		e = ERR_CONFIG;
 	}
 	if (e == ERR_OK && cert)
-		e = use_pair(c, cert, key, why);
+		e = tls_context_own(c, cert, key, why);
 	if (e == ERR_OK)
 		*c_r = c;
 	else

@@ -135,7 +135,7 @@ struct tls_engine *tls_engine_server(struct tls_context *c)
 	struct tls_engine *e;
 
 	check_obj(c, TLS_CONTEXT_MAGIC);
-	must(c->server);
+	must(c->use != TLS_USE_CLIENT);
 	e = create(c);
 	if (e)
 		SSL_set_accept_state(e->ssl);
@@ -147,7 +147,7 @@ struct tls_engine *tls_engine_client(struct tls_context *c, const char *name)
 	struct tls_engine *e;
 
 	check_obj(c, TLS_CONTEXT_MAGIC);
-	must(!c->server);
+	must(c->use != TLS_USE_SERVER);
 	e = create(c);
 	if (!e)
 		return NULL;
@@ -361,7 +361,7 @@ unsigned tls_engine_bits(const struct tls_engine *e)
 
 int tls_engine_verified(const struct tls_engine *e)
 {
-	return stands(e) && !e->context->server &&
+	return stands(e) && e->context->use != TLS_USE_SERVER &&
 	       e->context->verify != TLS_VERIFY_NONE &&
 	       SSL_get_verify_result(e->ssl) == X509_V_OK;
 }

@@ -25,9 +25,8 @@ static const struct reason reasons[] = {
 	{SSL_R_HTTPS_PROXY_REQUEST, 1,
 		"peer speaks plain text (HTTP), not TLS"},
 	{SSL_R_UNSUPPORTED_PROTOCOL, 1,
-		"peer has no TLS version in common with us (1.2 and 1.3)"},
-	{SSL_R_VERSION_TOO_LOW, 1,
-		"peer has no TLS version in common with us (1.2 and 1.3)"},
+		"peer has no TLS version in common with us"},
+	{SSL_R_VERSION_TOO_LOW, 1, "peer has no TLS version in common with us"},
 	{SSL_R_NO_SHARED_CIPHER, 1, "peer has no cipher in common with us"},
 	{SSL_R_NO_SUITABLE_KEY_SHARE, 1,
 		"peer has no key exchange group in common with us"},
@@ -67,6 +66,14 @@ static const char *known(int code, int handshake)
 	return NULL;
 }
 
+/* OpenSSL 3.0 has no words for the alert of who wants our certificate. */
+static const char *alert_text(int alert)
+{
+	if (alert == SSL_AD_CERTIFICATE_REQUIRED)
+		return "certificate required";
+	return SSL_alert_desc_string_long(alert);
+}
+
 static void explain(struct tls_engine *e, unsigned long code)
 {
 	int reason = ERR_GET_REASON(code);
@@ -80,14 +87,18 @@ static void explain(struct tls_engine *e, unsigned long code)
 		if (reason > ALERT_BASE && reason < ALERT_BASE + 256) {
 			buf_addf(&e->error, "peer sent alert %d (%s)",
 				reason - ALERT_BASE,
-				SSL_alert_desc_string_long(
-					reason - ALERT_BASE));
+				alert_text(reason - ALERT_BASE));
 			return;
 		}
 		text = known(reason, e->state == TLS_HANDSHAKE);
 	}
 	if (text) {
 		buf_adds(&e->error, text);
+		if (reason == SSL_R_UNSUPPORTED_PROTOCOL ||
+			reason == SSL_R_VERSION_TOO_LOW)
+			buf_adds(&e->error, e->context->use == TLS_USE_PEER
+						    ? " (1.3)"
+						    : " (1.2 and 1.3)");
 		return;
 	}
 	text = code ? ERR_reason_error_string(code) : NULL;

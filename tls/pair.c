@@ -172,9 +172,10 @@ static void warn_chain(
 	}
 }
 
-static void warn_purpose(
-	const struct tls_pair *p, const char *cert, int server, struct buf *why)
+static void warn_purpose(const struct tls_pair *p, const char *cert,
+	enum tls_use use, struct buf *why)
 {
+	int server = use == TLS_USE_SERVER;
 	int id = server ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT;
 
 	if (X509_check_purpose(p->leaf, id, 0) == 1)
@@ -187,7 +188,7 @@ static void warn_purpose(
 }
 
 enum err tls_pair_load(struct tls_pair *p, const char *cert, const char *key,
-	int server, struct buf *why)
+	enum tls_use use, struct buf *why)
 {
 	enum err e;
 
@@ -201,9 +202,10 @@ enum err tls_pair_load(struct tls_pair *p, const char *cert, const char *key,
 		e = explain_mismatch(p, cert, key, why);
 	if (e == ERR_OK)
 		e = check_dates(p, cert, why);
-	if (e == ERR_OK) {
+	/* Whoever has a CA of its own compares with that instead. */
+	if (e == ERR_OK && (use == TLS_USE_SERVER || use == TLS_USE_CLIENT)) {
 		warn_chain(p, cert, why);
-		warn_purpose(p, cert, server, why);
+		warn_purpose(p, cert, use, why);
 	}
 	ERR_clear_error();
 	return e;

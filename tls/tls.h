@@ -5,9 +5,10 @@
  * one takes its place. An engine is one TLS connection as a machine that
  * takes bytes in and gives bytes out; it knows no sockets, no loop, no libuv.
  *
- * Versions: TLS 1.2 and 1.3 (RFC 8996); no compression, no renegotiation, no
- * early data. 1.2 ciphers: ECDHE with AES-GCM or ChaCha20; towards next hops
- * with opportunistic TLS also ECDHE with CBC-SHA2.
+ * Versions: TLS 1.2 and 1.3 (RFC 8996), between peers 1.3 alone; no
+ * compression, no renegotiation, no early data. 1.2 ciphers: ECDHE with AES-GCM
+ * or ChaCha20; towards next hops with opportunistic TLS also ECDHE with
+ * CBC-SHA2.
  */
 #pragma once
 
@@ -43,6 +44,30 @@ enum err tls_server_context(struct tls_context **c_r,
 enum err tls_client_context(struct tls_context **c_r, enum tls_verify verify,
 	const char *ca, const char *cert, const char *key,
 	struct buf *why) must_use;
+
+struct tls_peer_options {
+	const char *cert; /* of this node: PEM chain, leaf first */
+	const char *key;  /* PEM */
+	const char *ca;   /* PEM, the private CA; NULL: every peer has a pin */
+	const char *name; /* of this node: must be in cert; NULL: not looked */
+};
+
+/* The ends of shadow links. One context is for both directions: give it to
+ * tls_engine_server and to tls_engine_client. TLS 1.3 only; both sides show a
+ * certificate; no tickets, nothing is resumed.
+ *
+ * With a CA the chain of the other side must lead to a certificate of that
+ * file (several while one CA takes the place of another), never to one of the
+ * system's, and an extendedKeyUsage must allow the part that the peer plays.
+ * Without one, any certificate opens. In both cases that is not enough: the
+ * caller looks at tls_engine_peer_named, and at tls_engine_peer_pin where
+ * there is a pin, before it believes a word. And a client is TLS_OPEN before
+ * the server has looked at its certificate (RFC 8446): TLS_FAILED may follow.
+ *
+ * Errors also when our own certificate would be refused by a peer with the
+ * same CA: another issuer, another name, no use for both parts. */
+enum err tls_peer_context(struct tls_context **c_r,
+	const struct tls_peer_options *o, struct buf *why) must_use;
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context **c);
 
@@ -81,6 +106,14 @@ const char *tls_engine_cipher(const struct tls_engine *e);
 unsigned tls_engine_bits(const struct tls_engine *e);
 int tls_engine_verified(const struct tls_engine *e);
 const char *tls_engine_error(const struct tls_engine *e); /* TLS_FAILED: why */
+
+/* Of the certificate that the other side showed; both are 0 before TLS_OPEN,
+ * after TLS_FAILED and without a certificate. named: a dNSName in its
+ * subjectAltName equals name, letter case aside: no wildcards, no common name.
+ * pin: out is the SHA-256 of its SubjectPublicKeyInfo (all 0 when there is
+ * none). */
+int tls_engine_peer_named(const struct tls_engine *e, const char *name);
+int tls_engine_peer_pin(const struct tls_engine *e, uint8_t out[32]);
 
 const char *tls_library_version(void);
 void tls_random(void *p, size_t n); /* secrets; aborts without entropy */

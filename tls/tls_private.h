@@ -17,14 +17,22 @@
 
 #define TLS_CONTEXT_MAGIC 0x746c7363u
 #define TLS_ENGINE_MAGIC 0x746c7365u
-
 #define TLS_HASH_MAGIC 0x746c7368u
+
 enum {
 	TLS_FILE_MAX = 4 << 20,   /* a bundle of all public roots is 250 KB */
 	TLS_CHAIN_MAX = 16,       /* certificates in a file we show to peers */
 	TLS_WARN_DAYS = 14,       /* warn when a certificate ends so soon */
 	TLS_KEPT_MAX = 256 << 10, /* cipher bytes waiting inside an engine */
 	TLS_ERROR_MAX = 1024,     /* text of tls_engine_error */
+};
+
+/* What a context, or a certificate and its key, is for. */
+enum tls_use {
+	TLS_USE_SERVER,
+	TLS_USE_CLIENT,
+	TLS_USE_PEER, /* both ends of a shadow link */
+	TLS_USE_CA,   /* signs certificates; never in a context */
 };
 
 /* Immutable after its creation, except refs: any thread may make engines. */
@@ -34,7 +42,7 @@ struct tls_context {
 	SSL_CTX *ssl;
 	BIO_METHOD *io; /* lives as long as any engine made from this */
 	enum tls_verify verify;
-	int server;
+	enum tls_use use;
 };
 
 struct tls_engine {
@@ -80,14 +88,29 @@ enum err tls_load_key(
 
 /* pair.c */
 enum err tls_pair_load(struct tls_pair *p, const char *cert, const char *key,
-	int server, struct buf *why) must_use;
+	enum tls_use use, struct buf *why) must_use;
 void tls_pair_fini(struct tls_pair *p);
+
+/* context.c: a context with the rules that all have; then its parts. */
+struct tls_context *tls_context_create(
+	enum tls_use use, enum tls_verify verify);
+enum err tls_context_own(struct tls_context *c, const char *cert,
+	const char *key, struct buf *why) must_use;
+enum err tls_context_roots(
+	struct tls_context *c, const char *ca, struct buf *why) must_use;
+/* No session of another context, or of one before a reload, is good here. */
+enum err tls_context_bind_sessions(struct tls_context *c) must_use;
+
+/* peer.c */
+int tls_cert_named(const X509 *x, const char *name);
+int tls_cert_pin(const X509 *x, uint8_t out[32]);
 
 /* verify.c */
 int tls_verify_any(X509_STORE_CTX *store, void *arg);
 int tls_verify_step(int ok, X509_STORE_CTX *store);
 enum err tls_verify_name(struct tls_engine *e, const char *name) must_use;
 void tls_add_name(struct buf *why, const X509_NAME *name);
+void tls_add_names(struct buf *why, const X509 *x); /* all it is for */
 void tls_add_time(struct buf *why, const ASN1_TIME *t);
 
 /* engine.c */

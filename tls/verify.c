@@ -4,7 +4,8 @@
  * the text of tls_engine_error: which names are there and which was wanted,
  * which issuer is unknown, which date has passed. Names are looked for in
  * subjectAltName only (RFC 9525 2): never in the subject's common name, and
- * an asterisk stands for one whole label.
+ * an asterisk stands for one whole label. Peers of a shadow link are told
+ * apart in peer.c.
  */
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -88,7 +89,7 @@ static int add_general_name(struct buf *why, const GENERAL_NAME *g, int first)
 }
 
 /* The names a certificate is for: the first few, and how many more. */
-static void add_names(struct buf *why, X509 *x)
+void tls_add_names(struct buf *why, const X509 *x)
 {
 	GENERAL_NAMES *names =
 		X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
@@ -110,12 +111,11 @@ static void add_names(struct buf *why, X509 *x)
 static void explain(
 	struct buf *why, int code, int depth, X509 *x, const char *wanted)
 {
-	buf_adds(why, "certificate of the server ");
 	switch (code) {
 	case X509_V_ERR_HOSTNAME_MISMATCH:
 	case X509_V_ERR_IP_ADDRESS_MISMATCH:
 		buf_adds(why, "is for ");
-		add_names(why, x);
+		tls_add_names(why, x);
 		buf_adds(why, "; wanted ");
 		add_printable(why, wanted, strlen(wanted));
 		return;
@@ -174,10 +174,13 @@ int tls_verify_step(int ok, X509_STORE_CTX *store)
 	/* Hardly any failure is without a certificate; then the leaf's. */
 	if (!x)
 		x = X509_STORE_CTX_get0_cert(store);
-	if (x)
-		explain(&e->error, X509_STORE_CTX_get_error(store),
-			X509_STORE_CTX_get_error_depth(store), x,
-			e->name ? e->name : "none");
+	if (!x)
+		return 0;
+	buf_addf(&e->error, "certificate of the %s ",
+		e->context->use == TLS_USE_PEER ? "peer" : "server");
+	explain(&e->error, X509_STORE_CTX_get_error(store),
+		X509_STORE_CTX_get_error_depth(store), x,
+		e->name ? e->name : "none");
 	return 0;
 }
 

@@ -138,6 +138,19 @@ static inline struct tls_context *client_of(enum tls_verify verify)
 	return c;
 }
 
+/* What no honest side would load. */
+static inline void swap_pair(struct tls_context *c, const char *name)
+{
+	char file[64];
+
+	snprintf(file, sizeof file, "%s.pem", name);
+	must(SSL_CTX_use_certificate_file(
+		     c->ssl, path_in(dir, file), SSL_FILETYPE_PEM) == 1);
+	snprintf(file, sizeof file, "%s.key", name);
+	must(SSL_CTX_use_PrivateKey_file(
+		     c->ssl, path_in(dir, file), SSL_FILETYPE_PEM) == 1);
+}
+
 /* Two engines and what goes between them. */
 struct end {
 	struct tls_engine *e;

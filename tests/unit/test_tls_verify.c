@@ -109,19 +109,6 @@ static const struct verify_row verify_rows[] = {
 	{"none, expired", "old", TLS_VERIFY_NONE, "mx.example", NULL, 0},
 };
 
-/* What no honest server would load. */
-static void swap_pair(struct tls_context *c, const char *name)
-{
-	char file[64];
-
-	snprintf(file, sizeof file, "%s.pem", name);
-	must(SSL_CTX_use_certificate_file(
-		     c->ssl, path_in(dir, file), SSL_FILETYPE_PEM) == 1);
-	snprintf(file, sizeof file, "%s.key", name);
-	must(SSL_CTX_use_PrivateKey_file(
-		     c->ssl, path_in(dir, file), SSL_FILETYPE_PEM) == 1);
-}
-
 static void wire_init_forced(struct wire *w, const struct verify_row *r)
 {
 	struct tls_context *server = server_of("mx");
