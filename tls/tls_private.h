@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -77,6 +78,9 @@ struct tls_file {
 enum err tls_file_read(struct tls_file *f, const char *what, const char *path,
 	int secret, struct buf *why) must_use;
 void tls_file_free(struct tls_file *f);
+/* create.c: a new file in an open directory; 0, or an errno (EEXIST: name is
+ * taken) and nothing was made. */
+int tls_file_create(int dir, const char *name, mode_t mode, struct span text);
 void tls_note(struct buf *why); /* "; " when something stands there */
 void tls_add_quoted(struct buf *why, const char *path); /* for a shell */
 
@@ -112,6 +116,13 @@ enum err tls_verify_name(struct tls_engine *e, const char *name) must_use;
 void tls_add_name(struct buf *why, const X509_NAME *name);
 void tls_add_names(struct buf *why, const X509 *x); /* all it is for */
 void tls_add_time(struct buf *why, const ASN1_TIME *t);
+
+/* issue.c: NULL when OpenSSL refuses; node: letters, digits, dots, hyphens. */
+EVP_PKEY *tls_issue_key(void);
+X509 *tls_issue_ca(EVP_PKEY *key);
+X509 *tls_issue_node(
+	EVP_PKEY *key, const char *node, X509 *ca, EVP_PKEY *ca_key);
+int64_t tls_issue_expiry(const X509 *x);
 
 /* engine.c */
 BIO_METHOD *tls_io_create(void);

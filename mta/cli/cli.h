@@ -10,3 +10,5 @@ int cli_socket(const struct request *r, struct arena *a, const char **path_r);
 int cli_ask(const struct request *r, const char *path);
 /* What needs no daemon. 1 and a status, or 0: not one of these. */
 int cli_local(const struct request *r, int *status_r);
+/* umbra shadow keygen; its status. */
+int cli_keygen(const struct request *r);

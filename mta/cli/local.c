@@ -98,6 +98,9 @@ int cli_local(const struct request *r, int *status_r)
 	case CMD_CONFIG_MANUAL:
 		*status_r = config_manual();
 		return 1;
+	case CMD_SHADOW_KEYGEN:
+		*status_r = cli_keygen(r);
+		return 1;
 	case CMD_CONFIG_SHOW:
 		if (request_has(r, OPT_MANUAL))
 			*status_r = config_manual();

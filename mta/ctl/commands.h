@@ -27,6 +27,7 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(OPT_MANUAL, "manual", KIND_FLAG, NULL, "every key with type, limits and meaning (asks no daemon)") \
 	X(OPT_LIMIT, "limit", KIND_NUMBER, "N", "at most N rows (default 1000; 0: all)") \
 	X(OPT_HOP, "hop", KIND_TEXT, "KEY", "only what waits for this next hop") \
+	X(OPT_DIR, "dir", KIND_TEXT, "DIR", "the directory for the files (default: this one)") \
 	X(OPT_SIZE, "size", KIND_SIZE, "N", "as for a message of N octets (10MiB works too)")
 
 /* id, noun, verb (NULL: the noun alone), arguments, least, most, options,
@@ -65,6 +66,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_CONFIG_MANUAL, "config", "manual", "", 0, 0, 0, \
 		"Every configuration key (asks no daemon).", \
 		"umbra config manual") \
+	X(CMD_SHADOW_KEYGEN, "shadow", "keygen", "NODE...", 1, REQUEST_ARGS, BIT(OPT_DIR), \
+		"Make a private CA and certificates of nodes for shadow links (asks no daemon).", \
+		"umbra shadow keygen relay1.example.org relay2.example.org") \
 	X(CMD_LOG_LEVEL, "log", "level", "[error|warn|info|debug]", 0, 1, 0, \
 		"Show or change how much is logged, until the next start.", \
 		"umbra log level debug") \

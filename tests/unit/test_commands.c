@@ -42,6 +42,9 @@ static const struct line_case lines[] = {
 		"\"args\":[\"--size\"]}"},
 	{"queue show -", REQUEST_OK,
 		"{\"verb\":\"queue show\",\"json\":false,\"args\":[\"-\"]}"},
+	{"shadow keygen a.example --dir /d b.example", REQUEST_OK,
+		"{\"verb\":\"shadow keygen\",\"json\":false,\"dir\":\"/d\","
+		"\"args\":[\"a.example\",\"b.example\"]}"},
 	{"config show --all", REQUEST_OK,
 		"{\"verb\":\"config show\",\"json\":false,\"all\":true}"},
 	/* Help. */
@@ -74,6 +77,8 @@ static const struct line_case lines[] = {
 	{"message list --limit 99999999999999999999", REQUEST_WRONG,
 		"--limit wants a number"},
 	{"route test a@b --size big", REQUEST_WRONG, "--size wants a size"},
+	{"shadow keygen", REQUEST_WRONG, "\"shadow keygen\" wants NODE..."},
+	{"shadow keygen a --dir", REQUEST_WRONG, "--dir wants a value"},
 	{"queue retry --yes=1", REQUEST_WRONG, "--yes has no value"},
 	{"status --socket", REQUEST_WRONG, "--socket wants a path"},
 	{"status -c", REQUEST_WRONG, "-c wants a file"},

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/tls_wire.h"
+#include "tls/keygen.h"
 
 /* fixtures */
 
@@ -431,6 +432,60 @@ static void test_loading(void **state)
 	}
 }
 
+/* What keygen makes is what peers want. */
+static struct tls_context *keygen_context(const char *node)
+{
+	struct tls_context *c;
+	char cert[64], key[64];
+	struct buf why;
+
+	snprintf(cert, sizeof cert, "%s.pem", node);
+	snprintf(key, sizeof key, "%s.key", node);
+	buf_init(&why, 4096);
+	if (load(&c, cert, key, "shadow-ca.pem", node, &why) != ERR_OK)
+		fail_msg("%s", buf_str(&why));
+	assert_int_equal(why.n, 0);
+	buf_fini(&why);
+	return c;
+}
+
+static void test_keygen(void **state)
+{
+	static const char *const files[] = {"a.example.pem", "a.example.key",
+		"b.example.pem", "b.example.key", "shadow-ca.pem",
+		"shadow-ca.key"};
+	struct tls_new_node n[2] = {
+		{.name = "a.example"}, {.name = "b.example"}};
+	uint8_t pin[32];
+	struct wire w;
+	struct buf why;
+	int new_ca;
+
+	(void)state;
+	buf_init(&why, 4096);
+	assert_int_equal(tls_keygen(dir, n, 2, &new_ca, &why), ERR_OK);
+	assert_true(new_ca && n[0].made && n[1].made);
+	assert_int_equal(why.n, 0);
+	wire_join(&w, keygen_context("a.example"), keygen_context("b.example"),
+		"a.example");
+	pump(&w);
+	assert_int_equal(state_of(&w.server), TLS_OPEN);
+	assert_int_equal(state_of(&w.client), TLS_OPEN);
+	assert_true(tls_engine_peer_named(w.server.e, "b.example"));
+	assert_true(tls_engine_peer_named(w.client.e, "a.example"));
+	assert_true(tls_engine_peer_pin(w.server.e, pin));
+	assert_memory_equal(pin, n[1].pin, 32);
+	assert_true(tls_engine_peer_pin(w.client.e, pin));
+	assert_memory_equal(pin, n[0].pin, 32);
+	wire_fini(&w);
+	assert_int_equal(tls_keygen(dir, n, 2, &new_ca, &why), ERR_EXISTS);
+	assert_false(new_ca);
+	assert_non_null(strstr(buf_str(&why), "a.example.pem exists already"));
+	buf_fini(&why);
+	for (size_t i = 0; i < countof(files); i++)
+		assert_int_equal(unlink(path_in(dir, files[i])), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,6 +495,7 @@ int main(void)
 		cmocka_unit_test(test_no_certificate),
 		cmocka_unit_test(test_old_version),
 		cmocka_unit_test(test_no_resumption),
+		cmocka_unit_test(test_keygen),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
