@@ -51,34 +51,12 @@ int msg_id_parse(struct span s, struct msg_id *id_r)
 	return v ? 0 : -1;
 }
 
-static int digit16(char c)
-{
-	c = ascii_lower(c);
-	return c >= '0' && c <= '9'   ? c - '0'
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-				      : -1;
-}
-
 static void bytes_text(const uint8_t b[static 16], char out[static 32])
 {
 	for (int i = 0; i < 16; i++) {
 		out[2 * i] = base16[b[i] >> 4];
 		out[2 * i + 1] = base16[b[i] & 15];
 	}
-}
-
-static int bytes_parse(struct span s, uint8_t b[static 16])
-{
-	if (s.n != 32)
-		return -1;
-	for (size_t i = 0; i < 32; i++) {
-		int d = digit16(s.p[i]);
-
-		if (d < 0)
-			return -1;
-		b[i / 2] = (uint8_t)(b[i / 2] << 4 | d);
-	}
-	return 0;
 }
 
 struct span trace_id_text(struct trace_id id, char out[static TRACE_ID_TEXT])
@@ -90,7 +68,7 @@ struct span trace_id_text(struct trace_id id, char out[static TRACE_ID_TEXT])
 
 int trace_id_parse(struct span s, struct trace_id *id_r)
 {
-	return bytes_parse(s, id_r->b);
+	return span_unhex(s, id_r->b, sizeof id_r->b);
 }
 
 /* At least min digits of v, and their number. */
@@ -102,23 +80,6 @@ static size_t hex_text(uint64_t v, int min, char *out)
 		if (n || i < min || v >> (4 * i))
 			out[n++] = base16[v >> (4 * i) & 15];
 	return n;
-}
-
-static int hex_parse(struct span s, uint64_t *v_r)
-{
-	uint64_t v = 0;
-
-	if (s.n == 0 || s.n > 16)
-		return -1;
-	for (size_t i = 0; i < s.n; i++) {
-		int d = digit16(s.p[i]);
-
-		if (d < 0)
-			return -1;
-		v = v << 4 | (uint64_t)d;
-	}
-	*v_r = v;
-	return 0;
 }
 
 struct span mid_text(const struct mid *m, char out[static MID_TEXT])
@@ -139,9 +100,9 @@ int mid_parse(struct span s, struct mid *m_r)
 	struct mid m;
 
 	if (s.n < 51 || s.p[32] != ':' || s.p[49] != ':' || s.p[50] == '0' ||
-		bytes_parse(span_head(s, 32), m.sid) < 0 ||
-		hex_parse(span(s.p + 33, 16), &m.inc) < 0 ||
-		hex_parse(span_skip(s, 50), &m.seq) < 0)
+		span_unhex(span_head(s, 32), m.sid, sizeof m.sid) < 0 ||
+		span_hex(span(s.p + 33, 16), &m.inc) < 0 ||
+		span_hex(span_skip(s, 50), &m.seq) < 0)
 		return -1;
 	*m_r = m;
 	return 0;

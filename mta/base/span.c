@@ -73,3 +73,42 @@ int span_u64(struct span s, uint64_t max, uint64_t *v)
 	*v = x;
 	return 0;
 }
+
+static int digit16(char c)
+{
+	c = ascii_lower(c);
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+				      : -1;
+}
+
+int span_hex(struct span s, uint64_t *v)
+{
+	uint64_t x = 0;
+
+	if (s.n == 0 || s.n > 16)
+		return -1;
+	for (size_t i = 0; i < s.n; i++) {
+		int d = digit16(s.p[i]);
+
+		if (d < 0)
+			return -1;
+		x = x << 4 | (uint64_t)d;
+	}
+	*v = x;
+	return 0;
+}
+
+int span_unhex(struct span s, uint8_t *b, size_t n)
+{
+	if (s.n != 2 * n)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		int hi = digit16(s.p[2 * i]), lo = digit16(s.p[2 * i + 1]);
+
+		if (hi < 0 || lo < 0)
+			return -1;
+		b[i] = (uint8_t)(hi << 4 | lo);
+	}
+	return 0;
+}

@@ -70,3 +70,8 @@ struct span span_trim(struct span s);       /* without outer SP and HT */
 /* Decimal digits only, at least one, all of s; 0 and *v, or -1 when it is
  * anything else or more than max. */
 int span_u64(struct span s, uint64_t max, uint64_t *v);
+/* Hexadecimal digits only, 1 to 16 of them, all of s, in either case; 0 and
+ * *v, or -1. */
+int span_hex(struct span s, uint64_t *v);
+/* Exactly 2 * n of them: n bytes. After -1 what is in b is of no use. */
+int span_unhex(struct span s, uint8_t *b, size_t n);

@@ -70,10 +70,9 @@
  * HELD: copies that the server holds for the client. WINDOW, BYTES: how many
  * STOREs and octets of theirs may be under way. FREE: room for copies.
  *
- * Sets that are longer than WIRE_SET octets are cut; the rest is told by DONE
- * on the link of whoever has it to tell. A recipient that is told too late may
- * get a second copy, none is lost. In the same way SEEN leaves out what would
- * make it longer than WIRE_SET.
+ * A set and SEEN are at most WIRE_SET octets. What is left of a longer set is
+ * told by DONE, on the link of whoever has it to tell: a recipient that is told
+ * too late may get a second copy, none is lost. SEEN leaves nodes out.
  *
  * Reading: 0, or -1 with a static *why_r fit for a 501; then the result is
  * not to be used. Spans in results point into what was read. Lines are given
@@ -93,7 +92,7 @@
 enum {
 	WIRE_VERSION = 1,
 	WIRE_LINE = 4096, /* octets of a command with its CRLF */
-	WIRE_SET = 1920,  /* octets of a set or of SEEN that are written */
+	WIRE_SET = 1920,  /* octets of a set, and of SEEN */
 	WIRE_PREV = 32,
 	WIRE_SEEN = 16,
 	WIRE_NODE = 253,    /* characters of a node's name */
@@ -175,7 +174,8 @@ int wire_store_read(struct span rest, struct wire_store *s_r, const char **why);
 int wire_claim_read(struct span rest, struct wire_claim *c_r, const char **why);
 int wire_ping_read(struct span rest, struct wire_ping *p_r, const char **why);
 
-/* A done longer than WIRE_SET (wire_set_write makes none) is left out. */
+/* done as wire_set_write wrote it; seen leaves out what wire_node_valid says no
+ * to. */
 void wire_hello_write(struct buf *out, const struct wire_hello *h);
 void wire_store_write(struct buf *out, const struct wire_store *s);
 void wire_claim_write(struct buf *out, const struct wire_claim *c);
@@ -198,7 +198,8 @@ struct wire_set {
 int wire_set_read(struct span text, unsigned nrcpt, struct arena *a,
 	struct wire_set *set_r, const char **why);
 /* Appends the set from its from-th number on, at most room octets, and returns
- * the index of the first number that was left out: set->n when none was. */
+ * the index of the first number that was left out: set->n when none was. Room
+ * is cut to WIRE_SET. */
 unsigned wire_set_write(struct buf *out, const struct wire_set *set,
 	unsigned from, size_t room);
 
@@ -313,7 +314,7 @@ void wire_ceded_write(struct buf *out, const struct wire_ceded *c);
 void wire_noted_write(struct buf *out, unsigned n);
 void wire_stale_write(struct buf *out, uint32_t gen); /* 550 */
 void wire_busy_write(struct buf *out);                /* 451 */
-/* Appends one answer to a text; the whole text then goes into one reply:
- * wire_reply_write(out, 250, (struct enhanced){2, 0, 0}, text). All answers to
- * one STATUS line fit in a reply. */
+/* Appends one answer (an owner is wire_node_valid) to a text; the whole text
+ * then goes into one reply: wire_reply_write(out, 250, (struct enhanced){2, 0,
+ * 0}, text). All answers to one STATUS line fit in a reply. */
 void wire_answer_add(struct buf *text, const struct wire_answer *a);

@@ -345,6 +345,47 @@ static void test_drop(void **state)
 	}
 }
 
+/* Rule: 1 to 16 digits in either case and nothing else; bytes: exactly twice
+ * as many digits. */
+static void test_hex(void **state)
+{
+	static const struct {
+		struct span in;
+		int rc;
+		uint64_t v;
+	} cases[] = {
+		{SPAN_INIT("0"), 0, 0},
+		{SPAN_INIT("09aF"), 0, 0x9af},
+		{SPAN_INIT("ffffffffffffffff"), 0, UINT64_MAX},
+		{SPAN_INIT("00000000000000000"), -1, 0},
+		{SPAN_INIT(""), -1, 0},
+		{SPAN_INIT("g"), -1, 0},
+		{SPAN_INIT("/"), -1, 0},
+		{SPAN_INIT(":"), -1, 0},
+		{SPAN_INIT("@"), -1, 0},
+		{SPAN_INIT("`"), -1, 0},
+		{SPAN_INIT("0x1"), -1, 0},
+		{SPAN_INIT("-1"), -1, 0},
+		{SPAN_INIT("1\0"), -1, 0},
+	};
+	uint8_t b[3];
+
+	(void)state;
+	for (size_t i = 0; i < countof(cases); i++) {
+		uint64_t v = 0;
+
+		if (span_hex(cases[i].in, &v) != cases[i].rc || v != cases[i].v)
+			fail_msg("row %zu", i);
+	}
+	assert_int_equal(span_unhex(SPAN("00fFa1"), b, 3), 0);
+	assert_memory_equal(b, "\x00\xff\xa1", 3);
+	assert_int_equal(span_unhex(SPAN("00ffa"), b, 3), -1);
+	assert_int_equal(span_unhex(SPAN("00ffa10"), b, 3), -1);
+	assert_int_equal(span_unhex(SPAN("00ffg1"), b, 3), -1);
+	assert_int_equal(span_unhex(SPAN("00ffa "), b, 3), -1);
+	assert_int_equal(span_unhex(SPAN(""), b, 0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -357,6 +398,7 @@ int main(void)
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_drop),
+		cmocka_unit_test(test_hex),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
