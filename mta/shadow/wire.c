@@ -3,7 +3,8 @@
 
 #include "mta/base/check.h"
 
-/* --- the parameters of each line ------------------------------------------ */
+/* --- the parameters of each line -------------------------------------------
+ */
 
 struct param {
 	struct span key;
@@ -152,7 +153,8 @@ static void params_write(
 	}
 }
 
-/* --- commands ------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------
+ */
 
 int wire_hello_read(struct span rest, struct wire_hello *h_r, const char **why)
 {
