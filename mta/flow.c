@@ -83,6 +83,44 @@ static void on_queue_fatal(void *arg, enum err e, const char *text)
 	node_stop(n);
 }
 
+/* What the queue says of messages that have copies. */
+static void on_progress(
+	void *arg, void *tag, const unsigned *rcpt, unsigned nrcpt)
+{
+	struct node *n = arg;
+
+	shadow_progress(n->shadow, tag, rcpt, nrcpt);
+}
+
+static void on_gone(void *arg, void *tag, enum err e)
+{
+	struct node *n = arg;
+
+	shadow_gone(n->shadow, tag, e);
+}
+
+static int may_deliver(void *arg, void *tag)
+{
+	struct node *n = arg;
+
+	return shadow_may_deliver(n->shadow, tag);
+}
+
+static struct store_op *on_leaving(void *arg, void *tag)
+{
+	struct node *n = arg;
+
+	return shadow_leaving(n->shadow, tag);
+}
+
+static void *on_found(void *arg, struct message *m, const struct envelope *e,
+	const struct status *s)
+{
+	struct node *n = arg;
+
+	return shadow_found(n->shadow, m, e, s);
+}
+
 static struct conf *ctl_conf(void *arg)
 {
 	struct node *n = arg;
@@ -145,6 +183,11 @@ static enum err open_queue(struct node *n, struct buf *why)
 		.ready = flow_ready,
 		.expired = flow_expired,
 		.delayed = flow_delayed,
+		.progress = on_progress,
+		.gone = on_gone,
+		.may_deliver = may_deliver,
+		.leaving = on_leaving,
+		.found = on_found,
 		.fatal = on_queue_fatal,
 	};
 	enum err e;
@@ -195,12 +238,27 @@ static void make_delivery(struct node *n)
 	n->deliver = deliver_create(&o);
 }
 
+static void make_shadow(struct node *n)
+{
+	struct shadow_options o = {
+		.loop = n->loop,
+		.log = n->log,
+		.queue = n->queue,
+		.arg = n,
+		.tls = flow_peer_tls,
+		.is_peer = flow_peer_is,
+	};
+
+	n->shadow = shadow_create(&o);
+}
+
 static void make_receive(struct node *n)
 {
 	struct receive_options o = {
 		.loop = n->loop,
 		.log = n->log,
 		.queue = n->queue,
+		.shadow = n->shadow,
 		.arg = n,
 		.accepts = accepts,
 		.tls = receive_tls,
@@ -254,8 +312,10 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 		(e = open_dns(n, why)) != ERR_OK)
 		return e;
 	make_delivery(n);
+	make_shadow(n);
 	make_receive(n);
 	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
+		(e = shadow_configure(n->shadow, conf, why)) != ERR_OK ||
 		(e = receive_configure(n->receive, conf, why)) != ERR_OK ||
 		(e = open_ctl(n, why)) != ERR_OK)
 		return e;
@@ -321,6 +381,9 @@ enum err node_reload(struct node *n, struct buf *why)
 		conf_unref(&c);
 		return e;
 	}
+	/* Its listener is there already: nothing can fail. */
+	e = shadow_configure(n->shadow, c, why);
+	must(e == ERR_OK);
 	n->conf = c;
 	restart_needed(old, c, why);
 	if (log_level_parse(c->log.level, &level) == 0)
@@ -339,9 +402,26 @@ enum err node_reload(struct node *n, struct buf *why)
 
 /* --- stop ---------------------------------------------------------------- */
 
+static void maybe_stopped(struct node *n);
+
+static void on_unlinked(void *arg)
+{
+	struct node *n = arg;
+
+	n->unlinked = 1;
+	maybe_stopped(n);
+}
+
+/* Links last until receiving and delivering have ended: both need peers. */
 static void maybe_stopped(struct node *n)
 {
 	if (n->state != NODE_STOPPING || n->receive || flow_hops_busy(n))
+		return;
+	if (!n->unlinking) {
+		n->unlinking = 1;
+		shadow_stop(n->shadow, on_unlinked, n);
+	}
+	if (!n->unlinked)
 		return;
 	n->state = NODE_STOPPED;
 	n->stopped(n);
@@ -372,6 +452,7 @@ void node_stop(struct node *n)
 	log_event(n->log, EV_NODE_STOPPING,
 		F_STR("reason", n->failed ? "failure" : "asked"));
 	ctl_close(&n->ctl);
+	shadow_hurry(n->shadow);
 	flow_hops_stop(n, ms);
 	receive_stop(n->receive, ms, stop_delivery, n);
 }
@@ -386,6 +467,7 @@ void node_free(struct node **np)
 	ctl_close(&n->ctl);
 	receive_destroy(&n->receive);
 	queue_close(&n->queue);
+	shadow_destroy(&n->shadow);
 	deliver_destroy(&n->deliver);
 	dns_destroy(&n->dns);
 	route_table_destroy(&n->routes);

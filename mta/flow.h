@@ -3,7 +3,9 @@
  * A struct node owns everything; there are no globals, so several nodes can
  * live in one process (tests, simulator).
  *
- *   client ==SMTP==> receive --intake--> queue --lease--> deliver ==SMTP==>
+ *                        peer ==XSHADOW== shadow
+ *                                           |
+ *   client ==SMTP==> receive --accept--> queue --lease--> deliver ==SMTP==>
  *                                        ^ | ^                 |
  *                                        | | '--- settle ------'
  *                                        | '--- failed, delayed --> report
@@ -19,11 +21,13 @@
 #include "mta/deliver/deliver.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
+#include "mta/shadow/shadow.h"
 #include "queue/queue.h"
 
 struct node_tls { /* contexts of one snapshot, by connector index */
 	unsigned refs;
 	struct tls_context **receive, **send;
+	struct tls_context *peer; /* links to shadow peers, or NULL */
 	unsigned nreceive, nsend;
 };
 
@@ -36,6 +40,7 @@ struct node {
 	struct route_table *routes;
 	struct queue *queue;
 	struct dns *dns;
+	struct shadow *shadow;
 	struct receive *receive;
 	struct deliver *deliver;
 	struct ctl *ctl;
@@ -43,7 +48,8 @@ struct node {
 	unsigned pools;   /* owners that exist */
 	unsigned closing; /* pools that end; their hops may be gone */
 	enum { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_STOPPED } state;
-	int failed; /* ended by a fatal error */
+	int unlinking, unlinked; /* shadow_stop was called; it has ended */
+	int failed;              /* ended by a fatal error */
 	void (*stopped)(struct node *n);
 	struct {
 		uint64_t failed, delayed, sent, to_postmaster, dropped;
@@ -86,5 +92,10 @@ enum err node_tls_load(
 	struct node_tls **t_r, const struct conf *c, struct buf *why) must_use;
 struct node_tls *node_tls_ref(struct node_tls *t);
 void node_tls_unref(struct node_tls **t);
+
+/* flow_peer.c: who is at the other end of a link between nodes; the simulator
+ * has its own. */
+struct tls_context *flow_peer_tls(void *arg);
+int flow_peer_is(void *arg, struct stream *st, const struct conf_peer *p);
 
 void flow_pool_gone(struct node *n); /* an owner ended */

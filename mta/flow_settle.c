@@ -29,7 +29,7 @@ struct settling {
 
 struct notice {
 	struct settling *s;
-	struct intake intake;
+	struct accept accept;
 	struct arena mem;
 	struct envelope env;
 	struct body *body;
@@ -68,7 +68,8 @@ static void count(struct node *n, const struct notice *t)
 	log_event(n->log, EV_REPORT_QUEUED, F_ID("msg", t->s->lease->env->id),
 		F_TRACE("trace", t->s->lease->env->trace),
 		F_ID("report", t->env.id), F_STR("kind", kind_names[t->kind]),
-		F_ADDR("to", t->env.rcpt[0].address));
+		F_ADDR("to", t->env.rcpt[0].address),
+		F_STR("shadow", shadow_level_name(t->accept.level)));
 }
 
 static void lost(struct settling *s, enum report_kind kind, const char *why)
@@ -80,10 +81,11 @@ static void lost(struct settling *s, enum report_kind kind, const char *why)
 		F_STR("kind", kind_names[kind]), F_STR("reason", why));
 }
 
-static void on_notice(struct intake *i, enum err e)
+static void on_notice(struct accept *a)
 {
-	struct notice *t = container_of(i, struct notice, intake);
+	struct notice *t = container_of(a, struct notice, accept);
 	struct settling *s = t->s;
+	enum err e = a->err;
 
 	if (e == ERR_OK)
 		count(s->node, t);
@@ -167,9 +169,11 @@ static void send_notice(struct settling *s, enum report_kind kind,
 		return;
 	}
 	t->body = body_from_blob(mem, queue_budget(node->queue));
-	t->intake.done = on_notice;
+	t->accept.done = on_notice;
+	t->accept.policy = SHADOW_PREFER;
+	t->accept.report = 1;
 	s->pending++;
-	queue_intake(node->queue, &t->intake, &t->env, t->body);
+	shadow_accept(node->shadow, &t->accept, &t->env, t->body);
 }
 
 /* One notice of a kind to the sender, and one to the postmaster, about those

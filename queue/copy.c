@@ -154,18 +154,19 @@ int queue_finished(struct queue *q, struct message *m, const unsigned *rcpt,
 	return 0;
 }
 
-enum err queue_read(struct queue *q, struct message *m, struct copy_view *v_r)
+enum err queue_read(struct queue *q, struct message *m, int with_body,
+	struct copy_view *v_r)
 {
 	struct held *h;
-	enum err e = get(q, m, 1, &h);
+	enum err e = get(q, m, with_body, &h);
 
 	if (e != ERR_OK)
 		return e;
 	*v_r = (struct copy_view){
 		.env = &h->env,
 		.status = &h->status,
-		.record = blob_span(h->record),
-		.body = body_ref(h->body),
+		.record = h->record,
+		.body = with_body ? body_ref(h->body) : NULL,
 		.held = h,
 	};
 	return ERR_OK;

@@ -21,6 +21,12 @@ uint64_t queue_next_seq(struct queue *q)
 	return q->next_seq++;
 }
 
+uint64_t queue_first_free_seq(const struct queue *q)
+{
+	check_obj(q, QUEUE_MAGIC);
+	return q->next_seq;
+}
+
 struct span *route_keys(struct queue *q, const struct envelope *e)
 {
 	struct span *key =
@@ -262,6 +268,11 @@ void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 	i->held->body = body_ref(body);
 	i->op.record = blob_span(i->held->record);
 	store_submit(q->store, &i->op);
+}
+
+struct blob *queue_intake_record(const struct intake *i)
+{
+	return i->held ? blob_ref(i->held->record) : NULL;
 }
 
 /* The recipients of l whose key is another one now: taken out of l and marked

@@ -161,6 +161,8 @@ uint64_t queue_large_body(const struct queue *q);
 
 /* A number for env->mid.seq, for the intake that follows at once. */
 uint64_t queue_next_seq(struct queue *q);
+/* The one that queue_next_seq would give. */
+uint64_t queue_first_free_seq(const struct queue *q);
 
 /* Intake: env (its spans and recipients) and body are only read during the
  * call, except that body is referenced. done(i, e) fires once, after the
@@ -180,6 +182,9 @@ struct intake {
 };
 void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 	struct body *body);
+/* env as it is being stored, right after queue_intake: a reference for the
+ * caller; NULL when it cannot be stored (done comes with an error). */
+struct blob *queue_intake_record(const struct intake *i);
 
 /* The oldest ready leg of h, at most max recipients of it (the rest stays
  * ready). NULL: nothing is ready, or h waits. The body is loaded. */
@@ -271,12 +276,12 @@ int queue_finished(struct queue *q, struct message *m, const unsigned *rcpt,
 struct copy_view {
 	const struct envelope *env;
 	const struct status *status; /* rcpt may be NULL: all pending */
-	struct span record;          /* env as it is stored */
-	struct body *body;           /* the view's own reference */
-	void *held;                  /* the queue's own */
+	struct blob *record;         /* env as it is stored */
+	struct body *body; /* the view's own reference; NULL: not asked for */
+	void *held;        /* the queue's own */
 };
-enum err queue_read(
-	struct queue *q, struct message *m, struct copy_view *v_r) must_use;
+enum err queue_read(struct queue *q, struct message *m, int with_body,
+	struct copy_view *v_r) must_use;
 void queue_read_end(struct queue *q, struct copy_view *v);
 
 /* Listing. */

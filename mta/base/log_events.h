@@ -43,6 +43,24 @@
 	X(EV_QUEUE_FULL, "queue.full", LOG_ERROR, "The queue's file system is full; new mail gets 452, deliveries go on.") \
 	X(EV_QUEUE_FATAL, "queue.fatal", LOG_ERROR, "The outcome of a write is unknown; the program stops and recovers at the next start.") \
 	X(EV_QUEUE_MEMORY, "queue.memory", LOG_WARN, "The budget for bodies in memory is used up; sockets wait.") \
+	X(EV_SHADOW_LISTEN, "shadow.listen", LOG_INFO, "Links of peers are taken at this address.") \
+	X(EV_SHADOW_LINK_UP, "shadow.link_up", LOG_INFO, "Our link to a peer is there: new mail can have its copy.") \
+	X(EV_SHADOW_LINK_DOWN, "shadow.link_down", LOG_WARN, "Our link to a peer was lost; reason says how.") \
+	X(EV_SHADOW_LINK_FAILED, "shadow.link_failed", LOG_WARN, "A peer cannot be linked; logged once for each reason.") \
+	X(EV_SHADOW_SERVED, "shadow.served", LOG_DEBUG, "A peer's link to us ended.") \
+	X(EV_SHADOW_STRANGER_CALL, "shadow.refused_caller", LOG_WARN, "Somebody called the shadow listener and could not show the certificate of a peer.") \
+	X(EV_SHADOW_STRANGER, "shadow.unknown_owner", LOG_ERROR, "A copy on disk belongs to a node of which nothing can be kept (too many names); it is kept and not taken over.") \
+	X(EV_SHADOW_IDENTITY, "shadow.identity", LOG_INFO, "A peer's database was heard of for the first time, or is a new one: its disk was lost, and what was held for it is taken over.") \
+	X(EV_SHADOW_CLONE, "shadow.clone", LOG_ERROR, "Two nodes run on copies of one database; the second is refused. Stop it, and start it with an empty data directory.") \
+	X(EV_SHADOW_PAIRED, "shadow.paired", LOG_INFO, "A peer takes copies again; alone: for how long there was none.") \
+	X(EV_SHADOW_SOLO, "shadow.solo", LOG_WARN, "A message was acknowledged with one copy only: no peer took it within shadow.solo_after.") \
+	X(EV_SHADOW_HELD, "shadow.held", LOG_DEBUG, "A copy of a peer's message is durable here.") \
+	X(EV_SHADOW_REFUSED, "shadow.store_refused", LOG_WARN, "A peer did not take a copy; said is its reply.") \
+	X(EV_SHADOW_DIGEST, "shadow.digest", LOG_ERROR, "A copy did not arrive as it was sent, or differs from the one held under its identity; it was refused.") \
+	X(EV_SHADOW_NONSENSE, "shadow.nonsense", LOG_WARN, "A peer's reply could not be understood.") \
+	X(EV_SHADOW_TAKEOVER, "shadow.takeover", LOG_WARN, "A message of a peer is ours from now on and will be delivered; a recipient may get a second copy if its owner delivers it as well (D5). reason: new database, rolled back, silence, operator.") \
+	X(EV_SHADOW_CEDED, "shadow.ceded", LOG_WARN, "A peer took this message of ours over; we only hold a copy now.") \
+	X(EV_SHADOW_ORDERED, "shadow.takeover_ordered", LOG_WARN, "An administrator ordered the takeover of all that is held for a node.") \
 	X(EV_DNS_TROUBLE, "dns.trouble", LOG_INFO, "A name could not be resolved for now; mail is deferred.") \
 	X(EV_CTL_COMMAND, "control.command", LOG_INFO, "An administrator's command that changes something.") \
 	X(EV_CTL_FAILED, "control.failed", LOG_ERROR, "The control socket has trouble.")

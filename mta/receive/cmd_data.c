@@ -50,11 +50,11 @@ void transaction_end(struct session *s)
 	if (!t)
 		return;
 	t->s = NULL;
-	if (!t->intake.q &&
+	if (!t->accepting &&
 		(!t->spooling || spool_abandon(&t->spool, on_spool_gone)))
 		transaction_free(t);
 	else
-		s->r->leaving++; /* on_committed or on_spool_gone frees it */
+		s->r->leaving++; /* on_accepted or on_spool_gone frees it */
 }
 
 /* --- the message begins -------------------------------------------------- */
@@ -280,6 +280,14 @@ static struct outcome outcome_for(enum err e)
 	case ERR_NOMEM:
 		return OUTCOME(
 			452, 4, 3, 1, "insufficient memory, try again later");
+	case ERR_UNREACH:
+		return OUTCOME(451, 4, 3, 0,
+			"the message could not be made redundant, try again "
+			"later");
+	case ERR_TIMEOUT:
+		return OUTCOME(451, 4, 4, 0,
+			"the next hop did not take the message in time, try "
+			"again later");
 	default:
 		return OUTCOME(451, 4, 3, 0,
 			"the message could not be stored, try again later");
@@ -289,25 +297,52 @@ static struct outcome outcome_for(enum err e)
 static void log_accepted(const struct transaction *t)
 {
 	const struct envelope *e = &t->env;
+	const struct accept *a = &t->accept;
+	char mid[MID_TEXT];
 
 	log_event(t->r->o.log, EV_MESSAGE_ACCEPTED, F_ID("msg", e->id),
 		F_TRACE("trace", e->trace), F_SPAN("connector", e->connector),
 		F_SPAN("client", e->client), F_SPAN("helo", e->helo),
 		F_STR("tls", t->tls), F_ADDR("from", e->sender),
 		F_U("rcpts", e->nrcpt), F_ADDR("to", e->rcpt[0].address),
-		F_U("size", e->size), F_SPAN("message_id", e->message_id));
+		F_U("size", e->size), F_SPAN("message_id", e->message_id),
+		F_SPAN("shadow",
+			a->peer.n ? a->peer
+				  : span_str(shadow_level_name(a->level))),
+		F_SPAN("mid",
+			e->mid.seq ? mid_text(&e->mid, mid) : span("", 0)));
+	if (a->level == LEVEL_SOLO)
+		log_event(t->r->o.log, EV_SHADOW_SOLO, F_ID("msg", e->id),
+			F_TRACE("trace", e->trace),
+			F_SPAN("connector", e->connector));
 }
 
-/* Durable, or not. The session may be gone; the message is the queue's. */
-static void on_committed(struct intake *i, enum err e)
+/* How safe the message is, behind its id in the 250. */
+static void say_queued(struct session *s, const struct transaction *t)
 {
-	struct transaction *t = container_of(i, struct transaction, intake);
-	struct session *s = t->s;
-	struct outcome o;
+	static const char *const how[] = {
+		[LEVEL_LOCAL] = "",
+		[LEVEL_SHADOWED] = ", copy on ",
+		[LEVEL_SOLO] = ", one copy only",
+		[LEVEL_NEXT_HOP] = ", taken by the next hop",
+		[LEVEL_DELAYED] = ", one copy only",
+	};
 	char id[MSG_ID_TEXT];
 
-	t->intake.q = NULL;
-	if (e == ERR_OK) {
+	msg_id_text(t->id, id);
+	session_reply(s, 250, 2, 0, 0, "Ok: queued as %s%s%.*s", id,
+		how[t->accept.level], SPAN_ARG(t->accept.peer));
+}
+
+/* Safe, or not. The session may be gone; the message is the queue's. */
+static void on_accepted(struct accept *a)
+{
+	struct transaction *t = container_of(a, struct transaction, accept);
+	struct session *s = t->s;
+	struct outcome o;
+
+	t->accepting = 0;
+	if (a->err == ERR_OK) {
 		t->r->counts.accepted++;
 		log_accepted(t);
 	}
@@ -315,16 +350,15 @@ static void on_committed(struct intake *i, enum err e)
 		transaction_left(t);
 		return;
 	}
-	if (e != ERR_OK) {
-		o = outcome_for(e);
+	if (a->err != ERR_OK) {
+		o = outcome_for(a->err);
 		refuse_message(s, &o);
 		session_resume(s);
 		return;
 	}
 	s->messages++;
 	s->commands = 0;
-	msg_id_text(t->id, id);
-	session_reply(s, 250, 2, 0, 0, "Ok: queued as %s", id);
+	say_queued(s, t);
 	s->tx = NULL;
 	transaction_free(t);
 	session_resume(s);
@@ -365,16 +399,18 @@ static void fill_envelope(struct session *s)
 		   (flags & DATA_LONG_LINE ? ENV_LONG_LINES : 0);
 }
 
-static void intake(struct transaction *t)
+static void hand_in(struct transaction *t)
 {
-	struct session *s = t->s;
-	struct queue *q = s->r->o.queue;
+	const struct conf_receive *c = t->s->c->conf;
 	struct body *body = spool_take(&t->spool);
 
 	t->spooling = 0;
-	t->intake.done = on_committed;
-	queue_intake(q, &t->intake, &t->env, body);
-	t->intake.q = q;
+	t->accepting = 1;
+	t->accept.policy = c->shadow;
+	t->accept.delay = c->max_acknowledgement_delay;
+	t->accept.on_delay = c->on_delay;
+	t->accept.done = on_accepted;
+	shadow_accept(t->r->o.shadow, &t->accept, &t->env, body);
 	body_unref(&body);
 }
 
@@ -385,7 +421,7 @@ static void on_spooled(struct spool *sp, enum err e)
 	struct outcome o;
 
 	if (e == ERR_OK) {
-		intake(t);
+		hand_in(t);
 		return;
 	}
 	queue_file_trouble(s->r->o.queue, e);
@@ -415,7 +451,7 @@ static enum cmd message_ends(struct session *s)
 	stream_deadline(s->st, 0);
 	session_hold(s);
 	if (spool_end(&t->spool))
-		intake(t);
+		hand_in(t);
 	return CMD_WAIT;
 }
 

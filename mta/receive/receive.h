@@ -8,7 +8,8 @@
  *   transaction what MAIL begins and the end of data, RSET, EHLO, STARTTLS or
  *               the end of the session ends: one struct, replaced as a whole.
  *
- * receive knows the queue's intake and nothing about where mail goes.
+ * receive hands a message to shadow_accept, which answers when it is as safe
+ * as the connector's policy wants it, and knows nothing about where mail goes.
  */
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "mta/base/loop.h"
 #include "mta/conf/conf.h"
 #include "mta/net/stream.h"
+#include "mta/shadow/shadow.h"
 #include "queue/queue.h"
 #include "tls/tls.h"
 
@@ -25,6 +27,7 @@ struct receive_options {
 	struct loop *loop;
 	struct log *log;
 	struct queue *queue;
+	struct shadow *shadow;
 	void *arg;
 	/* Is the domain of a recipient one of ours (any accepted type)? */
 	int (*accepts)(void *arg, struct span domain);

@@ -69,9 +69,10 @@ struct transaction {
 	uint8_t header_seen;
 	unsigned hops; /* Received fields */
 	struct span message_id;
-	uint8_t failed; /* a BDAT failed: only RSET and MAIL help */
-	uint8_t paced;  /* the session is held until the spool wakes it */
-	struct intake intake;
+	uint8_t failed;    /* a BDAT failed: only RSET and MAIL help */
+	uint8_t paced;     /* the session is held until the spool wakes it */
+	uint8_t accepting; /* accept is under way */
+	struct accept accept;
 	struct envelope env;
 	const char *tls; /* version, for the log; static */
 };

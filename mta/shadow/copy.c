@@ -1,0 +1,288 @@
+/* copy - the table of copies, their moves between lists, and what the queue
+ * says about them. */
+#include "mta/shadow/private.h"
+
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+
+struct span copy_mid(const struct copy *c, char text[static MID_TEXT])
+{
+	return c->mid.seq ? mid_text(&c->mid, text) : span("", 0);
+}
+
+struct copy *copy_find(struct shadow *s, const struct mid *m)
+{
+	struct map_node *n = map_get(&s->copies, mid_key(m));
+
+	return n ? container_of(n, struct copy, node) : NULL;
+}
+
+struct copy *copy_new(struct shadow *s, const struct mid *m, enum copy_state st)
+{
+	struct copy *c = x_calloc(1, sizeof *c);
+
+	c->s = s;
+	c->state = (uint8_t)st;
+	c->gen = 1;
+	c->since = shadow_now(s);
+	list_init(&c->at);
+	list_init(&c->taken);
+	list_init(&c->own.node);
+	if (!m)
+		return c;
+	c->mid = *m;
+	map_put(&s->copies, &c->node, mid_key(&c->mid));
+	return c;
+}
+
+/* Out of whatever list it is in, with the counts. */
+static void leave(struct copy *c)
+{
+	struct shadow *s = c->s;
+
+	if (c->state == COPY_HELD) {
+		c->owner->nheld--;
+		c->owner->held_bytes -= c->size;
+		s->counts.held--;
+		s->counts.held_bytes -= c->size;
+	} else if (c->state == COPY_WAIT && c->owner) {
+		c->owner->nwaiting--;
+	} else if (c->state == COPY_LIVE && !c->holder && c->mid.seq) {
+		s->counts.bare--;
+	}
+	c->owner = NULL;
+	c->holder = NULL;
+	list_del(&c->at);
+}
+
+void copy_set(struct copy *c, enum copy_state st)
+{
+	struct shadow *s = c->s;
+
+	leave(c);
+	c->state = (uint8_t)st;
+	c->since = shadow_now(s);
+	if (st == COPY_LIVE && c->mid.seq) {
+		s->counts.bare++;
+		list_append(&s->bare, &c->at);
+	}
+	if (st == COPY_HELD || st == COPY_LEAVING)
+		list_del(&c->taken);
+}
+
+void copy_hold(struct copy *c, struct peer *owner, int sid, uint32_t gen)
+{
+	copy_set(c, COPY_HELD);
+	c->owner = owner;
+	c->owner_sid = (uint8_t)sid;
+	c->gen = gen;
+	c->checked = c->since;
+	c->epoch = owner->epoch;
+	c->ntarget = 0;
+	c->heir = NULL;
+	owner->nheld++;
+	owner->held_bytes += c->size;
+	c->s->counts.held++;
+	c->s->counts.held_bytes += c->size;
+	list_append(&owner->held, &c->at);
+}
+
+void copy_holder(struct copy *c, struct peer *p)
+{
+	struct shadow *s = c->s;
+
+	must(c->state == COPY_LIVE);
+	if (c->holder == p)
+		return;
+	s->counts.bare += !p;
+	s->counts.bare -= !c->holder;
+	c->holder = p;
+	list_del(&c->at);
+	list_append(p ? &p->kept : &s->bare, &c->at);
+}
+
+int copy_has_target(const struct copy *c, const struct peer *p)
+{
+	for (unsigned i = 0; i < c->ntarget; i++)
+		if (c->target[i] == p->index &&
+			c->target_sid[i] == (unsigned)p->current)
+			return 1;
+	return 0;
+}
+
+/* When there are too many, one whose database is gone makes room, else the
+ * oldest: its copy is resolved by its own question. */
+void copy_target(struct copy *c, struct peer *p)
+{
+	unsigned at = 0;
+
+	must(p->current >= 0);
+	if (copy_has_target(c, p))
+		return;
+	if (c->ntarget == TARGETS_MAX) {
+		while (at < TARGETS_MAX - 1 &&
+			c->s->peer[c->target[at]]->current == c->target_sid[at])
+			at++;
+		memmove(c->target + at, c->target + at + 1,
+			TARGETS_MAX - 1u - at);
+		memmove(c->target_sid + at, c->target_sid + at + 1,
+			TARGETS_MAX - 1u - at);
+		c->ntarget--;
+	}
+	c->target[c->ntarget] = (uint8_t)p->index;
+	c->target_sid[c->ntarget++] = (uint8_t)p->current;
+}
+
+void copy_free(struct copy *c)
+{
+	leave(c);
+	list_del(&c->taken);
+	list_del(&c->own.node);
+	store_forget(c);
+	if (c->mid.seq)
+		map_del(&c->s->copies, &c->node);
+	free(c);
+}
+
+void copy_drop(struct copy *c, int aloof)
+{
+	must(c->m && !c->moving);
+	copy_set(c, COPY_LEAVING);
+	c->aloof = aloof != 0;
+	queue_discard(c->s->o.queue, c->m);
+}
+
+void copy_unbar(struct copy *c)
+{
+	enum err e = queue_unbar(c->s->o.queue, c->m);
+
+	if (e != ERR_OK && err_temporary(e))
+		list_append(&c->s->retry, &c->own.node);
+}
+
+enum err copy_own(struct copy *c, const struct ownership *o,
+	void (*done)(struct own *w, enum err e))
+{
+	struct shadow *s = c->s;
+	struct target t[TARGETS_MAX];
+	enum err e;
+
+	must(!c->moving);
+	for (unsigned i = 0; i < c->ntarget; i++) {
+		struct peer *p = s->peer[c->target[i]];
+
+		t[i].node = span_str(p->name);
+		memcpy(t[i].sid, p->sid[c->target_sid[i]], 16);
+	}
+	c->own.done = done;
+	c->moving = 1;
+	e = queue_own(s->o.queue, c->m, &c->own, o, t, c->ntarget);
+	if (e != ERR_OK && err_temporary(e))
+		c->moving = 0; /* else gone() has freed it */
+	return e;
+}
+
+/* --- what the queue says ---------------------------------------------------
+ */
+
+static void add_target(struct copy *c, const struct target *t)
+{
+	struct peer *p = peer_get(c->s, t->node);
+	int sid = p ? peer_sid(p, t->sid) : -1;
+
+	if (sid < 0 || c->ntarget == TARGETS_MAX)
+		return;
+	for (unsigned i = 0; i < c->ntarget; i++)
+		if (c->target[i] == p->index && c->target_sid[i] == sid)
+			return;
+	c->target[c->ntarget] = (uint8_t)p->index;
+	c->target_sid[c->ntarget++] = (uint8_t)sid;
+}
+
+void *shadow_found(void *shadow, struct message *m, const struct envelope *e,
+	const struct status *st)
+{
+	struct shadow *s = shadow;
+	const struct ownership *o = owner_of(e, st);
+	struct peer *p = o->node.n ? peer_get(s, o->node) : NULL;
+	int sid = p ? peer_sid(p, o->sid) : -1;
+	struct copy *c;
+
+	check_obj(s, SHADOW_MAGIC);
+	if (copy_find(s, &e->mid)) /* two of one: the later is only kept */
+		return NULL;
+	c = copy_new(s, &e->mid, COPY_LEAVING);
+	c->m = m;
+	c->size = e->size;
+	if (o->node.n && sid < 0) {
+		log_event(s->o.log, EV_SHADOW_STRANGER,
+			F_SPAN("owner", o->node), F_ID("msg", e->id));
+		return c; /* nobody can be asked: kept */
+	}
+	if (p) {
+		copy_hold(c, p, sid, o->gen);
+		return c;
+	}
+	c->gen = o->gen ? o->gen : 1;
+	if (e->target.node.n && !st->moved)
+		add_target(c, &e->target);
+	for (unsigned i = 0; i < st->ntarget; i++)
+		add_target(c, &st->target[i]);
+	copy_set(c, COPY_WAIT);
+	if (c->gen > 1)
+		list_append(&s->taken, &c->taken);
+	list_append(&s->retry, &c->own.node); /* until the first snapshot */
+	return c;
+}
+
+void shadow_progress(void *shadow, void *tag, const unsigned *rcpt, unsigned n)
+{
+	struct shadow *s = shadow;
+	struct copy *c = tag;
+
+	check_obj(s, SHADOW_MAGIC);
+	if (c->accept)
+		accept_progress(c->accept);
+	if (!c->mid.seq)
+		return;
+	for (unsigned i = 0; i < c->ntarget; i++)
+		ask_done(s->peer[c->target[i]], &c->mid, rcpt, n);
+}
+
+/* What is set aside here is still whole elsewhere: nobody is told that it is
+ * done. */
+void shadow_gone(void *shadow, void *tag, enum err e)
+{
+	struct shadow *s = shadow;
+	struct copy *c = tag;
+
+	check_obj(s, SHADOW_MAGIC);
+	for (unsigned i = 0; e == ERR_OK && c->mid.seq && i < c->ntarget; i++)
+		ask_done(s->peer[c->target[i]], &c->mid, NULL, 0);
+	if (c->accept)
+		accept_gone(c->accept, e);
+	copy_free(c);
+}
+
+/* Another's identity is remembered; one of ours is told by its number. */
+struct store_op *shadow_leaving(void *shadow, void *tag)
+{
+	struct shadow *s = shadow;
+	struct copy *c = tag;
+
+	check_obj(s, SHADOW_MAGIC);
+	if (c->state != COPY_LEAVING)
+		copy_set(c, COPY_LEAVING);
+	if (!c->mid.seq || c->aloof ||
+		memcmp(c->mid.sid, s->me.sid, sizeof s->me.sid) == 0)
+		return NULL;
+	return finished_add(s->finished, &c->mid);
+}
+
+int shadow_may_deliver(void *shadow, void *tag)
+{
+	const struct copy *c = tag;
+
+	return fence_may_deliver(shadow, c);
+}

@@ -1,0 +1,319 @@
+/* holder - what we hold for others: asking what became of it, answering their
+ * questions, and deciding when to take it over (R7, R8). */
+#include "mta/base/check.h"
+#include "mta/shadow/serve.h"
+
+/* --- questions of others
+ * -------------------------------------------------------- */
+
+/* Proof that a number of our database was given out, so that its message, of
+ * which there is no record, is finished: the start is known and the number is
+ * below the next start's first. A database that was rolled back has no proof.
+ */
+int holder_was_ours(const struct shadow *s, const struct mid *m)
+{
+	const struct store_start *v;
+	unsigned n;
+
+	v = store_starts(queue_store(s->o.queue), &n);
+	for (unsigned i = n; i-- > 0;)
+		if (v[i].inc == m->inc)
+			return m->seq >= v[i].first &&
+			       m->seq < (i + 1 < n ? v[i + 1].first
+						   : queue_first_free_seq(
+							     s->o.queue));
+	return 0;
+}
+
+static void answer_copy(
+	const struct copy *c, const struct peer *p, struct wire_answer *a)
+{
+	const struct shadow *s = c->s;
+	int own = memcmp(c->mid.sid, s->me.sid, sizeof s->me.sid) == 0;
+
+	a->gen = c->gen;
+	if (c->state == COPY_LEAVING && !own) {
+		a->state = c->aloof ? WIRE_NONE : WIRE_GONE;
+		a->gen = 0;
+	} else if (c->state == COPY_HELD) {
+		a->state = WIRE_HELD;
+		a->owner = span_str(c->owner->name);
+	} else if (c->state == COPY_ACCEPT && !own) {
+		a->state = WIRE_NONE; /* not durable yet */
+		a->gen = 0;
+	} else if (c->state == COPY_LIVE && c->holder && c->holder != p) {
+		a->state = WIRE_ELSEWHERE;
+	} else {
+		a->state = WIRE_LIVE;
+	}
+}
+
+int holder_status(struct shadow *s, const struct peer *p, const struct mid *m,
+	struct wire_answer *a_r)
+{
+	struct copy *c = copy_find(s, m);
+	int done;
+
+	*a_r = (struct wire_answer){0};
+	if (c) {
+		answer_copy(c, p, a_r);
+		return 0;
+	}
+	if (memcmp(m->sid, s->me.sid, sizeof s->me.sid) == 0) {
+		a_r->state =
+			holder_was_ours(s, m) ? WIRE_GONE : WIRE_UNKNOWABLE;
+		return 0;
+	}
+	done = finished_has(s->finished, m);
+	a_r->state = done > 0 ? WIRE_GONE : WIRE_NONE;
+	return done < 0 ? -1 : 0;
+}
+
+/* Recipients that are done elsewhere, of a copy, or of ours that is not in
+ * delivery. */
+static void note_finished(struct copy *c, const struct wire_done *d)
+{
+	struct queue *q = c->s->o.queue;
+	struct wire_set set = {0};
+	struct copy_view v;
+	const char *why = "";
+	unsigned n, pending = 1;
+	int live = c->state == COPY_LIVE;
+
+	if (live && queue_bar(q, c->m) != 0)
+		return;
+	if (d->whole) {
+		copy_drop(c, 0);
+		return;
+	}
+	if (queue_read(q, c->m, 0, &v) != ERR_OK)
+		return;
+	n = v.env->nrcpt;
+	queue_read_end(q, &v);
+	if (wire_set_read(d->set, n, &c->s->scratch, &set, &why) == 0 &&
+		queue_finished(q, c->m, set.v, set.n, &pending) != 0)
+		return;
+	arena_fini(&c->s->scratch);
+	if (pending == 0)
+		copy_drop(c, 0);
+	else if (live)
+		copy_unbar(c);
+}
+
+void holder_done(struct shadow *s, const struct wire_done *d)
+{
+	struct copy *c = copy_find(s, &d->mid);
+
+	if (c && c->m && !c->moving && c->state != COPY_LEAVING &&
+		c->state != COPY_ACCEPT)
+		note_finished(c, d);
+}
+
+/* --- takeover
+ * --------------------------------------------------------------------- */
+
+static void take_some(struct peer *p);
+
+static void on_taken(struct own *w, enum err e)
+{
+	struct copy *c = container_of(w, struct copy, own);
+	struct peer *p = c->owner;
+
+	c->moving = 0;
+	p->ntaking--;
+	if (e != ERR_OK)
+		return; /* the node ends */
+	takeover_begun(c, (enum takeover_reason)c->moved_by);
+	take_some(p);
+}
+
+void holder_take(struct copy *c, enum takeover_reason why)
+{
+	struct shadow *s = c->s;
+	struct ownership o = {.gen = c->gen + 1};
+	struct peer *p = c->owner;
+	enum err e;
+
+	if (c->moving || s->stopping)
+		return;
+	memcpy(o.sid, s->me.sid, sizeof o.sid);
+	c->moved_by = (uint8_t)why;
+	c->heir = NULL;
+	e = copy_own(c, &o, on_taken);
+	if (e == ERR_OK)
+		p->ntaking++;
+}
+
+static int to_be_taken(const struct copy *c, const struct peer *p)
+{
+	return !c->moving && c->m &&
+	       (p->taking != TAKE_NEW_DATABASE + 1 ||
+		       c->owner_sid != (unsigned)p->current);
+}
+
+/* So many at a time; each that is durable makes room for another. */
+static void take_some(struct peer *p)
+{
+	int any = 0;
+
+	if (!p->taking || p->s->stopping)
+		return;
+	list_each_safe (it, &p->held) {
+		struct copy *c = list_item(it, struct copy, at);
+
+		if (p->ntaking >= 4 * TURN_COPIES)
+			return;
+		if (!to_be_taken(c, p))
+			continue;
+		any = 1;
+		holder_take(c, (enum takeover_reason)(p->taking - 1));
+	}
+	if (!any && p->ntaking == 0)
+		p->taking = 0;
+}
+
+void holder_take_all(struct peer *p, enum takeover_reason why)
+{
+	if (!p->taking)
+		p->taking = (int)why + 1;
+	take_some(p);
+}
+
+void holder_new_database(struct peer *p)
+{
+	p->taking = 0;
+	holder_take_all(p, TAKE_NEW_DATABASE);
+}
+
+/* --- answers of the owner
+ * ------------------------------------------------------------ */
+
+static void on_adopted(struct own *w, enum err e)
+{
+	struct copy *c = container_of(w, struct copy, own);
+	struct peer *heir = c->heir;
+
+	c->moving = 0;
+	if (e == ERR_OK)
+		copy_hold(c, heir, heir->current, c->next_gen);
+}
+
+/* Its owner holds it for somebody else now, who took it over. */
+static void adopt(struct copy *c, struct peer *heir, uint32_t gen)
+{
+	struct ownership o = {.node = span_str(heir->name), .gen = gen};
+
+	if (heir->current < 0)
+		return; /* not heard from yet: asked again later */
+	memcpy(o.sid, heir->sid[heir->current], sizeof o.sid);
+	c->heir = heir;
+	c->next_gen = gen;
+	(void)!copy_own(c, &o, on_adopted);
+}
+
+static void answer_held(struct copy *c, const struct wire_answer *a)
+{
+	struct shadow *s = c->s;
+	struct peer *heir;
+
+	if (a->gen <= c->gen)
+		return;
+	if (span_ieq(a->owner, s->conf->node.name)) {
+		/* It is ours, and our database does not know: rolled back. */
+		c->gen = a->gen;
+		holder_take(c, TAKE_UNKNOWN);
+		return;
+	}
+	heir = peer_find(s, a->owner);
+	if (heir)
+		adopt(c, heir, a->gen);
+}
+
+void holder_answer(struct copy *c, struct peer *p, const struct wire_answer *a)
+{
+	if (c->owner != p || c->owner_sid != (unsigned)p->current)
+		return;
+	switch (a->state) {
+	case WIRE_LIVE:
+		break;
+	case WIRE_ELSEWHERE:
+		copy_drop(c, 1);
+		break;
+	case WIRE_GONE:
+		copy_drop(c, 0);
+		break;
+	case WIRE_UNKNOWABLE:
+	case WIRE_NONE:
+		holder_take(c, TAKE_UNKNOWN);
+		break;
+	case WIRE_HELD:
+		answer_held(c, a);
+		break;
+	}
+}
+
+/* --- asking
+ * ------------------------------------------------------------------------------
+ */
+
+static int due(const struct copy *c, const struct peer *p, uint64_t now)
+{
+	return c->epoch != p->epoch ||
+	       (c->state == COPY_HELD && now - c->checked >= STATUS_AFTER);
+}
+
+/* The list is in the order in which its copies were asked about. */
+static unsigned gather(
+	struct peer *p, struct list *from, struct copy **v, unsigned n)
+{
+	uint64_t now = shadow_now(p->s);
+
+	list_each_safe (it, from) {
+		struct copy *c = list_item(it, struct copy, at);
+
+		if (n == STATUS_ITEMS || !due(c, p, now))
+			break;
+		list_del(&c->at);
+		list_append(from, &c->at);
+		c->epoch = p->epoch;
+		c->checked = now;
+		if (c->m && !c->moving)
+			v[n++] = c;
+	}
+	return n;
+}
+
+static void ask_some(struct peer *p)
+{
+	struct copy *v[STATUS_ITEMS];
+	unsigned n;
+
+	while (link_up(p) && p->asking < STATUS_CALLS) {
+		n = gather(p, &p->waiting, v, 0);
+		n = gather(p, &p->held, v, n);
+		if (n == 0)
+			return;
+		ask_status(p, v, n);
+	}
+}
+
+void holder_link_up(struct peer *p)
+{
+	p->epoch++;
+	ask_some(p);
+}
+
+void holder_tick(struct peer *p)
+{
+	struct shadow *s = p->s;
+
+	if (s->stopping)
+		return;
+	if (!p->taking && p->nheld && fence_may_take_over(s, p))
+		holder_take_all(p, TAKE_SILENCE);
+	else if (p->taking == TAKE_SILENCE + 1 && !fence_may_take_over(s, p))
+		p->taking = 0; /* it is back: what is left stays its own */
+	else
+		take_some(p);
+	ask_some(p);
+}

@@ -1,0 +1,237 @@
+/* peer - who a peer is now, whether it is alive, and what follows for us.
+ *
+ * A peer is known by its name for ever; its database may be another one after
+ * it lost its disk. Both are kept, because records on disk name both.
+ */
+#include "mta/shadow/private.h"
+
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+
+struct peer *peer_find(struct shadow *s, struct span name)
+{
+	for (unsigned i = 0; i < s->npeer; i++)
+		if (span_ieq(span_str(s->peer[i]->name), name))
+			return s->peer[i];
+	return NULL;
+}
+
+static struct peer *peer_new(struct shadow *s, struct span name)
+{
+	struct peer *p = x_calloc(1, sizeof *p);
+
+	p->s = s;
+	p->index = s->npeer;
+	memcpy(p->name, name.p, name.n);
+	p->current = -1;
+	p->heard = shadow_now(s);
+	buf_init(&p->trouble, 512);
+	buf_init(&p->dones, 1 << 20);
+	list_init(&p->held);
+	list_init(&p->kept);
+	list_init(&p->waiting);
+	s->peer[s->npeer++] = p;
+	return p;
+}
+
+struct peer *peer_get(struct shadow *s, struct span name)
+{
+	struct peer *p = peer_find(s, name);
+
+	if (p || s->npeer == PEERS_MAX || name.n == 0 || name.n > WIRE_NODE)
+		return p;
+	return peer_new(s, name);
+}
+
+int peer_sid(struct peer *p, const uint8_t sid[16])
+{
+	for (unsigned i = 0; i < p->nsid; i++)
+		if (memcmp(p->sid[i], sid, 16) == 0)
+			return (int)i;
+	if (p->nsid == SIDS_MAX)
+		return -1;
+	memcpy(p->sid[p->nsid], sid, 16);
+	return (int)p->nsid++;
+}
+
+void peer_heard(struct peer *p)
+{
+	p->heard = shadow_now(p->s);
+	p->ever_heard = 1;
+}
+
+/* Somebody else has this database: a data directory was copied. */
+static const char *owner_of_sid(const struct peer *p, const uint8_t sid[16])
+{
+	struct shadow *s = p->s;
+
+	if (memcmp(s->me.sid, sid, 16) == 0)
+		return "this node";
+	for (unsigned i = 0; i < s->npeer; i++) {
+		const struct peer *o = s->peer[i];
+
+		if (o != p && o->current >= 0 && o->configured &&
+			memcmp(o->sid[o->current], sid, 16) == 0)
+			return o->name;
+	}
+	return NULL;
+}
+
+static int has_inc(const struct wire_incs *v, uint64_t inc)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		if (v->v[i] == inc)
+			return 1;
+	return 0;
+}
+
+static enum err clone_found(struct peer *p, const char *other)
+{
+	p->s->counts.clones++;
+	log_event(p->s->o.log, EV_SHADOW_CLONE, F_STR("peer", p->name),
+		F_STR("same_as", other));
+	return ERR_EXISTS;
+}
+
+/* The same database, a start that does not know of the one that is connected:
+ * two processes on two copies of one directory (failure table k). */
+static int is_clone(const struct peer *p, int sid, uint64_t inc,
+	const struct wire_incs *prev)
+{
+	return p->current == sid && p->inc && p->inc != inc && prev &&
+	       !has_inc(prev, p->inc) && p->serve;
+}
+
+enum err peer_identify(struct peer *p, const uint8_t sid[16], uint64_t inc,
+	const struct wire_incs *prev)
+{
+	const char *other = owner_of_sid(p, sid);
+	int i, was = p->current;
+
+	if (other)
+		return clone_found(p, other);
+	i = peer_sid(p, sid);
+	if (i < 0)
+		return ERR_LIMIT;
+	if (is_clone(p, i, inc, prev))
+		return clone_found(p, p->name);
+	p->current = i;
+	p->inc = inc;
+	peer_heard(p);
+	if (was == i)
+		return ERR_OK;
+	log_event(p->s->o.log, EV_SHADOW_IDENTITY, F_STR("peer", p->name),
+		F_STR("change", was < 0 ? "first" : "new database"));
+	holder_new_database(p);
+	keeper_peer(p);
+	return ERR_OK;
+}
+
+void peer_seen(struct peer *p, const struct wire_seen *seen)
+{
+	p->nseen = 0;
+	p->seen_at = shadow_now(p->s);
+	for (unsigned i = 0; i < seen->n; i++) {
+		struct span n = seen->v[i].node;
+
+		if (n.n > WIRE_NODE)
+			continue;
+		memcpy(p->seen_name[p->nseen], n.p, n.n);
+		p->seen[p->nseen].node = span(p->seen_name[p->nseen], n.n);
+		p->seen[p->nseen++].ago = seen->v[i].ago;
+	}
+}
+
+void peers_seen(struct shadow *s, const struct peer *but, struct wire_seen *out)
+{
+	out->n = 0;
+	for (unsigned i = 0; i < s->npeer && out->n < WIRE_SEEN; i++) {
+		const struct peer *p = s->peer[i];
+
+		if (p == but || !p->configured || !p->ever_heard)
+			continue;
+		out->v[out->n++] = (struct wire_seen_node){
+			span_str(p->name), (shadow_now(s) - p->heard) / 1000};
+	}
+}
+
+int peer_takes(const struct peer *p)
+{
+	return p->configured && !p->witness && link_up(p) &&
+	       p->free != WIRE_FREE_FULL;
+}
+
+void peers_changed(struct shadow *s)
+{
+	int any = 0;
+
+	for (unsigned i = 0; i < s->npeer; i++)
+		any |= peer_takes(s->peer[i]);
+	if (any && s->alone)
+		log_event(s->o.log, EV_SHADOW_PAIRED,
+			F_MS("alone", shadow_now(s) - s->alone));
+	if (any)
+		s->alone = 0;
+	else if (!s->alone)
+		s->alone = shadow_now(s);
+	accept_parked(s);
+}
+
+/* --- the fence
+ * ---------------------------------------------------------------- */
+
+/* p, which can be asked, cannot hear owner any more either. */
+static int misses(const struct peer *p, const struct peer *owner)
+{
+	struct shadow *s = p->s;
+	uint64_t beat = shadow_beat(s);
+
+	if (!p->configured || shadow_now(s) - p->heard > 3 * beat ||
+		shadow_now(s) - p->seen_at > 3 * beat)
+		return 0;
+	for (unsigned i = 0; i < p->nseen; i++)
+		if (span_ieq(p->seen[i].node, span_str(owner->name)))
+			return p->seen[i].ago * 1000 >= 3 * beat;
+	return 0; /* it has never heard it: it cannot say */
+}
+
+/* In a pair nobody else can be asked; with more nodes a majority of all of
+ * them must miss the owner (R8). */
+int fence_may_take_over(struct shadow *s, const struct peer *owner)
+{
+	unsigned nodes = 1, votes = 1;
+
+	if (!s->conf ||
+		shadow_now(s) - owner->heard < s->conf->shadow.takeover_after)
+		return 0;
+	for (unsigned i = 0; i < s->npeer; i++) {
+		nodes += s->peer[i]->configured != 0;
+		votes += s->peer[i] != owner && misses(s->peer[i], owner);
+	}
+	return nodes <= 2 || votes * 2 > nodes;
+}
+
+/* With the lease (R11) a copy is only sent out while its holder cannot have
+ * begun to think that we are dead: it counts from what it heard, which we sent
+ * before. */
+int fence_may_deliver(struct shadow *s, const struct copy *c)
+{
+	uint64_t after, margin, now = shadow_now(s);
+
+	if (!s->conf || s->conf->shadow.fence != FENCE_LEASE)
+		return 1;
+	after = s->conf->shadow.takeover_after;
+	margin = after / 10 + shadow_beat(s) / 2;
+	for (unsigned i = 0; i < c->ntarget; i++) {
+		const struct peer *p = s->peer[c->target[i]];
+
+		/* A database that is gone takes nothing over. */
+		if (!p->configured ||
+			(p->current >= 0 && p->current != c->target_sid[i]))
+			continue;
+		if (now - p->leased + 2 * margin > after)
+			return 0;
+	}
+	return 1;
+}

@@ -1,0 +1,50 @@
+/* serve - what the two files of a peer's connection to us share. */
+#pragma once
+
+#include "mta/shadow/private.h"
+
+struct slot { /* the place of a reply */
+	struct list node;
+	int ready;
+	struct buf text;
+};
+
+struct serve {
+	unsigned magic;
+	struct shadow *s;
+	struct stream *st;
+	struct list node; /* s->serves */
+	struct peer *p;   /* NULL: not known yet */
+	struct list slots;
+	unsigned nslots, errors;
+	struct store_in *in; /* the payload that is coming, or NULL */
+	struct budget_waiter memory;
+	uint8_t hello, closing, waits_disk, waits_memory;
+	const char *why;
+};
+
+struct slot *serve_slot(struct serve *v);
+void serve_ready(struct serve *v, struct slot *o, struct span text);
+void serve_wake(struct serve *v); /* a body has room again */
+
+/* store_in.c: a STORE that is being received. It has a slot from the start,
+ * and outlives its connection while something is under way. */
+struct store_in *store_in_begin(
+	struct serve *v, struct peer *p, const struct wire_store *w);
+/* Its payload is read and dropped. */
+void store_in_refuse(struct store_in *i, uint16_t code, unsigned a, unsigned b,
+	const char *text);
+/* Takes what it wants of in; *end_r: the payload is complete. */
+size_t store_in_data(struct store_in *i, struct span in, int *end_r);
+int store_in_busy(const struct store_in *i);
+void store_in_end(struct store_in *i);
+void store_in_drop(struct store_in *i); /* in the middle of the payload */
+void store_in_orphan(struct shadow *s, struct serve *v); /* v is gone */
+
+/* holder.c, keeper.c: what verbs mean. */
+void holder_done(struct shadow *s, const struct wire_done *d);
+/* -1: cannot be read now. */
+int holder_status(struct shadow *s, const struct peer *p, const struct mid *m,
+	struct wire_answer *a_r);
+void keeper_claim(struct shadow *s, struct peer *p, const struct wire_claim *w,
+	struct buf *reply);

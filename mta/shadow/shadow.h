@@ -1,0 +1,160 @@
+/* shadow - a second copy of each message on a peer, and what follows from it.
+ *
+ * Words (docs/shadow.md has the protocol and its rules R1-R16):
+ *   peer      another node, by its name; a witness is a peer that keeps no
+ *             copies and only says whom it can hear.
+ *   link      our connection to a peer: we are the client. Each node opens one
+ *             to each of its peers.
+ *   copy      a message of which more than one node knows: ours with copies
+ *             elsewhere, or one that we hold for its owner.
+ *   owner     the node that delivers a message; a holder keeps a copy of it.
+ *   takeover  a holder becomes the owner, with a GEN one higher.
+ *   solo      accepted with one copy only, because no peer was there.
+ *
+ * Mail comes in through shadow_accept and nowhere else: it is durable here and
+ * at a peer, as far as the policy asks for it, when done fires. The queue's
+ * events about tagged messages are wired to the shadow_ functions at the end.
+ *
+ * One loop owns it. Time is loop_now, which never jumps.
+ */
+#pragma once
+
+#include "mta/base/log.h"
+#include "mta/base/loop.h"
+#include "mta/conf/conf.h"
+#include "mta/net/stream.h"
+#include "queue/queue.h"
+#include "tls/tls.h"
+
+struct shadow;
+struct copy;
+struct peer;
+
+struct shadow_options {
+	struct loop *loop;
+	struct log *log;
+	struct queue *queue;
+	void *arg;
+	/* The context of links, both directions; NULL: links cannot be made
+	 * (the simulator's are made without). */
+	struct tls_context *(*tls)(void *arg);
+	/* The other end of st has shown that it is p (certificate or pin). */
+	int (*is_peer)(void *arg, struct stream *st, const struct conf_peer *p);
+};
+
+/* Before queue_recover, which calls shadow_found. */
+struct shadow *shadow_create(const struct shadow_options *o);
+/* Applies a snapshot: listener, peers. At the first call the links start and
+ * what was barred at recovery asks its targets. On an error (why) nothing has
+ * changed. */
+enum err shadow_configure(
+	struct shadow *s, struct conf *c, struct buf *why) must_use;
+/* The node is about to stop: nothing waits for a peer or a next hop any more.
+ */
+void shadow_hurry(struct shadow *s);
+/* Closes listener and links. stopped(arg) when the last stream has ended,
+ * never inside the call; accepts that wait have failed by then. */
+void shadow_stop(struct shadow *s, void (*stopped)(void *arg), void *arg);
+/* After queue_close. */
+void shadow_destroy(struct shadow **s);
+
+/* --- taking mail in --------------------------------------------------------
+ */
+
+enum shadow_level {     /* how safe a message is when it is acknowledged */
+	LEVEL_LOCAL,    /* policy off: on this disk */
+	LEVEL_SHADOWED, /* and on a peer's */
+	LEVEL_SOLO,     /* a peer was wanted and is not there */
+	LEVEL_NEXT_HOP, /* every recipient's next hop has taken it */
+	LEVEL_DELAYED,  /* they have not, in time; accepted all the same */
+};
+
+/* The struct, env (with its spans) and body stay until done. done fires once,
+ * never inside the call. err: ERR_OK: to be acknowledged; ERR_UNREACH: no copy
+ * could be made (policy require); ERR_TIMEOUT: the next hops were too slow
+ * (on_delay: refuse); else as queue_intake. With an error nothing remains that
+ * would be delivered. */
+struct accept {
+	enum shadow_policy policy;
+	uint64_t delay;             /* next_hop: ms */
+	enum delay_action on_delay; /* next_hop */
+	int report; /* a notice: never waits for a peer that is not there */
+	void (*done)(struct accept *a);
+	void *arg;
+
+	enum err err; /* the outcome: these three */
+	enum shadow_level level;
+	struct span peer; /* SHADOWED: its name; lives until done returns */
+
+	struct shadow *s; /* from here on the room's own */
+	struct intake intake;
+	struct envelope *env;
+	struct body *body;
+	struct blob *record; /* of env, as stored */
+	struct copy *copy;
+	struct list node;
+	struct timer timer;
+	struct peer *held_by, *next;
+	uint32_t tried; /* bits of peers */
+	uint8_t state, local, progressed;
+};
+void shadow_accept(struct shadow *s, struct accept *a, struct envelope *env,
+	struct body *body);
+const char *shadow_level_name(enum shadow_level l); /* "shadowed", "solo" */
+
+/* --- for people --------------------------------------------------------------
+ */
+
+struct shadow_counts { /* since the start, but for the first three */
+	uint64_t held, held_bytes; /* copies for others, now */
+	uint64_t bare; /* ours that should have a copy and has none */
+	uint64_t level[LEVEL_DELAYED + 1];
+	uint64_t refused;      /* require: no copy could be made */
+	uint64_t takeovers[5]; /* by enum takeover_reason */
+	uint64_t answers[6];   /* to STATUS, by enum wire_state */
+	uint64_t stale_links, clones, digests, ceded;
+	uint64_t oldest_waiting; /* ms that the oldest accept waits; 0 none */
+};
+
+enum takeover_reason {
+	TAKE_NEW_DATABASE, /* the owner lost its disk */
+	TAKE_UNKNOWN,      /* its database was rolled back */
+	TAKE_SILENCE,      /* no proof of life for takeover_after */
+	TAKE_OPERATOR,
+	TAKE_REASONS,
+};
+
+struct shadow_peer_view {
+	struct span name;
+	int configured, witness;
+	const char *link;   /* our link to it: "up", "down", "connecting" */
+	const char *serves; /* its link to us: "up", "down" */
+	uint64_t heard; /* ms since the last proof of life; UINT64_MAX: never */
+	uint64_t held, held_bytes; /* for it */
+	uint64_t oldest_held;      /* ms; 0 none */
+	uint64_t waiting; /* ours that wait for its answer (start barrier) */
+	unsigned stores;  /* under way to it */
+	unsigned window;
+	const char *free;
+	struct span trouble; /* why the link is down; empty: nothing known */
+};
+void shadow_counts(struct shadow *s, struct shadow_counts *c_r);
+/* The i-th peer: 0, or -1 when there are not so many. */
+int shadow_peer_view(
+	struct shadow *s, unsigned i, struct shadow_peer_view *v_r);
+/* An administrator says that a node is gone for good: what is held for it is
+ * taken over now. How many copies; -1: no such peer. */
+int64_t shadow_takeover(struct shadow *s, struct span node);
+/* For listings of one message: "mid=... gen=1 copy=mx2.example"; empty: none.
+ */
+void shadow_describe(const void *tag, struct buf *out);
+
+/* --- the queue's events
+ * -------------------------------------------------------- */
+
+void *shadow_found(void *shadow, struct message *m, const struct envelope *e,
+	const struct status *s);
+void shadow_progress(void *shadow, void *tag, const unsigned *rcpt, unsigned n);
+void shadow_gone(void *shadow, void *tag, enum err e);
+struct store_op *shadow_leaving(void *shadow, void *tag);
+int shadow_may_deliver(void *shadow, void *tag);

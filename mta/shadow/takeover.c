@@ -1,0 +1,182 @@
+/* takeover - what we took over: everybody who can be reached hears of it
+ * before it is delivered, the others when they can (R8, R10). */
+#include "mta/base/check.h"
+#include "mta/shadow/private.h"
+
+enum { CLAIMS_MOST = 256 };
+
+static const char *const reasons[TAKE_REASONS] = {
+	[TAKE_NEW_DATABASE] = "new database",
+	[TAKE_UNKNOWN] = "rolled back",
+	[TAKE_SILENCE] = "silence",
+	[TAKE_OPERATOR] = "operator",
+};
+
+void takeover_finished(struct copy *c, struct arena *a, struct wire_set *set_r)
+{
+	struct queue *q = c->s->o.queue;
+	struct copy_view v;
+
+	*set_r = (struct wire_set){0};
+	if (queue_read(q, c->m, 0, &v) != ERR_OK)
+		return;
+	set_r->v = arena_alloc(a, v.env->nrcpt * sizeof(unsigned));
+	for (unsigned i = 0; v.status->rcpt && i < v.env->nrcpt; i++)
+		if (v.status->rcpt[i].state != RCPT_PENDING)
+			set_r->v[set_r->n++] = i;
+	queue_read_end(q, &v);
+}
+
+static void claim_from(struct copy *c, struct peer *p)
+{
+	struct shadow *s = c->s;
+	struct wire_set set;
+
+	takeover_finished(c, &s->scratch, &set);
+	c->claims++;
+	p->claiming++;
+	c->checked = shadow_now(s);
+	ask_claim(c, p, &set);
+	arena_fini(&s->scratch);
+}
+
+/* All that can be asked now. 0: nobody is left who has not answered. */
+static int claim_from_all(struct copy *c)
+{
+	struct shadow *s = c->s;
+
+	for (unsigned i = 0; i < s->npeer; i++)
+		if (c->unclaimed >> i & 1 && link_up(s->peer[i]) &&
+			s->peer[i]->claiming < CLAIMS_MOST)
+			claim_from(c, s->peer[i]);
+	return c->claims;
+}
+
+void takeover_begun(struct copy *c, enum takeover_reason why)
+{
+	struct shadow *s = c->s;
+	struct peer *from = c->owner;
+	char mid[MID_TEXT];
+
+	c->gen++;
+	copy_set(c, COPY_CLAIM);
+	c->ntarget = 0;
+	list_append(&s->taken, &c->taken);
+	s->counts.takeovers[why]++;
+	log_event(s->o.log, EV_SHADOW_TAKEOVER, F_ID("msg", queue_id(c->m)),
+		F_SPAN("mid", copy_mid(c, mid)), F_STR("owner", from->name),
+		F_STR("reason", reasons[why]), F_U("gen", c->gen));
+	c->unclaimed = 0;
+	for (unsigned i = 0; i < s->npeer; i++)
+		if (s->peer[i]->configured && !s->peer[i]->witness)
+			c->unclaimed |= 1u << i;
+	if (!claim_from_all(c))
+		keeper_go(c);
+}
+
+/* --- answers
+ * ------------------------------------------------------------------------ */
+
+/* p keeps a copy for us; what it delivered before is not delivered again. 0:
+ * nothing is left to do, c leaves. */
+static int ceded(struct copy *c, struct peer *p, struct span done)
+{
+	struct queue *q = c->s->o.queue;
+	struct wire_set set;
+	const char *why = "";
+	unsigned pending = 1;
+
+	c->unclaimed &= ~(1u << p->index);
+	if (p->current >= 0)
+		copy_target(c, p);
+	if (c->state == COPY_LIVE) {
+		copy_holder(c, p);
+		return 1;
+	}
+	c->heir = p;
+	if (done.n &&
+		wire_set_read(done, WIRE_RCPT, &c->s->scratch, &set, &why) ==
+			0 &&
+		queue_finished(q, c->m, set.v, set.n, &pending) != 0)
+		return 0;
+	arena_fini(&c->s->scratch);
+	if (pending == 0)
+		copy_drop(c, 0);
+	return pending != 0;
+}
+
+/* It is finished, or somebody else's: out of the schedule, if it is not in
+ * somebody's hands. */
+static int take_back(struct copy *c)
+{
+	return c->state == COPY_LIVE ? queue_bar(c->s->o.queue, c->m) : 0;
+}
+
+/* 0: c is no longer what it was. */
+static int understand(
+	struct copy *c, struct peer *p, const struct reply *r, struct span text)
+{
+	struct wire_ceded w;
+	const char *why = "";
+	uint32_t gen;
+
+	if (!r)
+		return 1; /* it is asked on the next link */
+	if (r->code == 451) {
+		c->busy = 1;
+		return 1;
+	}
+	if (r->code == 550 && wire_stale_read(text, &gen, &why) == 0)
+		return keeper_cede(c, p, gen) != 0;
+	if (r->code != 250 || wire_ceded_read(text, &w, &why) != 0 ||
+		w.said == WIRE_CEDE_NONE) {
+		c->unclaimed &= ~(1u << p->index);
+		return 1;
+	}
+	if (w.said == WIRE_CEDED)
+		return ceded(c, p, w.done);
+	c->unclaimed &= ~(1u << p->index);
+	if (take_back(c) != 0)
+		return 1;
+	copy_drop(c, 0);
+	return 0;
+}
+
+void takeover_claimed(
+	struct copy *c, struct peer *p, const struct reply *r, struct span text)
+{
+	if (p->claiming)
+		p->claiming--;
+	if (c->claims)
+		c->claims--;
+	if (!c->m || c->moving ||
+		(c->state != COPY_CLAIM && c->state != COPY_LIVE))
+		return;
+	if (understand(c, p, r, text) && c->state == COPY_CLAIM &&
+		c->claims == 0 && !c->busy)
+		keeper_go(c);
+}
+
+/* Round and round: peers that came back, and those that were busy. */
+void takeover_tick(struct shadow *s)
+{
+	uint64_t now = shadow_now(s);
+	struct list *end = s->taken.prev;
+
+	for (int i = 0; i < 4 * TURN_COPIES && !list_empty(&s->taken); i++) {
+		struct list *at = s->taken.next;
+		struct copy *c = list_item(at, struct copy, taken);
+
+		list_del(at);
+		list_append(&s->taken, at);
+		if (c->m && !c->moving && c->claims == 0 && c->unclaimed &&
+			now - c->checked >= (c->busy ? CLAIM_AGAIN : TICK) &&
+			(c->state == COPY_CLAIM || c->state == COPY_LIVE)) {
+			c->busy = 0;
+			if (!claim_from_all(c) && c->state == COPY_CLAIM)
+				keeper_go(c);
+		}
+		if (at == end)
+			break;
+	}
+}

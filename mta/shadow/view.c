@@ -1,0 +1,92 @@
+/* view - what people see of the room, and what they may order. */
+#include "mta/base/check.h"
+#include "mta/shadow/private.h"
+
+static uint64_t oldest(struct list *head, uint64_t now)
+{
+	uint64_t age = 0;
+
+	/* In the order of asking, not of age; the first ones are the oldest
+	 * nearly always, and this is for people. */
+	list_each (it, head) {
+		const struct copy *c = list_item(it, struct copy, at);
+
+		if (now - c->since > age)
+			age = now - c->since;
+		if (age > 0 && it != head->next)
+			break;
+	}
+	return age;
+}
+
+void shadow_counts(struct shadow *s, struct shadow_counts *c_r)
+{
+	uint64_t now = shadow_now(s);
+
+	check_obj(s, SHADOW_MAGIC);
+	*c_r = s->counts;
+	c_r->oldest_waiting = 0;
+	list_each (it, &s->parked) {
+		const struct accept *a = list_item(it, struct accept, node);
+		uint64_t age = now + ACCEPT_MOST - a->timer.due;
+
+		if (age > c_r->oldest_waiting && age <= ACCEPT_MOST)
+			c_r->oldest_waiting = age;
+	}
+}
+
+int shadow_peer_view(struct shadow *s, unsigned i, struct shadow_peer_view *v_r)
+{
+	static const char *const free_name[] = {"ok", "low", "full"};
+	uint64_t now = shadow_now(s);
+	struct peer *p;
+
+	check_obj(s, SHADOW_MAGIC);
+	if (i >= s->npeer)
+		return -1;
+	p = s->peer[i];
+	*v_r = (struct shadow_peer_view){
+		.name = span_str(p->name),
+		.configured = p->configured != 0,
+		.witness = p->witness,
+		.link = link_state(p),
+		.serves = p->serve ? "up" : "down",
+		.heard = p->ever_heard ? now - p->heard : UINT64_MAX,
+		.held = p->nheld,
+		.held_bytes = p->held_bytes,
+		.oldest_held = oldest(&p->held, now),
+		.waiting = p->nwaiting,
+		.stores = link_stores(p),
+		.window = p->window,
+		.free = free_name[p->free],
+		.trouble = link_up(p) ? span("", 0) : buf_span(&p->trouble),
+	};
+	return 0;
+}
+
+int64_t shadow_takeover(struct shadow *s, struct span node)
+{
+	struct peer *p = peer_find(s, node);
+
+	check_obj(s, SHADOW_MAGIC);
+	if (!p)
+		return -1;
+	log_event(s->o.log, EV_SHADOW_ORDERED, F_STR("peer", p->name),
+		F_U("held", p->nheld));
+	holder_take_all(p, TAKE_OPERATOR);
+	return (int64_t)p->nheld;
+}
+
+void shadow_describe(const void *tag, struct buf *out)
+{
+	const struct copy *c = tag;
+	char mid[MID_TEXT];
+
+	if (!c || !c->mid.seq)
+		return;
+	buf_addf(out, "mid=%.*s gen=%u", SPAN_ARG(copy_mid(c, mid)), c->gen);
+	if (c->holder)
+		buf_addf(out, " copy=%s", c->holder->name);
+	else
+		buf_adds(out, " copy=none");
+}
