@@ -9,14 +9,19 @@ enum { SIM_LOOP_MAGIC = 0x51b100b, ROUNDS = 16 };
 
 struct loop {
 	unsigned magic;
-	uint64_t now, wall;
+	struct loop *base; /* itself, or what it is a view of */
+	int64_t shift;     /* of the wall clock */
+	struct rand rand;
+	void *user[SIM_USERS];
+
+	/* Of a base only. */
+	uint64_t now;
 	uint64_t turns;
+	unsigned views;
 	int stop, hooked;
 	struct timers timers;
 	struct post *posts, **posts_tail;
 	struct list hooks;
-	struct rand rand;
-	void *user[SIM_USERS];
 };
 
 struct sim_work {
@@ -29,9 +34,23 @@ struct loop *sim_loop_create(uint64_t seed)
 	struct loop *l = x_calloc(1, sizeof *l);
 
 	l->magic = SIM_LOOP_MAGIC;
+	l->base = l;
 	l->now = SIM_NOW;
-	l->wall = SIM_WALL;
 	l->posts_tail = &l->posts;
+	list_init(&l->hooks);
+	rand_seed(&l->rand, seed);
+	return l;
+}
+
+struct loop *sim_loop_view(struct loop *base, uint64_t seed)
+{
+	struct loop *l = x_calloc(1, sizeof *l);
+
+	check_obj(base, SIM_LOOP_MAGIC);
+	must(base->base == base);
+	l->magic = SIM_LOOP_MAGIC;
+	l->base = base;
+	base->views++;
 	list_init(&l->hooks);
 	rand_seed(&l->rand, seed);
 	return l;
@@ -50,7 +69,9 @@ void loop_destroy(struct loop **lp)
 	if (!l)
 		return;
 	check_obj(l, SIM_LOOP_MAGIC);
-	must(list_empty(&l->hooks) && !l->posts);
+	must(list_empty(&l->hooks) && !l->posts && !l->views);
+	if (l->base != l)
+		l->base->views--;
 	heap_fini(&l->timers.heap);
 	free(l);
 	*lp = NULL;
@@ -58,6 +79,7 @@ void loop_destroy(struct loop **lp)
 
 void loop_run(struct loop *l)
 {
+	l = l->base;
 	l->stop = 0;
 	while (!l->stop && sim_loop_turn(l))
 		;
@@ -65,12 +87,12 @@ void loop_run(struct loop *l)
 
 void loop_stop(struct loop *l)
 {
-	l->stop = 1;
+	l->base->stop = 1;
 }
 
 uint64_t loop_now(const struct loop *l)
 {
-	return l->now;
+	return l->base->now;
 }
 
 uint64_t loop_clock(const struct loop *l)
@@ -80,7 +102,9 @@ uint64_t loop_clock(const struct loop *l)
 
 uint64_t loop_wall(const struct loop *l)
 {
-	return l->wall;
+	int64_t shift = l->shift + (l->base == l ? 0 : l->base->shift);
+
+	return (uint64_t)((int64_t)(SIM_WALL - SIM_NOW + loop_now(l)) + shift);
 }
 
 struct rand *loop_rand(struct loop *l)
@@ -90,11 +114,12 @@ struct rand *loop_rand(struct loop *l)
 
 struct timers *loop_timers(struct loop *l)
 {
-	return &l->timers;
+	return &l->base->timers;
 }
 
 void loop_post(struct loop *l, struct post *p)
 {
+	l = l->base;
 	p->next = NULL;
 	*l->posts_tail = p;
 	l->posts_tail = &p->next;
@@ -102,8 +127,8 @@ void loop_post(struct loop *l, struct post *p)
 
 void loop_hook(struct loop *l, struct hook *h)
 {
-	list_append(&l->hooks, &h->node);
-	l->hooked = 1;
+	list_append(&l->base->hooks, &h->node);
+	l->base->hooked = 1;
 }
 
 void hook_remove(struct hook *h)
@@ -175,8 +200,10 @@ static void run_hooks(struct loop *l)
 
 uint64_t sim_loop_next(const struct loop *l)
 {
-	uint64_t at = timers_next(&l->timers);
+	uint64_t at;
 
+	l = l->base;
+	at = timers_next(&l->timers);
 	if (l->posts || l->hooked)
 		return l->now;
 	return at == UINT64_MAX || at > l->now ? at : l->now;
@@ -189,7 +216,7 @@ int sim_loop_turn(struct loop *l)
 	check_obj(l, SIM_LOOP_MAGIC);
 	if (at == UINT64_MAX)
 		return 0;
-	l->wall += at - l->now;
+	l = l->base;
 	l->now = at;
 	l->turns++;
 	timers_run(&l->timers, l->now);
@@ -205,33 +232,32 @@ int sim_loop_turn(struct loop *l)
 
 void sim_loop_step_until(struct loop *l, uint64_t ms)
 {
+	l = l->base;
 	l->stop = 0;
 	while (!l->stop && sim_loop_next(l) <= ms)
 		sim_loop_turn(l);
-	if (l->stop || l->now >= ms)
-		return;
-	l->wall += ms - l->now;
-	l->now = ms;
+	if (!l->stop && l->now < ms)
+		l->now = ms;
 }
 
 void sim_loop_step(struct loop *l, uint64_t ms)
 {
-	sim_loop_step_until(l, l->now + ms);
+	sim_loop_step_until(l, loop_now(l) + ms);
 }
 
 void sim_loop_shift_wall(struct loop *l, int64_t ms)
 {
-	l->wall = (uint64_t)((int64_t)l->wall + ms);
+	l->shift += ms;
 }
 
 uint64_t sim_loop_turns(const struct loop *l)
 {
-	return l->turns;
+	return l->base->turns;
 }
 
 void *sim_loop_user(const struct loop *l, enum sim_user which)
 {
-	return l->user[which];
+	return l->user[which] ? l->user[which] : l->base->user[which];
 }
 
 void sim_loop_set_user(struct loop *l, enum sim_user which, void *user)

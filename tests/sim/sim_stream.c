@@ -10,49 +10,18 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
-#include "tests/sim/sim_loop.h"
+#include "tests/sim/sim_net_private.h"
 
 enum {
-	NET_MAGIC = 0x51e7,
 	STREAM_MAGIC = 0x515d,
-	LISTEN_MAGIC = 0x5115,
 	WINDOW = 256 * 1024,
 	SLICE = 16 * 1024,
 	OUT_LIMIT = 64 << 20,
-	FLUSH_MS = 5000,
-	FIRST_PORT = 40000
+	FLUSH_MS = 5000
 };
 
-struct net_link {
-	struct list node;
-	struct sim_link link;
-	struct net_addr addr;
-};
-
-struct sim_net {
-	unsigned magic;
-	struct loop *loop;
-	struct list streams, listeners, links;
-	struct sim_link fallback;
-	struct post post;
-	int posted;
-	unsigned nstreams;
-	uint16_t port;
-	uint64_t bytes, hash;
-	void (*tap)(const struct net_addr *from, const struct net_addr *to,
-		struct span data);
-};
-
-struct listener {
-	unsigned magic;
-	struct sim_net *net;
-	struct list node;
-	struct net_addr at;
-	void (*accepted)(void *arg, struct stream *s);
-	void *arg;
-};
-
-enum seg_kind { SEG_DATA, SEG_EOF, SEG_RESET };
+/* SEG_TLS: the other side has begun the handshake that is none. */
+enum seg_kind { SEG_DATA, SEG_EOF, SEG_RESET, SEG_TLS };
 
 struct seg {
 	struct list node;
@@ -68,8 +37,9 @@ struct stream {
 	enum state state;
 	struct sim_net *net;
 	struct list node;
-	struct stream *peer; /* NULL: gone */
-	const struct sim_link *link;
+	struct stream *peer;               /* NULL: gone */
+	const struct sim_link *way, *back; /* for what leaves, for what comes */
+	int lost;                          /* nothing comes any more */
 	int client, held, in_data, above, dirty;
 	struct stream_events ev;
 	void (*connected)(void *arg, struct stream *s, enum err e);
@@ -84,23 +54,13 @@ struct stream {
 	int ending;
 	struct tls_engine *tls;
 	int tls_pending;
+	int plain_tls, plain_heard; /* without an engine: begun here, there */
 };
 
 static void end_with(struct stream *s, enum err why);
-
-/* --- the net -------------------------------------------------------------- */
-
-static struct sim_net *net_of(struct loop *l)
-{
-	struct sim_net *n = sim_loop_user(l, SIM_USER_NET);
-
-	check_obj(n, NET_MAGIC);
-	return n;
-}
-
 static void flush(struct stream *s);
 
-static void on_post(struct post *p)
+void sim_stream_flush(struct post *p)
 {
 	struct sim_net *n = container_of(p, struct sim_net, post);
 
@@ -126,75 +86,6 @@ static void mark(struct stream *s)
 	loop_post(n->loop, &n->post);
 }
 
-struct sim_net *sim_net_create(struct loop *l)
-{
-	struct sim_net *n = x_calloc(1, sizeof *n);
-
-	n->magic = NET_MAGIC;
-	n->loop = l;
-	n->port = FIRST_PORT;
-	n->post.fn = on_post;
-	list_init(&n->streams);
-	list_init(&n->listeners);
-	list_init(&n->links);
-	sim_loop_set_user(l, SIM_USER_NET, n);
-	return n;
-}
-
-void sim_net_destroy(struct sim_net **np)
-{
-	struct sim_net *n = *np;
-
-	if (!n)
-		return;
-	check_obj(n, NET_MAGIC);
-	must(list_empty(&n->streams) && list_empty(&n->listeners));
-	must(!n->posted);
-	list_each_safe (it, &n->links)
-		free(list_item(it, struct net_link, node));
-	sim_loop_set_user(n->loop, SIM_USER_NET, NULL);
-	free(n);
-	*np = NULL;
-}
-
-static struct net_link *find_link(struct sim_net *n, const struct net_addr *a)
-{
-	list_each (it, &n->links) {
-		struct net_link *k = list_item(it, struct net_link, node);
-
-		if (net_addr_eq(&k->addr, a))
-			return k;
-	}
-	return NULL;
-}
-
-struct sim_link *sim_net_link(struct sim_net *n, struct span ip)
-{
-	struct net_addr a;
-	struct net_link *k;
-
-	check_obj(n, NET_MAGIC);
-	if (ip.n == 0)
-		return &n->fallback;
-	must(net_addr_parse(ip, 0, &a) == 0);
-	k = find_link(n, &a);
-	if (!k) {
-		k = x_calloc(1, sizeof *k);
-		k->addr = a;
-		k->link = n->fallback;
-		list_append(&n->links, &k->node);
-	}
-	return &k->link;
-}
-
-static const struct sim_link *link_for(
-	struct sim_net *n, const struct net_addr *a)
-{
-	struct net_link *k = find_link(n, a);
-
-	return k ? &k->link : &n->fallback;
-}
-
 void sim_net_heal(struct sim_net *n)
 {
 	list_each (it, &n->streams) {
@@ -206,52 +97,24 @@ void sim_net_heal(struct sim_net *n)
 	}
 }
 
-unsigned sim_net_streams(const struct sim_net *n)
-{
-	return n->nstreams;
-}
-
-uint64_t sim_net_bytes(const struct sim_net *n)
-{
-	return n->bytes;
-}
-
-void sim_net_tap(
-	struct sim_net *n, void (*tap)(const struct net_addr *from,
-				   const struct net_addr *to, struct span data))
-{
-	n->tap = tap;
-}
-
-uint64_t sim_net_hash(const struct sim_net *n)
-{
-	return n->hash;
-}
-
-/* FNV-1a */
-static void digest(struct sim_net *n, struct span data)
-{
-	uint64_t h = n->hash ^ loop_now(n->loop);
-
-	for (size_t i = 0; i < data.n; i++)
-		h = (h ^ (unsigned char)data.p[i]) * 0x100000001b3;
-	n->hash = h;
-}
-
 /* --- segments ------------------------------------------------------------- */
 
 static void put_seg(struct stream *to, enum seg_kind kind, struct span data)
 {
-	struct seg *g = x_calloc(1, sizeof *g);
 	uint64_t now = loop_now(to->net->loop);
+	struct seg *g;
 
+	to->lost |= to->back->drop;
+	if (to->lost)
+		return;
+	g = x_calloc(1, sizeof *g);
 	g->kind = kind;
-	g->due = now + to->link->latency;
+	g->due = now + to->back->latency;
 	buf_init(&g->data, OUT_LIMIT);
 	buf_add(&g->data, data);
 	list_append(&to->line, &g->node);
 	if (!to->arrive.armed)
-		timer_start(&to->arrive, to->link->latency);
+		timer_start(&to->arrive, to->back->latency);
 }
 
 static void free_seg(struct seg *g)
@@ -261,9 +124,14 @@ static void free_seg(struct seg *g)
 	free(g);
 }
 
+static int resets(const struct stream *s)
+{
+	return s->way->reset_after && (s->client || s->way != s->back);
+}
+
 static void send_slice(struct stream *s, size_t n)
 {
-	const struct sim_link *k = s->link;
+	const struct sim_link *k = s->way;
 
 	if (s->peer)
 		put_seg(s->peer, SEG_DATA, span(s->out.p + s->left, n));
@@ -274,7 +142,7 @@ static void send_slice(struct stream *s, size_t n)
 		buf_fini(&s->out);
 		s->left = 0;
 	}
-	if (s->client && k->reset_after && s->sent >= k->reset_after) {
+	if (resets(s) && s->sent >= k->reset_after) {
 		if (s->peer)
 			put_seg(s->peer, SEG_RESET, span(NULL, 0));
 		end_with(s, ERR_RESET);
@@ -284,7 +152,7 @@ static void send_slice(struct stream *s, size_t n)
 /* At the end of a turn: as much as the window lets through. */
 static void flush(struct stream *s)
 {
-	const struct sim_link *k = s->link;
+	const struct sim_link *k = s->way;
 	size_t window = k->window ? k->window : WINDOW;
 	size_t slice = k->slice ? k->slice : SLICE;
 
@@ -295,7 +163,7 @@ static void flush(struct stream *s)
 
 		n = n < slice ? n : slice;
 
-		if (k->reset_after && s->client && s->sent + n > k->reset_after)
+		if (resets(s) && s->sent + n > k->reset_after)
 			n = k->reset_after > s->sent
 				    ? (size_t)(k->reset_after - s->sent)
 				    : 0;
@@ -370,10 +238,7 @@ static void take(struct stream *s, struct seg *g)
 {
 	struct stream *from = s->peer;
 
-	s->net->bytes += g->data.n;
-	digest(s->net, buf_span(&g->data));
-	if (s->net->tap)
-		s->net->tap(&s->to, &s->from, buf_span(&g->data));
+	sim_net_arrived(s->net, &s->to, &s->from, buf_span(&g->data));
 	if (from) {
 		from->under_way -= g->data.n;
 		mark(from);
@@ -388,6 +253,23 @@ static void take(struct stream *s, struct seg *g)
 	show(s);
 }
 
+/* Both have begun: that is all. */
+static void plain_open(struct stream *s)
+{
+	if (!s->plain_tls || !s->plain_heard || !s->tls_pending)
+		return;
+	s->tls_pending = 0;
+	if (s->ev.on_tls)
+		s->ev.on_tls(s->ev.arg, ERR_OK);
+}
+
+static void heard_tls(struct stream *s)
+{
+	s->plain_heard = 1;
+	if (s->state == OPEN && !s->ending)
+		plain_open(s);
+}
+
 static void on_arrive(struct timer *t)
 {
 	struct stream *s = container_of(t, struct stream, arrive);
@@ -395,7 +277,7 @@ static void on_arrive(struct timer *t)
 	struct seg *g;
 
 	while ((g = list_first(&s->line, struct seg, node))) {
-		if (s->link->partition)
+		if (s->back->partition)
 			return; /* sim_net_heal starts it again */
 		if (g->due > now) {
 			timer_start(&s->arrive, g->due - now);
@@ -406,6 +288,8 @@ static void on_arrive(struct timer *t)
 			return; /* the reader is behind: stream_release */
 		if (g->kind == SEG_DATA)
 			take(s, g);
+		else if (g->kind == SEG_TLS)
+			heard_tls(s);
 		else if (s->state == OPEN)
 			end_with(s, g->kind == SEG_EOF ? ERR_EOF : ERR_RESET);
 		free_seg(g);
@@ -486,6 +370,8 @@ static void on_feed(struct timer *t)
 {
 	struct stream *s = container_of(t, struct stream, feed);
 
+	if (s->state == OPEN && !s->ending)
+		plain_open(s);
 	show(s);
 	if (!list_empty(&s->line))
 		on_arrive(&s->arrive);
@@ -509,37 +395,27 @@ static struct stream *stream_new(struct sim_net *n)
 	return s;
 }
 
-static struct listener *find_listener(
-	struct sim_net *n, const struct net_addr *to)
+static int silent(const struct sim_link *k)
 {
-	static const uint8_t any[16];
-
-	list_each (it, &n->listeners) {
-		struct listener *l = list_item(it, struct listener, node);
-
-		if (l->at.port == to->port &&
-			(net_addr_eq(&l->at, to) ||
-				memcmp(l->at.b, any, sizeof any) == 0))
-			return l;
-	}
-	return NULL;
+	return k->blackhole || k->partition || k->drop;
 }
 
 static void on_syn(struct timer *t)
 {
 	struct stream *s = container_of(t, struct stream, feed), *o;
-	struct listener *l = find_listener(s->net, &s->to);
+	struct listener *l = sim_net_listener(s->net, &s->to);
 
-	if (s->ending || s->link->blackhole || s->link->partition)
+	if (s->ending || silent(s->way) || silent(s->back))
 		return; /* the deadline decides */
-	if (s->link->refuse || !l) {
+	if (s->way->refuse || !l) {
 		end_with(s, ERR_REFUSED);
 		return;
 	}
 	timer_stop(&s->deadline);
 	s->feed.fn = on_feed;
 	o = stream_new(s->net);
-	o->link = s->link;
+	o->way = s->back;
+	o->back = s->way;
 	o->peer = s;
 	s->peer = o;
 	o->to = s->from;
@@ -554,23 +430,24 @@ struct stream *stream_connect(struct loop *l, const struct net_addr *to,
 	const struct stream_events *ev,
 	void (*connected)(void *arg, struct stream *s, enum err e))
 {
-	struct sim_net *n = net_of(l);
+	const struct net_addr *mine = sim_loop_user(l, SIM_USER_ADDR);
+	struct sim_net *n = sim_net_of(l);
 	struct stream *s = stream_new(n);
 
 	s->client = 1;
 	s->to = *to;
 	s->from = (struct net_addr){.b = {198, 51, 100, 1}};
-	if (source)
-		s->from = *source;
+	if (source || mine)
+		s->from = source ? *source : *mine;
 	s->from.port = n->port =
 		n->port == UINT16_MAX ? FIRST_PORT : (uint16_t)(n->port + 1);
-	if (find_link(n, to))
-		find_link(n, to)->link.tried++;
-	s->link = link_for(n, to);
+	sim_net_tried(n, &s->from, to);
+	s->way = sim_net_way(n, &s->from, to, to);
+	s->back = sim_net_way(n, to, &s->from, to);
 	s->ev = *ev;
 	s->connected = connected;
 	s->feed.fn = on_syn;
-	timer_start(&s->feed, 2 * s->link->latency);
+	timer_start(&s->feed, s->way->latency + s->back->latency);
 	timer_start(&s->deadline, timeout_ms);
 	return s;
 }
@@ -660,17 +537,24 @@ void stream_start_tls(
 	check_obj(s, STREAM_MAGIC);
 	if (s->state != OPEN)
 		return;
-	must(!s->tls);
+	must(!s->tls && !s->plain_tls);
+	s->tls_pending = 1;
+	if (!c) {
+		s->plain_tls = 1;
+		if (s->peer)
+			put_seg(s->peer, SEG_TLS, span(NULL, 0));
+		timer_start(&s->feed, 0);
+		return;
+	}
 	s->tls = server ? tls_engine_server(c) : tls_engine_client(c, name);
 	must(s->tls);
-	s->tls_pending = 1;
 	if (!server)
 		feed_tls(s, span(NULL, 0));
 }
 
 int stream_encrypted(const struct stream *s)
 {
-	return s->tls && !s->tls_pending;
+	return (s->tls || s->plain_tls) && !s->tls_pending;
 }
 
 const struct tls_engine *stream_engine(const struct stream *s)
@@ -683,12 +567,6 @@ size_t stream_unread(const struct stream *s)
 	return s->unread.n;
 }
 
-int net_addr_ours(const struct net_addr *a)
-{
-	(void)a; /* simulated machines have no interfaces */
-	return 0;
-}
-
 struct net_addr stream_peer(const struct stream *s)
 {
 	return s->to;
@@ -699,60 +577,20 @@ struct net_addr stream_local(const struct stream *s)
 	return s->from;
 }
 
-enum err listener_open(struct listener **l_r, struct loop *loop,
-	const struct net_addr *at, int backlog,
-	void (*accepted)(void *arg, struct stream *s), void *arg,
-	struct buf *why)
-{
-	struct sim_net *n = net_of(loop);
-	struct listener *l;
-
-	(void)backlog;
-	if (find_listener(n, at)) {
-		buf_adds(why, "the address is in use");
-		return ERR_EXISTS;
-	}
-	l = x_calloc(1, sizeof *l);
-	l->magic = LISTEN_MAGIC;
-	l->net = n;
-	l->at = *at;
-	if (l->at.port == 0)
-		l->at.port = ++n->port;
-	l->accepted = accepted;
-	l->arg = arg;
-	list_append(&n->listeners, &l->node);
-	*l_r = l;
-	return ERR_OK;
-}
-
-struct net_addr listener_addr(const struct listener *l)
-{
-	return l->at;
-}
-
-void listener_close(struct listener **lp)
-{
-	struct listener *l = *lp;
-
-	if (!l)
-		return;
-	check_obj(l, LISTEN_MAGIC);
-	list_del(&l->node);
-	free(l);
-	*lp = NULL;
-}
-
-static void cut(struct stream *s)
+/* Nobody hears of it when the machine is gone. */
+static void cut(struct stream *s, int vanish)
 {
 	if (s->ending)
 		return;
-	if (s->peer && s->state != CONNECTING)
+	if (s->peer && vanish)
+		s->peer->lost = 1;
+	else if (s->peer && s->state != CONNECTING)
 		put_seg(s->peer, SEG_RESET, span(NULL, 0));
 	buf_clear(&s->out);
 	end_with(s, ERR_RESET);
 }
 
-void sim_net_cut(struct sim_net *n, struct span ip)
+static void cut_all(struct sim_net *n, struct span ip, int vanish)
 {
 	struct net_addr a;
 
@@ -762,6 +600,16 @@ void sim_net_cut(struct sim_net *n, struct span ip)
 		struct stream *s = list_item(it, struct stream, node);
 
 		if (net_addr_eq(&s->from, &a))
-			cut(s);
+			cut(s, vanish);
 	}
+}
+
+void sim_net_cut(struct sim_net *n, struct span ip)
+{
+	cut_all(n, ip, 0);
+}
+
+void sim_net_vanish(struct sim_net *n, struct span ip)
+{
+	cut_all(n, ip, 1);
 }

@@ -15,6 +15,7 @@
 #include "tests/sim/peer.c"
 #include "tests/sim/sim_dns.c"
 #include "tests/sim/sim_loop.c"
+#include "tests/sim/sim_net.c"
 #include "tests/sim/sim_stream.c"
 
 enum { MSGS = 64, RCPTS = 8, HOP_RETRY_MS = 60000 };
