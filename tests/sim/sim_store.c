@@ -732,3 +732,103 @@ void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what)
 		r->env[r->env_n / 2] ^= 0x20;
 	}
 }
+
+/* --- disks as a whole ----------------------------------------------------- */
+
+static void disk_empty(struct sim_disk *d)
+{
+	struct map_node *n;
+
+	must(!d->open);
+	while ((n = map_next(&d->records, NULL)))
+		record_del(d, container_of(n, struct sim_record, node));
+	while ((n = map_next(&d->files, NULL)))
+		file_del(d, container_of(n, struct sim_file, node));
+	while ((n = map_next(&d->notes, NULL)))
+		note_del(d, container_of(n, struct sim_note, node));
+	d->ndamaged = 0;
+	d->nstart = 0;
+	d->next = d->seq = 1;
+}
+
+static void copy_record(struct sim_disk *to, const struct sim_record *from)
+{
+	struct sim_record *r = x_calloc(1, sizeof *r);
+
+	r->id = from->id;
+	r->aside = from->aside;
+	disk_set(&r->env, &r->env_n, span(from->env, from->env_n));
+	if (from->status_n)
+		disk_set(&r->status, &r->status_n,
+			span(from->status, from->status_n));
+	if (from->body)
+		r->body = blob_ref(from->body);
+	map_put(&to->records, &r->node, id_key(&r->id));
+}
+
+static void copy_file(struct sim_disk *to, const struct sim_file *from)
+{
+	struct sim_file *f = x_calloc(1, sizeof *f);
+
+	f->id = from->id;
+	f->finished = 1;
+	disk_set(&f->p, &f->n, span(from->p, from->n));
+	f->cap = f->n;
+	map_put(&to->files, &f->node, id_key(&f->id));
+}
+
+/* Everything that a process finds on a disk. */
+static void copy_all(struct sim_disk *to, const struct sim_disk *from)
+{
+	struct map_node *n = NULL;
+
+	while ((n = map_next(&from->records, n)))
+		copy_record(to, container_of(n, struct sim_record, node));
+	n = NULL;
+	while ((n = map_next(&from->files, n))) {
+		struct sim_file *f = container_of(n, struct sim_file, node);
+
+		if (f->finished)
+			copy_file(to, f);
+	}
+	n = NULL;
+	while ((n = map_next(&from->notes, n))) {
+		struct sim_note *k = container_of(n, struct sim_note, node);
+
+		note_set(to, n->key, span(k->p, k->n));
+	}
+	to->nstart = from->nstart;
+	to->start = x_realloc(to->start, (to->nstart + 1) * sizeof *to->start);
+	if (to->nstart)
+		memcpy(to->start, from->start, to->nstart * sizeof *to->start);
+	to->next = from->next;
+	to->seq = from->seq;
+	to->ndamaged = from->ndamaged;
+	memcpy(to->sid, from->sid, sizeof to->sid);
+}
+
+void sim_disk_lose(struct sim_disk *d, uint64_t seed)
+{
+	struct rand r;
+
+	check_obj(d, SIM_DISK_MAGIC);
+	disk_empty(d);
+	rand_seed(&r, seed);
+	rand_bytes(&r, d->sid, sizeof d->sid);
+}
+
+struct sim_disk *sim_disk_snapshot(const struct sim_disk *d)
+{
+	struct sim_disk *s = sim_disk_create(0);
+
+	check_obj(d, SIM_DISK_MAGIC);
+	copy_all(s, d);
+	return s;
+}
+
+void sim_disk_restore(struct sim_disk *d, const struct sim_disk *snapshot)
+{
+	check_obj(d, SIM_DISK_MAGIC);
+	disk_empty(d);
+	copy_all(d, snapshot);
+}

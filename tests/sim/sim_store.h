@@ -59,6 +59,16 @@ const char *sim_disk_dir(struct sim_disk *d);
  * the disk. */
 void sim_store_crash(struct store *s, int survives);
 
+/* A new disk is put in: nothing is on it, and its SID is another. No store is
+ * open on d, for these. Its faults and its name stay. */
+void sim_disk_lose(struct sim_disk *d, uint64_t seed);
+/* A backup: all that is on d now, finished files only, under the same SID; a
+ * store may be open. A disk like any other. */
+struct sim_disk *sim_disk_snapshot(const struct sim_disk *d);
+/* d is again as it was when the snapshot was taken; also on the disk of
+ * another machine, which then is a clone. The snapshot stays. */
+void sim_disk_restore(struct sim_disk *d, const struct sim_disk *snapshot);
+
 size_t sim_disk_messages(const struct sim_disk *d); /* not set aside */
 size_t sim_disk_files(const struct sim_disk *d);
 int sim_disk_has(const struct sim_disk *d, struct msg_id id);
