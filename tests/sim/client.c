@@ -15,6 +15,8 @@ struct client {
 	struct net_addr ip;
 	struct job *job;
 	unsigned njob;
+	unsigned at;  /* of the relays: the one that it talks to */
+	int troubled; /* there; the next connection goes to the next one */
 	int calm;
 
 	struct timer next;  /* the next connection */
@@ -30,11 +32,16 @@ struct client {
 	size_t out; /* of body, written */
 };
 
+static struct relay *relay_of(const struct client *c)
+{
+	return &c->w->relay[c->at];
+}
+
 /* --- troubles ------------------------------------------------------------- */
 
 static void hang_up(struct client *c)
 {
-	c->over = 1;
+	c->over = c->troubled = 1;
 	timer_stop(&c->piece);
 	stream_abort(c->s);
 }
@@ -50,6 +57,7 @@ static int stumble(struct client *c)
 
 static void put_off(struct client *c, struct job *j)
 {
+	c->troubled = 1;
 	j->due = loop_now(c->w->loop) + 5 * SECOND +
 		 world_below(c->w, 2 * MINUTE);
 }
@@ -196,7 +204,10 @@ static void acknowledged(struct client *c, struct span line)
 	must(j->nack < JOB_ACKS);
 	if (msg_id_parse(id, &j->ack[j->nack].id) != 0)
 		world_fault(c->w, "no queue id in: %.*s", SPAN_ARG(line));
+	j->ack[j->nack].relay = c->at;
 	j->ack[j->nack++].rcpt = c->taken;
+	if (c->w->acked)
+		c->w->acked(relay_of(c), j->ack[j->nack - 1].id);
 	j->open &= ~c->taken;
 	j->doubtful--;
 }
@@ -205,7 +216,7 @@ static void acknowledged(struct client *c, struct span line)
  * excuse: then nothing may be left of the message. */
 static void not_taken(struct client *c, struct span line)
 {
-	uint64_t failed = c->w->disk_failed;
+	uint64_t failed = relay_of(c)->disk_failed;
 
 	if (!failed || failed + PATIENCE < loop_now(c->w->loop) ||
 		span_starts(line, SPAN("452")))
@@ -281,6 +292,7 @@ static void on_reply(struct client *c, struct span line)
 	char digit = line.p[0];
 
 	stream_deadline(c->s, PATIENCE);
+	c->troubled |= digit == '4';
 	if (span_starts(line, SPAN("421"))) {
 		if (c->state == REPLY)
 			not_taken(c, line);
@@ -366,14 +378,19 @@ static void again(struct client *c)
 		put_off(c, c->now);
 	c->now = NULL;
 	c->s = NULL;
+	if (c->troubled)
+		c->at = (c->at + 1) % c->w->nrelay;
 	timer_stop(&c->piece);
 	timer_start(&c->next, 1 + world_below(c->w, 20 * SECOND));
 }
 
 static void on_close(void *arg, enum err why)
 {
+	struct client *c = arg;
+
 	(void)why;
-	again(arg);
+	c->troubled |= !c->over;
+	again(c);
 }
 
 static void on_connected(void *arg, struct stream *s, enum err e)
@@ -383,6 +400,7 @@ static void on_connected(void *arg, struct stream *s, enum err e)
 	c->connecting = 0;
 	c->s = s;
 	if (e != ERR_OK) {
+		c->troubled = 1;
 		again(c);
 		return;
 	}
@@ -395,18 +413,18 @@ static void work(struct client *c)
 		.on_data = on_data,
 		.on_deadline = on_deadline,
 		.on_close = on_close};
-	struct net_addr relay;
+	struct net_addr to = relay_of(c)->addr;
 
 	if (!next_job(c)) {
 		timer_start(&c->next, 10 * SECOND);
 		return;
 	}
-	must(net_addr_parse(SPAN(RELAY_IP), 25, &relay) == 0);
+	to.port = 25;
 	c->state = GREETING;
-	c->over = 0;
+	c->over = c->troubled = 0;
 	c->sent = 0;
 	c->connecting = 1;
-	stream_connect(c->w->loop, &relay, &c->ip, MINUTE, &ev, on_connected);
+	stream_connect(c->w->loop, &to, &c->ip, MINUTE, &ev, on_connected);
 }
 
 static void on_next(struct timer *t)
@@ -430,6 +448,8 @@ struct client *client_create(
 	timer_init(&c->next, w->loop, on_next);
 	timer_init(&c->piece, w->loop, on_piece);
 	timer_start(&c->next, world_below(w, MINUTE));
+	if (w->nrelay > 1)
+		c->at = world_below(w, w->nrelay);
 	return c;
 }
 

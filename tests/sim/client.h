@@ -2,8 +2,9 @@
  *
  * It does what RFC 5321 asks of one: what got 4xx, or a connection that ended
  * before the reply, is sent again later; what got 250 is never sent again. It
- * speaks in lockstep or with PIPELINING, by DATA or BDAT, fast or slowly, and
- * now and then breaks the connection.
+ * knows all relays of the world and goes to the next one after each trouble.
+ * It speaks in lockstep or with PIPELINING, by DATA or BDAT, fast or slowly,
+ * and now and then breaks the connection.
  *
  * It keeps the books that tests/sim/ledger.h checks: for each recipient of
  * each message the queue ids that were acknowledged, and how often a message
@@ -28,6 +29,7 @@ struct job {
 	unsigned doubtful, tries;
 	struct {
 		struct msg_id id;
+		unsigned relay;
 		unsigned rcpt; /* bits */
 	} ack[JOB_ACKS];
 	unsigned nack;

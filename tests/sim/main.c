@@ -17,7 +17,7 @@
 #include "mta/base/span.h"
 #include "tests/sim/scenario.h"
 
-enum { FIXED = 4 };
+enum { FIXED = 6 };
 
 struct run {
 	unsigned passed, failed;
@@ -104,6 +104,8 @@ static struct result run_fixed(const struct scenario_options *o, size_t which)
 		scenario_ladder,
 		scenario_recovery,
 		scenario_message_retry,
+		scenario_two,
+		scenario_net,
 		scenario_same,
 	};
 

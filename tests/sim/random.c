@@ -14,6 +14,7 @@ struct sick { /* when each kind of trouble is over; nought: it is well */
 
 struct random_world {
 	struct world *w;
+	struct relay *relay;
 	struct ledger *ledger;
 	struct job job[JOBS];
 	unsigned njob;
@@ -110,13 +111,14 @@ static void on_took(struct site *s, const struct peer_message *m)
 	}
 }
 
-static void on_line(struct world *w, struct span line)
+static void on_line(struct relay *one, struct span line)
 {
+	struct world *w = one->w;
 	struct random_world *r = w->arg;
 
 	ledger_line(r->ledger, line);
 	if (line_is(line, "queue.fatal"))
-		w->disk_failed = loop_now(w->loop);
+		one->disk_failed = loop_now(w->loop);
 	if (r->crash_at && line_is(line, r->crash_at) && !r->crash.armed) {
 		r->crash_at = NULL;
 		timer_start(&r->crash, world_below(w, 40));
@@ -129,16 +131,16 @@ static void come_back(struct random_world *r)
 		timer_start(&r->boot, SECOND + world_below(r->w, MINUTE));
 }
 
-static void on_down(struct world *w, int failed)
+static void on_down(struct relay *one, int failed)
 {
-	struct random_world *r = w->arg;
+	struct random_world *r = one->w->arg;
 
 	r->stopping = 0;
 	r->facts.failures += (unsigned)failed;
 	if (failed)
-		ledger_crash(r->ledger, w->disk_failed);
-	else if (w->disk->fail == ERR_NOSPACE) /* could not write all */
-		ledger_crash(r->ledger, loop_now(w->loop));
+		ledger_crash(r->ledger, one->disk_failed);
+	else if (one->disk->fail == ERR_NOSPACE) /* could not write all */
+		ledger_crash(r->ledger, loop_now(one->loop));
 	if (!r->healed)
 		come_back(r);
 }
@@ -147,9 +149,9 @@ static void on_boot(struct timer *t)
 {
 	struct random_world *r = container_of(t, struct random_world, boot);
 
-	if (r->w->disk->fail != ERR_NOSPACE)
-		r->w->disk->fail = ERR_OK;
-	world_start(r->w);
+	if (r->relay->disk->fail != ERR_NOSPACE)
+		r->relay->disk->fail = ERR_OK;
+	world_start(r->relay);
 }
 
 static void on_crash(struct timer *t)
@@ -158,12 +160,12 @@ static void on_crash(struct timer *t)
 
 	r->crash_at = NULL;
 	r->crash_on_take = 0;
-	if (!r->w->process || r->calm)
+	if (!r->relay->process || r->calm)
 		return;
 	r->facts.crashes++;
 	r->stopping = 0;
 	ledger_crash(r->ledger, loop_now(r->w->loop));
-	world_crash(r->w, world_chance(r->w, 2));
+	world_crash(r->relay, world_chance(r->w, 2));
 	come_back(r);
 }
 
@@ -183,11 +185,11 @@ static void plan_crash(struct random_world *r)
 
 static void plan_stop(struct random_world *r)
 {
-	if (!r->w->process || r->stopping)
+	if (!r->relay->process || r->stopping)
 		return;
 	r->stopping = 1;
 	r->facts.stops++;
-	world_stop(r->w);
+	world_stop(r->relay);
 }
 
 /* A rule of a server for its next replies; slot 0 is the one about those
@@ -331,11 +333,11 @@ static void plan_names(struct random_world *r)
 
 static void disk_heal(struct random_world *r)
 {
-	struct sim_disk *d = r->w->disk;
+	struct sim_disk *d = r->relay->disk;
 
 	if (d->fail == ERR_NOSPACE)
 		ledger_full(r->ledger, 0);
-	if (d->fail == ERR_NOSPACE || !r->w->process)
+	if (d->fail == ERR_NOSPACE || !r->relay->process)
 		d->fail = ERR_OK;
 	d->fail_deletes = 0;
 	d->latency = world_below(r->w, 40);
@@ -344,14 +346,14 @@ static void disk_heal(struct random_world *r)
 
 static void plan_disk(struct random_world *r)
 {
-	struct sim_disk *d = r->w->disk;
+	struct sim_disk *d = r->relay->disk;
 
 	if (d->fail != ERR_OK)
 		return;
 	r->sick.disk = until(r, 4 * MINUTE);
 	switch (world_below(r->w, 4)) {
 	case 0:
-		if (r->w->process)
+		if (r->relay->process)
 			d->fail = ERR_IO;
 		break;
 	case 1:
@@ -450,8 +452,8 @@ static int quiet(const struct random_world *r)
 	for (unsigned i = 0; i < CLIENTS; i++)
 		if (!client_done(r->client[i]) || !client_idle(r->client[i]))
 			return 0;
-	return r->w->process && !r->stopping && !r->boot.armed &&
-	       sim_disk_messages(r->w->disk) == 0;
+	return r->relay->process && !r->stopping && !r->boot.armed &&
+	       sim_disk_messages(r->relay->disk) == 0;
 }
 
 static void come_to_rest(struct random_world *r)
@@ -466,17 +468,17 @@ static void come_to_rest(struct random_world *r)
 		world_fault(w,
 			"not quiet %d h after all trouble was over: "
 			"%zu messages in the queue, relay %s",
-			QUIET_MS / HOUR, sim_disk_messages(w->disk),
-			w->process ? "up" : "down");
+			QUIET_MS / HOUR, sim_disk_messages(r->relay->disk),
+			r->relay->process ? "up" : "down");
 	sim_loop_step(w->loop, 10 * MINUTE);
-	if (sim_disk_files(w->disk))
-		world_fault(
-			w, "%zu body files are left", sim_disk_files(w->disk));
+	if (sim_disk_files(r->relay->disk))
+		world_fault(w, "%zu body files are left",
+			sim_disk_files(r->relay->disk));
 	r->healed = 1;
-	if (w->process)
-		world_stop(w);
+	if (r->relay->process)
+		world_stop(r->relay);
 	sim_loop_step(w->loop, MINUTE);
-	if (w->process)
+	if (r->relay->process)
 		world_fault(w, "the relay does not stop");
 	else if (sim_net_streams(w->net))
 		world_fault(w, "%u ends of streams are left open",
@@ -520,8 +522,9 @@ static void sites(struct random_world *r)
 static void set_up(struct random_world *r, const struct scenario_options *o,
 	unsigned span_ms)
 {
-	struct world *w = r->w = world_create(o->seed, conf, o->print);
+	struct world *w = r->w = world_create(o->seed, o->print);
 
+	r->relay = world_relay(w, NULL, conf);
 	w->arg = r;
 	w->took = on_took;
 	w->line = on_line;
@@ -538,8 +541,8 @@ static void set_up(struct random_world *r, const struct scenario_options *o,
 		r->client[i] = client_create(w, client_ip[i], &r->job[from],
 			r->njob * (i + 1) / CLIENTS - from);
 	}
-	w->disk->latency = world_below(w, 40);
-	world_start(w);
+	r->relay->disk->latency = world_below(w, 40);
+	world_start(r->relay);
 }
 
 static int tear_down(struct random_world *r)
@@ -549,7 +552,7 @@ static int tear_down(struct random_world *r)
 
 	ledger_check(r->ledger, &r->facts);
 	r->facts.hash = world_hash(w);
-	r->facts.lines = w->lines;
+	r->facts.lines = world_lines(w);
 	r->facts.bytes = sim_net_bytes(w->net);
 	bad = w->nfaults > 0;
 	if (bad)
@@ -561,7 +564,7 @@ static int tear_down(struct random_world *r)
 	w->line = NULL;
 	w->took = NULL;
 	w->down = NULL;
-	world_crash(w, 0);
+	world_crash(r->relay, 0);
 	sim_loop_step(w->loop, MINUTE);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		client_destroy(&r->client[i]);

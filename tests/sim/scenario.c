@@ -38,6 +38,7 @@ struct taken {
 
 struct story {
 	struct world *w;
+	struct relay *relay;
 	struct site *next, *home;
 	uint64_t start;
 	struct taken taken[TAKEN];
@@ -66,9 +67,9 @@ static void on_took(struct site *s, const struct peer_message *m)
 	}
 }
 
-static void on_line(struct world *w, struct span line)
+static void on_line(struct relay *r, struct span line)
 {
-	struct story *t = w->arg;
+	struct story *t = r->w->arg;
 
 	t->deferred += line_is(line, "delivery.deferred");
 	t->sent += line_is(line, "delivery.sent");
@@ -78,7 +79,8 @@ static void on_line(struct world *w, struct span line)
 static void begin(struct story *t, const struct scenario_options *o)
 {
 	memset(t, 0, sizeof *t);
-	t->w = world_create(o->seed, conf, o->print);
+	t->w = world_create(o->seed, o->print);
+	t->relay = world_relay(t->w, NULL, conf);
 	t->w->arg = t;
 	t->w->took = on_took;
 	t->w->line = on_line;
@@ -86,7 +88,7 @@ static void begin(struct story *t, const struct scenario_options *o)
 		t->w, "next.example", 10, "192.0.2.11", "PIPELINING\nDSN");
 	t->home = world_site(
 		t->w, "home.example", 10, "192.0.2.99", "PIPELINING\nCHUNKING");
-	world_start(t->w);
+	world_start(t->relay);
 	t->start = loop_now(t->w->loop);
 }
 
@@ -95,9 +97,9 @@ static int end(struct story *t, const char *name)
 	struct world *w = t->w;
 	int bad;
 
-	if (sim_disk_messages(w->disk))
+	if (sim_disk_messages(t->relay->disk))
 		world_fault(w, "%zu messages are left in the queue",
-			sim_disk_messages(w->disk));
+			sim_disk_messages(t->relay->disk));
 	bad = w->nfaults > 0;
 	if (bad)
 		fprintf(stderr, "sim: %s:\n%s", name, buf_str(&w->faults));
@@ -201,7 +203,7 @@ int scenario_ladder(const struct scenario_options *o)
 
 	begin(&t, o);
 	t.next->link->refuse = 1;
-	world_send(t.w, "me@home.example", "you@next.example", "one");
+	world_send(t.relay, "me@home.example", "you@next.example", "one");
 	n = watch(&t, 2 * (uint64_t)DAY + HOUR, at);
 	check_ladder(&t, at, n);
 	check_notice(&t, "delayed", 4 * HOUR);
@@ -232,7 +234,7 @@ int scenario_recovery(const struct scenario_options *o)
 	for (unsigned i = 0; i < MESSAGES; i++) {
 		snprintf(to, sizeof to, "u%u@next.example", i);
 		snprintf(text, sizeof text, "message-%u", i);
-		world_send(t.w, "me@home.example", to, text);
+		world_send(t.relay, "me@home.example", to, text);
 		sim_loop_step(t.w->loop, 3 * MINUTE);
 	}
 	sim_loop_step_until(t.w->loop, t.start + 7 * HOUR);
@@ -273,9 +275,9 @@ int scenario_message_retry(const struct scenario_options *o)
 	begin(&t, o);
 	p = &t.next->peer;
 	p->script.rule[0] = rule;
-	world_send(t.w, "me@home.example", "slow@next.example", "slow");
+	world_send(t.relay, "me@home.example", "slow@next.example", "slow");
 	last = loop_now(t.w->loop);
-	world_send(t.w, "me@home.example", "quick@next.example", "quick");
+	world_send(t.relay, "me@home.example", "quick@next.example", "quick");
 	if (p->used[0] != 1 || count(&t, "quick@next.example", "") != 1)
 		world_fault(t.w, "after the start: %u refusals", p->used[0]);
 	for (unsigned i = 1; i <= REFUSALS; i++) {

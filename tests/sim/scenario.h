@@ -18,6 +18,8 @@ struct random_facts {
 int scenario_ladder(const struct scenario_options *o);
 int scenario_recovery(const struct scenario_options *o);
 int scenario_message_retry(const struct scenario_options *o);
+int scenario_two(const struct scenario_options *o);
+int scenario_net(const struct scenario_options *o);
 int scenario_random(
 	const struct scenario_options *o, struct random_facts *facts_r);
 int scenario_same(const struct scenario_options *o);

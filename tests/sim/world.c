@@ -1,4 +1,4 @@
-/* world - the life of the simulated relay. */
+/* world - the lives of the simulated relays. */
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -11,8 +11,8 @@
 enum { FAULTS_TOLD = 12 };
 
 struct process {
-	struct world *w;
-	struct list dying; /* in the world's list, when crashed */
+	struct relay *r;
+	struct list dying; /* in the relay's list, when crashed */
 	struct log *log;
 	struct node *node;
 	struct timer bury;
@@ -94,7 +94,20 @@ int line_is(struct span line, const char *event)
 
 uint64_t world_hash(const struct world *w)
 {
-	return w->hash ^ (sim_net_hash(w->net) * 0x9e3779b97f4a7c15);
+	uint64_t h = w->relay[0].hash;
+
+	for (unsigned i = 1; i < w->nrelay; i++)
+		h = h * 0x100000001b3 ^ w->relay[i].hash;
+	return h ^ (sim_net_hash(w->net) * 0x9e3779b97f4a7c15);
+}
+
+uint64_t world_lines(const struct world *w)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < w->nrelay; i++)
+		n += w->relay[i].lines;
+	return n;
 }
 
 /* --- a process ------------------------------------------------------------ */
@@ -105,35 +118,38 @@ static uint64_t wall(void *arg)
 }
 
 /* FNV-1a, but for the name of the disk, which is an address of this process. */
-static void hash_line(struct world *w, struct span line)
+static void hash_line(struct relay *r, struct span line)
 {
 	struct span dir = line_field(line, "dir");
 
 	for (size_t i = 0; i < line.n; i++)
 		if (!dir.n || line.p + i < dir.p || line.p + i >= dir.p + dir.n)
-			w->hash = (w->hash ^ (unsigned char)line.p[i]) *
+			r->hash = (r->hash ^ (unsigned char)line.p[i]) *
 				  0x100000001b3;
 }
 
 static void on_line(void *arg, struct span line)
 {
 	struct process *p = arg;
-	struct world *w = p->w;
+	struct relay *r = p->r;
+	struct world *w = r->w;
 
 	if (p->crashed)
 		return;
-	hash_line(w, line);
-	w->lines++;
+	hash_line(r, line);
+	r->lines++;
+	if (w->print && w->nrelay > 1)
+		printf("%u ", r->index + 1);
 	if (w->print)
 		fwrite(line.p, 1, line.n, stdout);
 	if (w->line)
-		w->line(w, line);
+		w->line(r, line);
 }
 
 static void on_bury(struct timer *t)
 {
 	struct process *p = container_of(t, struct process, bury);
-	struct world *w = p->w;
+	struct relay *r = p->r;
 	int crashed = p->crashed, failed = p->node->failed;
 
 	node_free(&p->node);
@@ -143,18 +159,18 @@ static void on_bury(struct timer *t)
 	free(p);
 	if (crashed)
 		return;
-	w->process = NULL;
-	if (w->down)
-		w->down(w, failed);
+	r->process = NULL;
+	if (r->w->down)
+		r->w->down(r, failed);
 }
 
 static void on_stopped(struct node *n)
 {
-	struct world *w = sim_loop_user(n->loop, SIM_USER_WORLD);
+	struct relay *r = sim_loop_user(n->loop, SIM_USER_RELAY);
 
-	if (w->process && w->process->node == n)
-		timer_start(&w->process->bury, 0);
-	list_each (it, &w->dying) {
+	if (r->process && r->process->node == n)
+		timer_start(&r->process->bury, 0);
+	list_each (it, &r->dying) {
 		struct process *p = list_item(it, struct process, dying);
 
 		if (p->node == n)
@@ -162,77 +178,132 @@ static void on_stopped(struct node *n)
 	}
 }
 
-void world_start(struct world *w)
+void world_start(struct relay *r)
 {
 	struct process *p = x_calloc(1, sizeof *p);
 	struct buf why;
 	enum err e;
 
-	must(!w->process);
-	p->w = w;
-	w->process = p;
-	timer_init(&p->bury, w->loop, on_bury);
-	must(log_create_sink(&p->log, on_line, p, wall, w->loop) == ERR_OK);
+	must(!r->process);
+	p->r = r;
+	r->process = p;
+	timer_init(&p->bury, r->loop, on_bury);
+	must(log_create_sink(&p->log, on_line, p, wall, r->loop) == ERR_OK);
 	log_set_level(p->log, LOG_DEBUG);
 	buf_init(&why, 4096);
-	log_event(p->log, EV_NODE_START, F_SPAN("name", w->conf->node.name));
+	log_event(p->log, EV_NODE_START, F_SPAN("name", r->conf->node.name));
 	e = node_start(
-		&p->node, w->loop, p->log, w->conf, NULL, on_stopped, &why);
+		&p->node, r->loop, p->log, r->conf, NULL, on_stopped, &why);
 	if (e != ERR_OK) {
 		fprintf(stderr, "sim: node_start: %s\n", buf_str(&why));
 		must(e == ERR_OK);
 	}
-	log_event(p->log, EV_NODE_READY, F_SPAN("config", w->conf->file));
+	log_event(p->log, EV_NODE_READY, F_SPAN("config", r->conf->file));
 	buf_fini(&why);
 }
 
-void world_stop(struct world *w)
+void world_stop(struct relay *r)
 {
-	must(w->process != NULL);
-	node_stop(w->process->node);
+	must(r->process != NULL);
+	node_stop(r->process->node);
 }
 
-void world_crash(struct world *w, int survives)
+static void die(struct relay *r, int survives, int power)
 {
-	struct process *p = w->process;
+	struct process *p = r->process;
+	struct world *w = r->w;
 
 	if (!p)
 		return;
-	w->process = NULL;
-	list_append(&w->dying, &p->dying);
+	r->process = NULL;
+	list_append(&r->dying, &p->dying);
 	p->crashed = 1;
-	w->hash = (w->hash ^ loop_now(w->loop)) * 0x100000001b3;
+	r->hash = (r->hash ^ loop_now(w->loop)) * 0x100000001b3;
 	if (w->print)
-		printf("--- crash at %" PRIu64 "\n", loop_now(w->loop));
+		printf("--- %s: %s at %" PRIu64 "\n", r->name,
+			power ? "power cut" : "crash", loop_now(w->loop));
 	sim_store_crash(queue_store(p->node->queue), survives);
-	sim_net_cut(w->net, SPAN(RELAY_IP));
+	if (power)
+		sim_net_vanish(w->net, span_str(r->ip));
+	else
+		sim_net_cut(w->net, span_str(r->ip));
 	/* What is left of it only serves to give the memory back. */
 	p->node->failed = 1;
 	node_stop(p->node);
 }
 
+void world_crash(struct relay *r, int survives)
+{
+	die(r, survives, 0);
+}
+
+void world_power_cut(struct relay *r, int survives)
+{
+	die(r, survives, 1);
+}
+
 /* --- the world ------------------------------------------------------------ */
 
-static void load_conf(struct world *w, const char *text)
+static void load_conf(struct relay *r, const char *text)
 {
 	struct buf b, why;
 
 	buf_init(&b, 64 * 1024);
 	buf_init(&why, 64 * 1024);
 	buf_addf(&b,
-		"node: { name: relay.sim.example, data: \"%s\",\n"
+		"node: { name: %s, data: \"%s\",\n"
 		"  postmaster: postmaster@home.example }\n"
 		"log: { level: debug }\n%s",
-		"/sim", text);
-	if (conf_parse(&w->conf, "sim.yaml", buf_span(&b), &why) != ERR_OK) {
+		r->name, "/sim", text);
+	if (conf_parse(&r->conf, "sim.yaml", buf_span(&b), &why) != ERR_OK) {
 		fputs(buf_str(&why), stderr);
 		must(0);
 	}
 	/* The path of the disk is an address of this process: it must not
 	 * come near anything that is hashed or chosen. */
-	w->conf->node.data = span_str(sim_disk_dir(w->disk));
+	r->conf->node.data = span_str(sim_disk_dir(r->disk));
 	buf_fini(&b);
 	buf_fini(&why);
+}
+
+struct relay *world_relay(struct world *w, const char *name, const char *conf)
+{
+	struct relay *r = &w->relay[w->nrelay];
+	uint64_t seed = w->seed + w->nrelay * UINT64_C(0x9e3779b97f4a7c15);
+
+	must(w->nrelay < WORLD_RELAYS);
+	r->w = w;
+	r->index = w->nrelay++;
+	r->hash = 0xcbf29ce484222325;
+	snprintf(r->name, sizeof r->name, "%s",
+		name ? name : "relay.sim.example");
+	snprintf(r->ip, sizeof r->ip, "198.51.100.%u", w->nrelay);
+	must(net_addr_parse(span_str(r->ip), 0, &r->addr) == 0);
+	list_init(&r->dying);
+	r->loop = sim_loop_view(w->loop, seed);
+	sim_loop_set_user(r->loop, SIM_USER_RELAY, r);
+	sim_loop_set_user(r->loop, SIM_USER_ADDR, &r->addr);
+	r->disk = sim_disk_create(seed);
+	load_conf(r, conf);
+	for (unsigned i = 0; i < r->index; i++) {
+		world_way(w, r, &w->relay[i]);
+		world_way(w, &w->relay[i], r);
+	}
+	return r;
+}
+
+struct sim_link *world_way(
+	struct world *w, const struct relay *from, const struct relay *to)
+{
+	return sim_net_pair(w->net, span_str(from->ip), span_str(to->ip));
+}
+
+static void relay_free(struct relay *r)
+{
+	must(list_empty(&r->dying));
+	conf_unref(&r->conf);
+	sim_disk_destroy(&r->disk);
+	loop_destroy(&r->loop);
 }
 
 static void on_segment(const struct net_addr *from, const struct net_addr *to,
@@ -253,22 +324,17 @@ static void on_segment(const struct net_addr *from, const struct net_addr *to,
 	}
 }
 
-struct world *world_create(uint64_t seed, const char *conf, int print)
+struct world *world_create(uint64_t seed, int print)
 {
 	struct world *w = x_calloc(1, sizeof *w);
 
 	w->seed = seed;
 	w->print = print;
-	w->hash = 0xcbf29ce484222325;
 	buf_init(&w->faults, 64 * 1024);
 	rand_seed(&w->rand, seed ^ UINT64_C(0x5eed0f7e575));
-	list_init(&w->dying);
 	w->loop = sim_loop_create(seed);
-	sim_loop_set_user(w->loop, SIM_USER_WORLD, w);
 	w->net = sim_net_create(w->loop);
 	w->zone = sim_zone_create(w->loop);
-	w->disk = sim_disk_create(seed);
-	load_conf(w, conf);
 	if (print)
 		sim_net_tap(w->net, on_segment);
 	return w;
@@ -312,20 +378,18 @@ void world_destroy(struct world **wp)
 
 	w->line = NULL;
 	w->down = NULL;
-	world_crash(w, 0);
-	for (unsigned i = 0; i < w->nsite; i++) {
-		w->site[i].link->partition = 0;
+	for (unsigned i = 0; i < w->nrelay; i++)
+		world_crash(&w->relay[i], 0);
+	for (unsigned i = 0; i < w->nsite; i++)
 		peer_stop(&w->site[i].peer);
-	}
-	sim_net_heal(w->net);
+	sim_net_calm(w->net);
 	sim_loop_step(w->loop, HOUR);
-	must(list_empty(&w->dying));
+	for (unsigned i = 0; i < w->nrelay; i++)
+		relay_free(&w->relay[i]);
 	for (unsigned i = 0; i < w->nsite; i++)
 		peer_fini(&w->site[i].peer);
-	conf_unref(&w->conf);
 	sim_zone_destroy(&w->zone);
 	sim_net_destroy(&w->net);
-	sim_disk_destroy(&w->disk);
 	loop_destroy(&w->loop);
 	buf_fini(&w->faults);
 	free(w);
@@ -335,7 +399,6 @@ void world_destroy(struct world **wp)
 /* --- one message ---------------------------------------------------------- */
 
 struct sending {
-	struct world *w;
 	struct stream *s;
 	const char *want; /* the digits that the replies begin with */
 	struct buf talk;
@@ -383,19 +446,20 @@ static void on_connected(void *arg, struct stream *s, enum err e)
 }
 
 void world_send(
-	struct world *w, const char *from, const char *to, const char *text)
+	struct relay *r, const char *from, const char *to, const char *text)
 {
 	/* greeting, EHLO, MAIL, RCPT, DATA; then the dot, QUIT */
-	struct sending d = {.w = w, .want = "22223.22"};
+	struct sending d = {.want = "22223.22"};
 	const struct stream_events ev = {
 		.arg = &d, .on_data = on_reply, .on_close = on_sent};
-	struct net_addr relay, me;
+	struct net_addr relay = r->addr, me;
+	struct loop *l = r->w->loop;
 	struct buf b;
 
-	must(net_addr_parse(SPAN(RELAY_IP), 25, &relay) == 0);
+	relay.port = 25;
 	must(net_addr_parse(SPAN("10.0.0.1"), 0, &me) == 0);
-	stream_connect(w->loop, &relay, &me, MINUTE, &ev, on_connected);
-	sim_loop_step(w->loop, 1000);
+	stream_connect(l, &relay, &me, MINUTE, &ev, on_connected);
+	sim_loop_step(l, 1000);
 	must(d.s != NULL);
 	buf_init(&b, 4096);
 	buf_init(&d.talk, 64 * 1024);
@@ -410,7 +474,7 @@ void world_send(
 		from, to, text, text);
 	stream_write(d.s, buf_span(&b));
 	for (unsigned i = 0; i < 100 && !d.closed; i++)
-		sim_loop_step(w->loop, 100);
+		sim_loop_step(l, 100);
 	must(d.closed && !*d.want);
 	buf_fini(&b);
 	buf_fini(&d.talk);
