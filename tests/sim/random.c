@@ -4,9 +4,10 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
+#include "tests/sim/chaos.h"
 #include "tests/sim/ledger.h"
 
-enum { CLIENTS = 3, JOBS = 48, QUIET_MS = 12 * HOUR, RULES = 6 };
+enum { CLIENTS = 3, JOBS = 48, QUIET_MS = 12 * HOUR };
 
 struct sick { /* when each kind of trouble is over; nought: it is well */
 	uint64_t link[WORLD_SITES], relay, dns[WORLD_SITES], disk;
@@ -47,56 +48,6 @@ static const char conf[] =
 	"    tls: { mode: none }\n"
 	"    limits: { connections: 3, extra_connection_at: 2 }\n"
 	"queue: { large_body: 8KiB, memory: 1MiB }\n";
-
-/* --- messages ------------------------------------------------------------- */
-
-static void text_line(struct world *w, struct buf *b)
-{
-	static const char letters[] = "abcdefghijklmnop .";
-	unsigned n = world_below(w, 90);
-
-	if (world_chance(w, 8))
-		buf_adds(b, world_chance(w, 2) ? "." : "..");
-	for (unsigned i = 0; i < n; i++)
-		buf_addc(b, letters[world_below(w, sizeof letters - 1)]);
-	buf_adds(b, "\r\n");
-}
-
-static void job_text(struct world *w, struct job *j)
-{
-	unsigned lines = world_chance(w, 6) ? 700 : 20;
-	struct buf *b = &j->raw;
-
-	buf_init(b, 1 << 20);
-	buf_addf(b,
-		"From: <%s>\r\nTo: <%s>\r\n"
-		"Date: Mon, 01 Jan 2024 00:00:00 +0000\r\n"
-		"Message-ID: <t%u@home.example>\r\nX-Token: %u\r\n\r\n",
-		j->from, j->rcpt[0], j->token, j->token);
-	for (unsigned n = world_below(w, lines); n > 0; n--)
-		text_line(w, b);
-}
-
-static void job_make(struct random_world *r, unsigned span_ms)
-{
-	static const char *const domain[] = {
-		"a.example", "b.example", "c.example"};
-	struct world *w = r->w;
-	struct job *j = &r->job[r->njob];
-
-	j->token = ++r->njob;
-	snprintf(j->from, sizeof j->from, "t%u@home.example", j->token);
-	j->nrcpt = 1 + (world_chance(w, 2) ? world_below(w, JOB_RCPTS) : 0);
-	for (unsigned i = 0; i < j->nrcpt; i++) {
-		j->bad[i] = world_chance(w, 8);
-		snprintf(j->rcpt[i], sizeof j->rcpt[i], "%s%u@%s",
-			j->bad[i] ? "bad" : "u", i,
-			domain[world_below(w, countof(domain))]);
-	}
-	j->open = (1u << j->nrcpt) - 1;
-	j->due = loop_now(w->loop) + world_below(w, span_ms);
-	job_text(w, j);
-}
 
 /* --- what the world does to the relay ------------------------------------- */
 
@@ -192,95 +143,20 @@ static void plan_stop(struct random_world *r)
 	world_stop(r->relay);
 }
 
-/* A rule of a server for its next replies; slot 0 is the one about those
- * recipients that it never takes. */
-static void plan_rule(struct random_world *r)
-{
-	static const char *const at[] = {"greeting", "EHLO", "MAIL", "RCPT",
-		"DATA", "dot", "dot", "dot", "BDAT", "RSET", "*"};
-	static const char *const reply[] = {"421 4.3.2 Closing\r\n",
-		"451 4.3.0 Not now\r\n", "452 4.3.1 Full\r\n",
-		"450-4.2.0 Come\r\n450 4.2.0 again\r\n"};
-	struct world *w = r->w;
-	struct site *s = &w->site[world_below(w, w->nsite)];
-	unsigned i = 1 + world_below(w, RULES - 1);
-	struct peer_rule x = {.at = at[world_below(w, countof(at))],
-		.times = 1 + world_below(w, 4)};
-
-	switch (world_below(w, 7)) {
-	case 0:
-		x.drop = 1;
-		break;
-	case 1:
-		x.reset = 1;
-		break;
-	case 2:
-		x.reply = reply[0];
-		x.close_after = 1;
-		break;
-	case 3: /* taken, and nobody hears of it: D1 */
-		x.at = world_chance(w, 2) ? "dot" : "BDAT";
-		x.reply = "250 2.0.0 Ok\r\n";
-		x.reset = 1;
-		break;
-	case 4:
-		x.mute = world_chance(w, 4);
-		x.reply = reply[1];
-		break;
-	default:
-		x.reply = reply[1 + world_below(w, countof(reply) - 1)];
-	}
-	/* RFC 5321 4.1.1.5: RSET gets 250, or the connection ends. */
-	if (x.reply && (strcmp(x.at, "RSET") == 0 || x.at[0] == '*')) {
-		x.reply = reply[0];
-		x.close_after = 1;
-	}
-	s->peer.script.rule[i] = x;
-	s->peer.used[i] = s->peer.seen[i] = 0;
-}
-
-/* --- links, names, the disk ----------------------------------------------- */
-
 static uint64_t until(struct random_world *r, unsigned most)
 {
 	return loop_now(r->w->loop) + SECOND + world_below(r->w, most);
 }
 
-static void link_heal(struct random_world *r, struct sim_link *k)
+static void plan_names(struct random_world *r)
 {
-	*k = (struct sim_link){
-		.latency = world_below(r->w, 60), .tried = k->tried};
-	sim_net_heal(r->w->net);
+	unsigned i = world_below(r->w, r->w->nsite);
+
+	chaos_names(r->w, i);
+	r->sick.dns[i] = until(r, 8 * MINUTE);
 }
 
-static void link_hurt(struct random_world *r, struct sim_link *k)
-{
-	struct world *w = r->w;
-
-	switch (world_below(w, 7)) {
-	case 0:
-		k->refuse = 1;
-		break;
-	case 1:
-		k->blackhole = 1;
-		break;
-	case 2:
-		k->partition = 1;
-		break;
-	case 3:
-		k->reset_after = 1 + world_below(w, 4000);
-		break;
-	case 4:
-		k->latency = world_below(w, 3000);
-		break;
-	case 5:
-		k->window = 1 + world_below(w, 2000);
-		break;
-	default:
-		k->slice = 1 + world_below(w, 100);
-		k->window = 1000;
-	}
-}
+/* --- links, names, the disk ----------------------------------------------- */
 
 static void plan_link(struct random_world *r)
 {
@@ -288,47 +164,12 @@ static void plan_link(struct random_world *r)
 	unsigned i = world_below(w, w->nsite + 1);
 
 	if (i < w->nsite) {
-		link_hurt(r, w->site[i].link);
+		chaos_link(w, w->site[i].link);
 		r->sick.link[i] = until(r, 8 * MINUTE);
 	} else {
-		link_hurt(r, sim_net_link(w->net, SPAN(RELAY_IP)));
+		chaos_link(w, sim_net_link(w->net, SPAN(RELAY_IP)));
 		r->sick.relay = until(r, MINUTE);
 	}
-}
-
-static void names_heal(struct random_world *r)
-{
-	struct world *w = r->w;
-	char host[64];
-
-	for (unsigned i = 0; i < w->nsite; i++) {
-		struct site *s = &w->site[i];
-
-		snprintf(host, sizeof host, "mx%u.%s", i, s->domain);
-		sim_zone_remove(w->zone, s->domain);
-		sim_zone_remove(w->zone, host);
-		r->sick.dns[i] = 0;
-	}
-	for (unsigned i = 0; i < w->nsite; i++) {
-		struct site *s = &w->site[i];
-
-		snprintf(host, sizeof host, "mx%u.%s", i, s->domain);
-		sim_zone_mx(w->zone, s->domain, (uint16_t)(10 * i), host);
-		sim_zone_addr(w->zone, host, s->ip);
-	}
-}
-
-static void plan_names(struct random_world *r)
-{
-	struct world *w = r->w;
-	unsigned i = world_below(w, w->nsite);
-	char host[64];
-
-	snprintf(host, sizeof host, "mx%u.%s", i, w->site[i].domain);
-	sim_zone_trouble(w->zone, world_chance(w, 2) ? host : w->site[i].domain,
-		world_chance(w, 2) ? -1 : DNS_A, "SERVFAIL");
-	sim_zone_latency(w->zone, world_below(w, 2 * SECOND));
-	r->sick.dns[i] = until(r, 8 * MINUTE);
 }
 
 static void disk_heal(struct random_world *r)
@@ -375,14 +216,16 @@ static void heal_due(struct random_world *r)
 
 	for (unsigned i = 0; i < w->nsite; i++) {
 		if (r->sick.link[i] && r->sick.link[i] <= now) {
-			link_heal(r, w->site[i].link);
+			chaos_link_end(w, w->site[i].link);
 			r->sick.link[i] = 0;
 		}
-		if (r->sick.dns[i] && r->sick.dns[i] <= now)
-			names_heal(r);
+		if (r->sick.dns[i] && r->sick.dns[i] <= now) {
+			chaos_names_end(w);
+			memset(r->sick.dns, 0, sizeof r->sick.dns);
+		}
 	}
 	if (r->sick.relay && r->sick.relay <= now) {
-		link_heal(r, sim_net_link(w->net, SPAN(RELAY_IP)));
+		chaos_link_end(w, sim_net_link(w->net, SPAN(RELAY_IP)));
 		r->sick.relay = 0;
 	}
 	if (r->sick.disk && r->sick.disk <= now)
@@ -421,7 +264,7 @@ static void something(struct random_world *r)
 			(int64_t)world_below(w, 20 * MINUTE) - 10 * MINUTE);
 		break;
 	default:
-		plan_rule(r);
+		chaos_rule(w);
 	}
 }
 
@@ -433,13 +276,12 @@ static void heal_all(struct random_world *r)
 	r->crash_at = NULL;
 	r->crash_on_take = 0;
 	timer_stop(&r->crash);
+	chaos_rules_end(w);
 	for (unsigned i = 0; i < w->nsite; i++) {
-		for (unsigned k = 1; k < RULES; k++)
-			w->site[i].peer.script.rule[k].at = "never";
-		link_heal(r, w->site[i].link);
+		chaos_link_end(w, w->site[i].link);
 	}
-	link_heal(r, sim_net_link(w->net, SPAN(RELAY_IP)));
-	names_heal(r);
+	chaos_link_end(w, sim_net_link(w->net, SPAN(RELAY_IP)));
+	chaos_names_end(w);
 	sim_zone_latency(w->zone, 10);
 	disk_heal(r);
 	for (unsigned i = 0; i < CLIENTS; i++)
@@ -487,38 +329,6 @@ static void come_to_rest(struct random_world *r)
 
 /* --- from beginning to end ------------------------------------------------ */
 
-static void sites(struct random_world *r)
-{
-	static const struct {
-		const char *domain, *ip;
-		uint16_t preference;
-	} all[] = {
-		{"a.example", "192.0.2.11", 0},
-		{"a.example", "192.0.2.12", 10},
-		{"b.example", "192.0.2.21", 20},
-		{"c.example", "192.0.2.31", 30},
-		{"c.example", "192.0.2.32", 40},
-		{"home.example", "192.0.2.99", 50},
-	};
-	static const char *const keywords[] = {"", "PIPELINING",
-		"PIPELINING\nCHUNKING\n8BITMIME\nDSN", "CHUNKING\nSIZE 1000000",
-		"PIPELINING\nSIZE 0\nENHANCEDSTATUSCODES"};
-	static const struct peer_rule bad = {.at = "RCPT",
-		.match = "<bad",
-		.reply = "550 5.1.1 No such user\r\n"};
-
-	for (unsigned i = 0; i < countof(all); i++) {
-		struct site *s = world_site(r->w, all[i].domain,
-			all[i].preference, all[i].ip,
-			keywords[world_below(r->w, countof(keywords))]);
-
-		s->peer.script.rule[0] = bad;
-		for (unsigned k = 1; k < RULES; k++)
-			s->peer.script.rule[k].at = "never";
-		s->link->latency = world_below(r->w, 60);
-	}
-}
-
 static void set_up(struct random_world *r, const struct scenario_options *o,
 	unsigned span_ms)
 {
@@ -531,9 +341,11 @@ static void set_up(struct random_world *r, const struct scenario_options *o,
 	w->down = on_down;
 	timer_init(&r->boot, w->loop, on_boot);
 	timer_init(&r->crash, w->loop, on_crash);
-	sites(r);
-	for (unsigned n = 10 + world_below(w, JOBS - 10); n > 0; n--)
-		job_make(r, span_ms);
+	chaos_sites(w);
+	for (unsigned n = 10 + world_below(w, JOBS - 10); n > 0; n--) {
+		chaos_job(w, &r->job[r->njob], r->njob + 1, span_ms);
+		r->njob++;
+	}
 	r->ledger = ledger_create(w, r->job, r->njob);
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		unsigned from = r->njob * i / CLIENTS;

@@ -1,0 +1,24 @@
+/* chaos - messages and troubles by chance, for the worlds that have a seed.
+ *
+ * Each draws from the world's own random numbers. What begins here ends when
+ * the caller says so.
+ */
+#pragma once
+
+#include "tests/sim/client.h"
+#include "tests/sim/world.h"
+
+/* Rule 0 of every site is about the recipients that it refuses for good. */
+enum { CHAOS_RULES = 6 };
+
+void chaos_sites(struct world *w); /* a, b, c, home.example */
+/* A message from home.example to those, due within span_ms from now. */
+void chaos_job(
+	struct world *w, struct job *j, unsigned token, unsigned span_ms);
+
+void chaos_rule(struct world *w); /* a server misbehaves for some replies */
+void chaos_rules_end(struct world *w);
+void chaos_link(struct world *w, struct sim_link *k);
+void chaos_link_end(struct world *w, struct sim_link *k);
+void chaos_names(struct world *w, unsigned site); /* of this one */
+void chaos_names_end(struct world *w);            /* of all */
