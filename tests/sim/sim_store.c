@@ -7,31 +7,9 @@
 
 #include "mta/base/blob.h"
 #include "mta/base/check.h"
+#include "tests/sim/sim_disk_private.h"
 
-enum { SIM_DISK_MAGIC = 0xd15c, SIM_STORE_MAGIC = 0x5705e, LAZY_MS = 20 };
-
-struct sim_record {
-	struct map_node node;
-	uint64_t id;
-	char *env, *status;
-	size_t env_n, status_n;
-	struct blob *body;
-	int aside;
-};
-
-struct sim_note {
-	struct map_node node;
-	char *key, *p;
-	size_t n;
-};
-
-struct sim_file {
-	struct map_node node;
-	uint64_t id;
-	char *p;
-	size_t n, cap;
-	int finished;
-};
+enum { SIM_STORE_MAGIC = 0x5705e, LAZY_MS = 20 };
 
 struct store {
 	unsigned magic;
@@ -46,131 +24,9 @@ struct store {
 	struct timer commit, lazy, fatal;
 };
 
-static struct span id_key(const uint64_t *id)
-{
-	return span((const char *)id, sizeof *id);
-}
-
-static struct sim_record *record_get(const struct sim_disk *d, uint64_t id)
-{
-	struct map_node *n = map_get(&d->records, id_key(&id));
-
-	return n ? container_of(n, struct sim_record, node) : NULL;
-}
-
-static struct sim_file *file_get(const struct sim_disk *d, uint64_t id)
-{
-	struct map_node *n = map_get(&d->files, id_key(&id));
-
-	return n ? container_of(n, struct sim_file, node) : NULL;
-}
-
-static void record_del(struct sim_disk *d, struct sim_record *r)
-{
-	map_del(&d->records, &r->node);
-	blob_unref(r->body);
-	free(r->env);
-	free(r->status);
-	free(r);
-}
-
-static void file_del(struct sim_disk *d, struct sim_file *f)
-{
-	map_del(&d->files, &f->node);
-	free(f->p);
-	free(f);
-}
-
-static void disk_set(char **p, size_t *n, struct span s)
-{
-	*p = x_realloc(*p, s.n + 1);
-	if (s.n)
-		memcpy(*p, s.p, s.n);
-	*n = s.n;
-}
-
-static struct sim_note *note_get(const struct sim_disk *d, struct span key)
-{
-	struct map_node *n = map_get(&d->notes, key);
-
-	return n ? container_of(n, struct sim_note, node) : NULL;
-}
-
-static void note_del(struct sim_disk *d, struct sim_note *n)
-{
-	map_del(&d->notes, &n->node);
-	free(n->key);
-	free(n->p);
-	free(n);
-}
-
-static void note_set(struct sim_disk *d, struct span key, struct span v)
-{
-	struct sim_note *n = note_get(d, key);
-	size_t size = 0;
-
-	if (v.n == 0) {
-		if (n)
-			note_del(d, n);
-		return;
-	}
-	if (!n) {
-		n = x_calloc(1, sizeof *n);
-		disk_set(&n->key, &size, key);
-		map_put(&d->notes, &n->node, span(n->key, size));
-	}
-	disk_set(&n->p, &n->n, v);
-}
-
-struct sim_disk *sim_disk_create(uint64_t seed)
-{
-	struct sim_disk *d = x_calloc(1, sizeof *d);
-	uint64_t key[2];
-
-	d->magic = SIM_DISK_MAGIC;
-	rand_seed(&d->rand, seed);
-	key[0] = rand_u64(&d->rand);
-	key[1] = rand_u64(&d->rand);
-	map_init(&d->records, key);
-	map_init(&d->files, key);
-	map_init(&d->notes, key);
-	rand_bytes(&d->rand, d->sid, sizeof d->sid);
-	d->next = d->seq = 1;
-	d->free = d->total = UINT64_C(1) << 40;
-	snprintf(d->dir, sizeof d->dir, "sim:%" PRIxPTR, (uintptr_t)d);
-	return d;
-}
-
-void sim_disk_destroy(struct sim_disk **dp)
-{
-	struct sim_disk *d = *dp;
-	struct map_node *n;
-
-	check_obj(d, SIM_DISK_MAGIC);
-	must(!d->open);
-	while ((n = map_next(&d->records, NULL)))
-		record_del(d, container_of(n, struct sim_record, node));
-	while ((n = map_next(&d->files, NULL)))
-		file_del(d, container_of(n, struct sim_file, node));
-	map_fini(&d->records);
-	while ((n = map_next(&d->notes, NULL)))
-		note_del(d, container_of(n, struct sim_note, node));
-	map_fini(&d->files);
-	map_fini(&d->notes);
-	free(d->start);
-	d->magic = 0;
-	free(d);
-	*dp = NULL;
-}
-
-const char *sim_disk_dir(struct sim_disk *d)
-{
-	return d->dir;
-}
-
 static void disk_apply(struct sim_disk *d, const struct store_op *op)
 {
-	struct sim_record *r = record_get(d, op->id.v);
+	struct sim_record *r = disk_record(d, op->id.v);
 	struct sim_file *f;
 
 	d->operations++;
@@ -179,7 +35,7 @@ static void disk_apply(struct sim_disk *d, const struct store_op *op)
 		must(!r);
 		r = x_calloc(1, sizeof *r);
 		r->id = op->id.v;
-		map_put(&d->records, &r->node, id_key(&r->id));
+		map_put(&d->records, &r->node, disk_key(&r->id));
 		disk_set(&r->env, &r->env_n, op->record);
 		if (op->mem) {
 			must(op->mem->n == op->size);
@@ -192,11 +48,11 @@ static void disk_apply(struct sim_disk *d, const struct store_op *op)
 		d->puts++;
 		break;
 	case STORE_DELETE:
-		f = op->in_file ? file_get(d, op->id.v) : NULL;
+		f = op->in_file ? disk_file(d, op->id.v) : NULL;
 		if (r)
-			record_del(d, r);
+			disk_record_del(d, r);
 		if (f)
-			file_del(d, f);
+			disk_file_del(d, f);
 		d->deletes++;
 		break;
 	case STORE_STATUS:
@@ -205,7 +61,7 @@ static void disk_apply(struct sim_disk *d, const struct store_op *op)
 		d->statuses++;
 		break;
 	case STORE_NOTE:
-		note_set(d, op->key, op->record);
+		disk_note_set(d, op->key, op->record);
 		break;
 	}
 }
@@ -379,7 +235,7 @@ static void remove_unfinished(struct sim_disk *d)
 			n = map_next(&d->files, n);
 			continue;
 		}
-		file_del(d, f);
+		disk_file_del(d, f);
 		n = map_next(&d->files, NULL);
 	}
 }
@@ -456,7 +312,7 @@ static enum err disk_copy(struct span from, struct buf *rec_r)
 
 enum err store_read_env(struct store *s, struct msg_id id, struct buf *rec_r)
 {
-	struct sim_record *r = record_get(s->d, id.v);
+	struct sim_record *r = disk_record(s->d, id.v);
 
 	s->d->reads_env++;
 	if (s->d->fail_read)
@@ -469,7 +325,7 @@ enum err store_read_env(struct store *s, struct msg_id id, struct buf *rec_r)
 enum err store_read_status(
 	struct store *s, struct msg_id id, unsigned nrcpt, struct buf *rec_r)
 {
-	struct sim_record *r = record_get(s->d, id.v);
+	struct sim_record *r = disk_record(s->d, id.v);
 
 	(void)nrcpt;
 	s->d->reads_status++;
@@ -482,7 +338,7 @@ enum err store_read_status(
 
 enum err store_read_note(struct store *s, struct span key, struct buf *rec_r)
 {
-	struct sim_note *n = note_get(s->d, key);
+	struct sim_note *n = disk_note(s->d, key);
 
 	buf_clear(rec_r);
 	if (s->d->fail_read)
@@ -518,7 +374,7 @@ enum err store_next_note(struct store *s, struct span after, struct buf *key_r,
 enum err store_read_body(
 	struct store *s, struct msg_id id, uint64_t size, struct blob **mem_r)
 {
-	struct sim_record *r = record_get(s->d, id.v);
+	struct sim_record *r = disk_record(s->d, id.v);
 	struct blob *b;
 
 	s->d->reads_body++;
@@ -558,11 +414,11 @@ static void remove_orphans(struct sim_disk *d, uint64_t *orphans_r)
 			struct sim_file *f =
 				container_of(n, struct sim_file, node);
 
-			if (!record_get(d, f->id))
+			if (!disk_record(d, f->id))
 				gone = f;
 		}
 		if (gone) {
-			file_del(d, gone);
+			disk_file_del(d, gone);
 			++*orphans_r;
 		}
 	} while (gone);
@@ -593,7 +449,7 @@ enum err store_scan(struct store *s,
 
 enum err store_set_aside(struct store *s, struct msg_id id)
 {
-	struct sim_record *r = record_get(s->d, id.v);
+	struct sim_record *r = disk_record(s->d, id.v);
 
 	if (!r || r->aside)
 		return ERR_NOTFOUND;
@@ -614,11 +470,11 @@ enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 
 	if (s->d->fail)
 		return s->d->fail;
-	if (file_get(s->d, file))
+	if (disk_file(s->d, file))
 		return ERR_EXISTS;
 	f = x_calloc(1, sizeof *f);
 	f->id = file;
-	map_put(&s->d->files, &f->node, id_key(&f->id));
+	map_put(&s->d->files, &f->node, disk_key(&f->id));
 	h = x_calloc(1, sizeof *h);
 	h->s = s;
 	h->id = file;
@@ -629,7 +485,7 @@ enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 enum err store_file_write(void *handle, uint64_t off, struct span data)
 {
 	struct sim_handle *h = handle;
-	struct sim_file *f = file_get(h->s->d, h->id);
+	struct sim_file *f = disk_file(h->s->d, h->id);
 
 	if (h->s->d->fail)
 		return h->s->d->fail;
@@ -647,7 +503,7 @@ enum err store_file_write(void *handle, uint64_t off, struct span data)
 enum err store_file_finish(void **hp)
 {
 	struct sim_handle *h = *hp;
-	struct sim_file *f = file_get(h->s->d, h->id);
+	struct sim_file *f = disk_file(h->s->d, h->id);
 	enum err e = h->s->d->fail;
 
 	if (e == ERR_OK) {
@@ -661,10 +517,10 @@ enum err store_file_finish(void **hp)
 
 void store_file_abandon(struct store *s, uint64_t file, void **h)
 {
-	struct sim_file *f = file_get(s->d, file);
+	struct sim_file *f = disk_file(s->d, file);
 
 	if (f)
-		file_del(s->d, f);
+		disk_file_del(s->d, f);
 	free(*h);
 	*h = NULL;
 }
@@ -672,7 +528,7 @@ void store_file_abandon(struct store *s, uint64_t file, void **h)
 enum err store_file_read(struct store *s, uint64_t file, uint64_t off, char *p,
 	size_t n, size_t *got_r)
 {
-	struct sim_file *f = file_get(s->d, file);
+	struct sim_file *f = disk_file(s->d, file);
 
 	if (s->d->fail_read)
 		return s->d->fail_read;
@@ -684,151 +540,4 @@ enum err store_file_read(struct store *s, uint64_t file, uint64_t off, char *p,
 	*got_r = f->n - off < n ? f->n - off : n;
 	memcpy(p, f->p + off, *got_r);
 	return ERR_OK;
-}
-
-size_t sim_disk_messages(const struct sim_disk *d)
-{
-	return d->records.n - d->ndamaged;
-}
-
-size_t sim_disk_files(const struct sim_disk *d)
-{
-	return d->files.n;
-}
-
-int sim_disk_has(const struct sim_disk *d, struct msg_id id)
-{
-	struct sim_record *r = record_get(d, id.v);
-
-	return r && !r->aside;
-}
-
-struct span sim_disk_env(const struct sim_disk *d, struct msg_id id)
-{
-	struct sim_record *r = record_get(d, id.v);
-
-	return r ? span(r->env, r->env_n) : span(NULL, 0);
-}
-
-struct span sim_disk_status(const struct sim_disk *d, struct msg_id id)
-{
-	struct sim_record *r = record_get(d, id.v);
-
-	return r ? span(r->status, r->status_n) : span(NULL, 0);
-}
-
-void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what)
-{
-	struct sim_record *r = record_get(d, id.v);
-
-	must(r != NULL);
-	if (what == 'b') {
-		blob_unref(r->body);
-		r->body = NULL;
-	} else if (what == 's') {
-		must(r->status_n > 0);
-		r->status[r->status_n / 2] ^= 0x20;
-	} else {
-		r->env[r->env_n / 2] ^= 0x20;
-	}
-}
-
-/* --- disks as a whole ----------------------------------------------------- */
-
-static void disk_empty(struct sim_disk *d)
-{
-	struct map_node *n;
-
-	must(!d->open);
-	while ((n = map_next(&d->records, NULL)))
-		record_del(d, container_of(n, struct sim_record, node));
-	while ((n = map_next(&d->files, NULL)))
-		file_del(d, container_of(n, struct sim_file, node));
-	while ((n = map_next(&d->notes, NULL)))
-		note_del(d, container_of(n, struct sim_note, node));
-	d->ndamaged = 0;
-	d->nstart = 0;
-	d->next = d->seq = 1;
-}
-
-static void copy_record(struct sim_disk *to, const struct sim_record *from)
-{
-	struct sim_record *r = x_calloc(1, sizeof *r);
-
-	r->id = from->id;
-	r->aside = from->aside;
-	disk_set(&r->env, &r->env_n, span(from->env, from->env_n));
-	if (from->status_n)
-		disk_set(&r->status, &r->status_n,
-			span(from->status, from->status_n));
-	if (from->body)
-		r->body = blob_ref(from->body);
-	map_put(&to->records, &r->node, id_key(&r->id));
-}
-
-static void copy_file(struct sim_disk *to, const struct sim_file *from)
-{
-	struct sim_file *f = x_calloc(1, sizeof *f);
-
-	f->id = from->id;
-	f->finished = 1;
-	disk_set(&f->p, &f->n, span(from->p, from->n));
-	f->cap = f->n;
-	map_put(&to->files, &f->node, id_key(&f->id));
-}
-
-/* Everything that a process finds on a disk. */
-static void copy_all(struct sim_disk *to, const struct sim_disk *from)
-{
-	struct map_node *n = NULL;
-
-	while ((n = map_next(&from->records, n)))
-		copy_record(to, container_of(n, struct sim_record, node));
-	n = NULL;
-	while ((n = map_next(&from->files, n))) {
-		struct sim_file *f = container_of(n, struct sim_file, node);
-
-		if (f->finished)
-			copy_file(to, f);
-	}
-	n = NULL;
-	while ((n = map_next(&from->notes, n))) {
-		struct sim_note *k = container_of(n, struct sim_note, node);
-
-		note_set(to, n->key, span(k->p, k->n));
-	}
-	to->nstart = from->nstart;
-	to->start = x_realloc(to->start, (to->nstart + 1) * sizeof *to->start);
-	if (to->nstart)
-		memcpy(to->start, from->start, to->nstart * sizeof *to->start);
-	to->next = from->next;
-	to->seq = from->seq;
-	to->ndamaged = from->ndamaged;
-	memcpy(to->sid, from->sid, sizeof to->sid);
-}
-
-void sim_disk_lose(struct sim_disk *d, uint64_t seed)
-{
-	struct rand r;
-
-	check_obj(d, SIM_DISK_MAGIC);
-	disk_empty(d);
-	rand_seed(&r, seed);
-	rand_bytes(&r, d->sid, sizeof d->sid);
-}
-
-struct sim_disk *sim_disk_snapshot(const struct sim_disk *d)
-{
-	struct sim_disk *s = sim_disk_create(0);
-
-	check_obj(d, SIM_DISK_MAGIC);
-	copy_all(s, d);
-	return s;
-}
-
-void sim_disk_restore(struct sim_disk *d, const struct sim_disk *snapshot)
-{
-	check_obj(d, SIM_DISK_MAGIC);
-	disk_empty(d);
-	copy_all(d, snapshot);
 }

@@ -75,6 +75,13 @@ int sim_disk_has(const struct sim_disk *d, struct msg_id id);
 /* The records, empty when there is none. */
 struct span sim_disk_env(const struct sim_disk *d, struct msg_id id);
 struct span sim_disk_status(const struct sim_disk *d, struct msg_id id);
+/* The body, wherever it is; empty when there is none. */
+struct span sim_disk_body(const struct sim_disk *d, struct msg_id id);
+/* All records but those set aside, in no special order. */
+void sim_disk_walk(const struct sim_disk *d,
+	void (*fn)(void *arg, struct msg_id id, struct span env,
+		struct span status),
+	void *arg);
 /* Turns a byte of the envelope over (of the status: what == 's'; the record
  * goes for a missing body: what == 'b'). */
 void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what);

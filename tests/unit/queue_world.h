@@ -13,6 +13,7 @@
 
 #include "queue/message.h"
 #include "tests/sim/sim_loop.c"
+#include "tests/sim/sim_disk.c"
 #include "tests/sim/sim_store.c"
 
 #define unused __attribute__((unused))
