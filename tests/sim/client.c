@@ -23,6 +23,7 @@ struct client {
 	struct timer piece; /* the next piece of a body */
 	struct stream *s;   /* NULL: none; also while connecting */
 	int connecting, over;
+	unsigned life; /* of the relay, when we connected */
 	enum state state;
 	struct job *now;                /* being sent */
 	unsigned sent;                  /* in this connection */
@@ -367,8 +368,11 @@ static void on_deadline(void *arg)
 {
 	struct client *c = arg;
 
-	world_fault(c->w, "the relay was silent for 10 minutes, state %u",
-		(unsigned)c->state);
+	/* A machine without power says nothing, nor the next process. */
+	if (relay_of(c)->process && relay_of(c)->lives == c->life)
+		world_fault(c->w,
+			"the relay was silent for 10 minutes, state %u",
+			(unsigned)c->state);
 	hang_up(c);
 }
 
@@ -422,6 +426,7 @@ static void work(struct client *c)
 	to.port = 25;
 	c->state = GREETING;
 	c->over = c->troubled = 0;
+	c->life = relay_of(c)->lives;
 	c->sent = 0;
 	c->connecting = 1;
 	stream_connect(c->w->loop, &to, &c->ip, MINUTE, &ev, on_connected);

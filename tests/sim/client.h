@@ -12,28 +12,8 @@
  */
 #pragma once
 
-#include "mta/base/id.h"
+#include "tests/sim/job.h"
 #include "tests/sim/world.h"
-
-enum { JOB_RCPTS = 4, JOB_ACKS = 8 };
-
-struct job {
-	unsigned token;
-	char from[48];
-	char rcpt[JOB_RCPTS][64];
-	int bad[JOB_RCPTS]; /* the next hop refuses it for good */
-	unsigned nrcpt;
-	unsigned open;  /* bits: not acknowledged yet */
-	struct buf raw; /* the message as it is sent */
-	uint64_t due;
-	unsigned doubtful, tries;
-	struct {
-		struct msg_id id;
-		unsigned relay;
-		unsigned rcpt; /* bits */
-	} ack[JOB_ACKS];
-	unsigned nack;
-};
 
 struct client;
 

@@ -141,38 +141,6 @@ static unsigned life_of(
 	return life;
 }
 
-static struct job *job_of(struct ledger *l, struct span text)
-{
-	struct span token = span_between(text, "\r\nX-Token: ", "\r");
-	uint64_t v;
-
-	if (span_u64(token, UINT32_MAX, &v) == 0)
-		for (unsigned i = 0; i < l->njob; i++)
-			if (l->job[i].token == v)
-				return &l->job[i];
-	return NULL;
-}
-
-static int job_rcpt(const struct job *j, struct span to)
-{
-	for (unsigned i = 0; i < j->nrcpt; i++)
-		if (span_eq(span_str(j->rcpt[i]), to))
-			return (int)i;
-	return -1;
-}
-
-/* The octets end with what the client sent; before it only our own field. */
-static int text_is_right(const struct job *j, struct span text)
-{
-	struct span raw = buf_span(&j->raw), head;
-
-	if (text.n < raw.n || !span_eq(span_skip(text, text.n - raw.n), raw))
-		return 0;
-	head = span_head(text, text.n - raw.n);
-	return span_starts(head, SPAN("Received: ")) && head.n < 1000 &&
-	       !span_has(span_skip(head, 1), "Received:");
-}
-
 static struct msg_id id_in(struct ledger *l, struct span text)
 {
 	struct msg_id id = {0};
@@ -188,7 +156,7 @@ static void took_message(struct ledger *l, struct site *s,
 	struct span text = buf_span(&m->data);
 	struct msg_id id = id_in(l, span_between(text, " id ", ";\r\n\t "));
 
-	if (!text_is_right(j, text))
+	if (!job_text_is_right(j, text))
 		world_fault(l->w, "t%u arrived changed", j->token);
 	for (unsigned i = 0; i < m->nrcpt; i++) {
 		struct span to = span_between(span_str(m->rcpt[i]), "<", ">");
@@ -228,7 +196,7 @@ static void took_notice(
 	struct span text = buf_span(&m->data), rest = text, to;
 	struct msg_id id =
 		id_in(l, span_between(text, "\r\nMessage-ID: <", "."));
-	const struct job *j = job_of(l, text);
+	const struct job *j = job_find(l->job, l->njob, text);
 	struct msg_id about;
 
 	about = id_in(l, span_between(span_between(text, "\r\nReceived: ", ";"),
@@ -255,7 +223,7 @@ static void took_notice(
 void ledger_took(struct ledger *l, struct site *s, const struct peer_message *m)
 {
 	struct span text = buf_span(&m->data);
-	const struct job *j = job_of(l, text);
+	const struct job *j = job_find(l->job, l->njob, text);
 
 	if (span_has(span_str(m->sender), "<>"))
 		took_notice(l, s, m);

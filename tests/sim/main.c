@@ -1,10 +1,12 @@
 /* main - the simulator: `make sim`, `make sim SIM="--seed 17 --trace"`.
  *
- *   --seeds N   random worlds to run (200)
- *   --from N    the first of their seeds (1)
- *   --seed N    only the random world of this seed, in this process
- *   --trace     with the log of the relay
- *   --facts     with a line about each random world
+ *   --seeds N      random worlds to run (200)
+ *   --pair N       worlds of several relays to run (200)
+ *   --from N       the first of their seeds (1)
+ *   --seed N       only the random world of this seed, in this process
+ *   --pair-seed N  only the world of several relays of this seed
+ *   --trace        with the logs of the relays
+ *   --facts        with a line about each random world
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -15,18 +17,20 @@
 
 #include "mta/base/check.h"
 #include "mta/base/span.h"
+#include "tests/sim/pair.h"
 #include "tests/sim/scenario.h"
 
-enum { FIXED = 6 };
+enum { FIXED = 7 };
 
 struct run {
 	unsigned passed, failed;
-	uint64_t seeds, from, only;
-	int one, trace, facts;
+	uint64_t seeds, pairs, from, only;
+	int one, pair, trace, facts;
 	struct random_facts sum;
+	struct pair_facts pair_sum;
 };
 
-static void told(struct run *r, int bad)
+static void tell(struct run *r, int bad)
 {
 	if (bad)
 		r->failed++;
@@ -54,18 +58,51 @@ static void say(const struct random_facts *f)
 		f->stops, f->doubts, f->bytes);
 }
 
-struct result {
+static void add_pair(struct run *r, const struct pair_facts *f)
+{
+	struct pair_facts *s = &r->pair_sum;
+
+	s->messages += f->messages;
+	s->copies += f->copies;
+	s->bounces += f->bounces;
+	s->crashes += f->crashes;
+	s->failures += f->failures;
+	s->losses += f->losses;
+	s->restores += f->restores;
+	s->moves += f->moves;
+	s->solo += f->solo;
+	s->solo_lost += f->solo_lost;
+	s->refused += f->refused;
+	for (unsigned i = 0; i < countof(s->again); i++)
+		s->again[i] += f->again[i];
+	s->bytes += f->bytes;
+}
+
+static void say_pair(const struct pair_facts *f)
+{
+	printf("%u messages, %u copies (%u D1, %u D2, %u by takeover, %u by "
+	       "restore), %u bounces, %u crashes, %u disk failures, %u disks "
+	       "lost, %u rolled back, %u takeovers, %u solo (%u lost), %u "
+	       "refused, %" PRIu64 " octets\n",
+		f->messages, f->copies, f->again[0], f->again[1], f->again[2],
+		f->again[3], f->bounces, f->crashes, f->failures, f->losses,
+		f->restores, f->moves, f->solo, f->solo_lost, f->refused,
+		f->bytes);
+}
+
+struct told {
 	int bad;
 	struct random_facts facts;
+	struct pair_facts pair;
 };
 
 /* In a process of its own, which also finds its own leaks: what aborts there
  * fails this run and not the others. */
-static struct result apart(
-	struct result (*run)(const struct scenario_options *o, size_t which),
+static struct told apart(
+	struct told (*run)(const struct scenario_options *o, size_t which),
 	const struct scenario_options *o, size_t which)
 {
-	struct result r = {.bad = 1};
+	struct told r = {.bad = 1};
 	int fd[2], status = -1;
 	pid_t pid;
 
@@ -82,23 +119,32 @@ static struct result apart(
 	}
 	close(fd[1]);
 	if (read(fd[0], &r, sizeof r) != sizeof r)
-		r = (struct result){.bad = 1};
+		r = (struct told){.bad = 1};
 	close(fd[0]);
 	must(waitpid(pid, &status, 0) == pid);
 	r.bad |= status != 0;
 	return r;
 }
 
-static struct result run_random(const struct scenario_options *o, size_t which)
+static struct told run_random(const struct scenario_options *o, size_t which)
 {
-	struct result r;
+	struct told r;
 
 	(void)which;
 	r.bad = scenario_random(o, &r.facts);
 	return r;
 }
 
-static struct result run_fixed(const struct scenario_options *o, size_t which)
+static struct told run_pair(const struct scenario_options *o, size_t which)
+{
+	struct told r = {.bad = 0};
+
+	(void)which;
+	r.bad = scenario_pair(o, &r.pair);
+	return r;
+}
+
+static struct told run_fixed(const struct scenario_options *o, size_t which)
 {
 	static int (*const fixed[FIXED])(const struct scenario_options *o) = {
 		scenario_ladder,
@@ -107,17 +153,18 @@ static struct result run_fixed(const struct scenario_options *o, size_t which)
 		scenario_two,
 		scenario_net,
 		scenario_same,
+		scenario_pair_same,
 	};
 
-	return (struct result){.bad = fixed[which](o)};
+	return (struct told){.bad = fixed[which](o)};
 }
 
 static void one_world(struct run *r, uint64_t seed)
 {
 	const struct scenario_options o = {.seed = seed, .print = r->trace};
-	struct result x = r->one ? run_random(&o, 0) : apart(run_random, &o, 0);
+	struct told x = r->one ? run_random(&o, 0) : apart(run_random, &o, 0);
 
-	told(r, x.bad);
+	tell(r, x.bad);
 	add(r, &x.facts);
 	if (r->facts || r->one) {
 		printf("sim: seed %" PRIu64 ": hash %016" PRIx64 ", ", seed,
@@ -131,16 +178,40 @@ static void one_world(struct run *r, uint64_t seed)
 			seed, seed);
 }
 
+static void one_pair(struct run *r, uint64_t seed)
+{
+	const struct scenario_options o = {.seed = seed, .print = r->trace};
+	struct told x = r->one ? run_pair(&o, 0) : apart(run_pair, &o, 0);
+
+	tell(r, x.bad);
+	add_pair(r, &x.pair);
+	if (r->facts || r->one) {
+		printf("sim: pair seed %" PRIu64 ": hash %016" PRIx64 ", ",
+			seed, x.pair.hash);
+		say_pair(&x.pair);
+	}
+	if (x.bad && !r->one)
+		fprintf(stderr,
+			"sim: pair seed %" PRIu64
+			" failed; again: make sim SIM=\"--pair-seed %" PRIu64
+			"\"\n",
+			seed, seed);
+}
+
 static void all(struct run *r)
 {
 	const struct scenario_options o = {.seed = 1, .print = r->trace};
 
 	for (size_t i = 0; i < FIXED; i++)
-		told(r, apart(run_fixed, &o, i).bad);
+		tell(r, apart(run_fixed, &o, i).bad);
 	for (uint64_t i = 0; i < r->seeds; i++)
 		one_world(r, r->from + i);
 	printf("sim: %" PRIu64 " random worlds: ", r->seeds);
 	say(&r->sum);
+	for (uint64_t i = 0; i < r->pairs; i++)
+		one_pair(r, r->from + i);
+	printf("sim: %" PRIu64 " worlds of several relays: ", r->pairs);
+	say_pair(&r->pair_sum);
 }
 
 static int number(const char *text, uint64_t *v)
@@ -155,6 +226,8 @@ static int arguments(struct run *r, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"seeds", required_argument, NULL, 'n'},
+		{"pair", required_argument, NULL, 'p'},
+		{"pair-seed", required_argument, NULL, 'q'},
 		{"from", required_argument, NULL, 'f'},
 		{"seed", required_argument, NULL, 's'},
 		{"trace", no_argument, NULL, 't'},
@@ -174,6 +247,13 @@ static int arguments(struct run *r, int argc, char **argv)
 		case 's':
 			bad |= number(optarg, &r->only);
 			r->one = 1;
+			break;
+		case 'p':
+			bad |= number(optarg, &r->pairs);
+			break;
+		case 'q':
+			bad |= number(optarg, &r->only);
+			r->one = r->pair = 1;
 			break;
 		case 't':
 			r->trace = 1;
@@ -200,16 +280,18 @@ static void count(const struct run *r)
 
 int main(int argc, char **argv)
 {
-	struct run r = {.seeds = 200, .from = 1};
+	struct run r = {.seeds = 200, .pairs = 200, .from = 1};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (arguments(&r, argc, argv) != 0) {
-		fputs("usage: sim [--seeds N] [--from N] [--seed N] [--trace] "
-		      "[--facts]\n",
+		fputs("usage: sim [--seeds N] [--pair N] [--from N] [--seed N] "
+		      "[--pair-seed N] [--trace] [--facts]\n",
 			stderr);
 		return 64;
 	}
-	if (r.one)
+	if (r.pair)
+		one_pair(&r, r.only);
+	else if (r.one)
 		one_world(&r, r.only);
 	else
 		all(&r);

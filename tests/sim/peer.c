@@ -164,6 +164,7 @@ static void keep(struct conn *c)
 
 	c->m.data = c->data;
 	c->m.connection = c->number;
+	c->m.from = stream_peer(c->s);
 	buf_init(&c->data, DATA_MAX);
 	if (p->took) {
 		p->took(p->arg, &c->m);

@@ -43,6 +43,7 @@ struct peer_message {
 	unsigned nrcpt;
 	struct buf data;
 	unsigned connection;
+	struct net_addr from; /* whose connection */
 	int bdat;
 };
 

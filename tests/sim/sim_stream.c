@@ -17,7 +17,8 @@ enum {
 	WINDOW = 256 * 1024,
 	SLICE = 16 * 1024,
 	OUT_LIMIT = 64 << 20,
-	FLUSH_MS = 5000
+	FLUSH_MS = 5000,
+	KEEPALIVE_MS = 2 * 3600 * 1000 /* until a lost one is noticed */
 };
 
 /* SEG_TLS: the other side has begun the handshake that is none. */
@@ -39,7 +40,7 @@ struct stream {
 	struct list node;
 	struct stream *peer;               /* NULL: gone */
 	const struct sim_link *way, *back; /* for what leaves, for what comes */
-	int lost;                          /* nothing comes any more */
+	uint64_t lost; /* nothing comes any more; noticed then; 0: no */
 	int client, held, in_data, above, dirty;
 	struct stream_events ev;
 	void (*connected)(void *arg, struct stream *s, enum err e);
@@ -99,12 +100,22 @@ void sim_net_heal(struct sim_net *n)
 
 /* --- segments ------------------------------------------------------------- */
 
+static void lose(struct stream *s)
+{
+	if (s->lost)
+		return;
+	s->lost = loop_now(s->net->loop) + KEEPALIVE_MS;
+	if (!s->arrive.armed)
+		timer_start(&s->arrive, KEEPALIVE_MS);
+}
+
 static void put_seg(struct stream *to, enum seg_kind kind, struct span data)
 {
 	uint64_t now = loop_now(to->net->loop);
 	struct seg *g;
 
-	to->lost |= to->back->drop;
+	if (to->back->drop)
+		lose(to);
 	if (to->lost)
 		return;
 	g = x_calloc(1, sizeof *g);
@@ -294,6 +305,10 @@ static void on_arrive(struct timer *t)
 			end_with(s, g->kind == SEG_EOF ? ERR_EOF : ERR_RESET);
 		free_seg(g);
 	}
+	if (s->lost && s->lost > now)
+		timer_start(&s->arrive, s->lost - now);
+	else if (s->lost)
+		end_with(s, ERR_TIMEOUT);
 }
 
 /* --- life ----------------------------------------------------------------- */
@@ -583,7 +598,7 @@ static void cut(struct stream *s, int vanish)
 	if (s->ending)
 		return;
 	if (s->peer && vanish)
-		s->peer->lost = 1;
+		lose(s->peer);
 	else if (s->peer && s->state != CONNECTING)
 		put_seg(s->peer, SEG_RESET, span(NULL, 0));
 	buf_clear(&s->out);

@@ -32,7 +32,8 @@ struct sim_link {
 	int partition;        /* nothing passes until it is over */
 	int drop;             /* what is sent is gone, and with it all that
 				 would come behind it on that connection; nobody
-				 is told; new connections time out */
+				 is told for two hours (keep-alive); new
+				 connections time out */
 	uint64_t reset_after; /* octets towards the address on one connection,
 				 then both ends see a reset; 0: never */
 	size_t window;        /* octets under way; 0: 256 KiB */

@@ -187,6 +187,7 @@ void world_start(struct relay *r)
 	must(!r->process);
 	p->r = r;
 	r->process = p;
+	r->lives++;
 	timer_init(&p->bury, r->loop, on_bury);
 	must(log_create_sink(&p->log, on_line, p, wall, r->loop) == ERR_OK);
 	log_set_level(p->log, LOG_DEBUG);

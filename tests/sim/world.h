@@ -52,6 +52,7 @@ struct relay {
 	struct conf *conf;
 	struct process *process; /* NULL: it is down */
 	uint64_t disk_failed;    /* when it did last; nought: never */
+	unsigned lives;          /* so far: processes that began */
 	struct list dying;       /* processes that run down */
 	uint64_t hash;           /* of its log */
 	uint64_t lines;

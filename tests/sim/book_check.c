@@ -1,0 +1,403 @@
+/* book_check - the rules at the end. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mta/base/check.h"
+#include "tests/sim/book_private.h"
+
+enum reason { D1, D2, MOVE, RESTORE, REASONS };
+
+/* What has served as a reason for this parcel, by index. */
+struct used {
+	char *doubt, *move;
+	char restore[WORLD_RELAYS][BOOK_PERIODS];
+};
+
+/* --- extra copies --------------------------------------------------------- */
+
+/* Until when a death may make r forget what it did at ms. */
+static uint64_t forgets_until(const struct book *b, unsigned r, uint64_t ms)
+{
+	const struct machine_book *m = &b->m[r];
+	uint64_t until = ms + RECORD_MS;
+
+	for (unsigned i = 0; i < m->nfull; i++)
+		if (m->full[i].from <= until && m->full[i].to + FULL_MS >= ms)
+			until = m->full[i].to + FULL_MS;
+	return until;
+}
+
+/* What the relay wrote down about what was taken at i: its line, or NULL. */
+static const struct event *sent_line(
+	const struct parcel *p, unsigned i, unsigned k)
+{
+	for (unsigned s = i + 1; s < k; s++)
+		if (p->e[s].what == SENT && p->e[s].relay == p->e[i].relay &&
+			p->e[s].life == p->e[i].life)
+			return &p->e[s];
+	return NULL;
+}
+
+/* It died after h: before its record could be on the disk, or it never heard
+ * the reply. */
+static int forgot(
+	const struct book *b, const struct parcel *p, unsigned i, unsigned k)
+{
+	const struct event *h = &p->e[i], *again = &p->e[k];
+	const struct event *sent = sent_line(p, i, k);
+
+	if (again->relay != h->relay || again->life <= h->life)
+		return 0;
+	return !sent || b->m[h->relay].death[h->life].at <=
+				forgets_until(b, h->relay, sent->at);
+}
+
+/* What the relay was in doubt about may still arrive after it was sent a
+ * second time. */
+static int doubted(const struct book *b, const struct parcel *p,
+	const struct event *h, uint64_t until, struct used *u)
+{
+	const char *domain = strchr(p->to, '@') + 1;
+
+	for (size_t i = 0; i < b->ndoubt; i++) {
+		const struct doubt *d = &b->doubt[i];
+
+		if (u->doubt[i] || d->key != p->o.key || d->relay != h->relay ||
+			d->life != h->life || d->at > until ||
+			!strstr(d->hop, domain))
+			continue;
+		u->doubt[i] = 1;
+		return 1;
+	}
+	return 0;
+}
+
+static int moved(const struct book *b, const struct parcel *p, uint64_t until,
+	struct used *u)
+{
+	for (size_t i = 0; i < b->nmove; i++) {
+		if (u->move[i] || b->move[i].key != p->o.key ||
+			b->move[i].at > until)
+			continue;
+		u->move[i] = 1;
+		return 1;
+	}
+	return 0;
+}
+
+/* A disk was put back behind what was done at h. */
+static int rolled_back(const struct book *b, const struct event *h,
+	uint64_t until, struct used *u)
+{
+	for (unsigned r = 0; r < b->w->nrelay; r++)
+		for (unsigned i = 0; i < b->m[r].nchange; i++) {
+			const struct change *c = &b->m[r].change[i];
+
+			if (c->lost || u->restore[r][i] || c->at > until ||
+				c->at < h->at || c->since > h->at + RECORD_MS)
+				continue;
+			u->restore[r][i] = 1;
+			return 1;
+		}
+	return 0;
+}
+
+static enum reason excuse(const struct book *b, const struct parcel *p,
+	unsigned i, unsigned k, struct used *u)
+{
+	const struct event *h = &p->e[i];
+	uint64_t until = p->e[k].at;
+
+	if (forgot(b, p, i, k))
+		return D2;
+	if (doubted(b, p, h, until, u))
+		return D1;
+	if (moved(b, p, until, u))
+		return MOVE;
+	if (rolled_back(b, h, until, u))
+		return RESTORE;
+	return REASONS;
+}
+
+/* With --trace: everything about p. */
+static void tell(const struct book *b, const struct parcel *p)
+{
+	if (!b->w->print)
+		return;
+	for (unsigned i = 0; i < p->n; i++)
+		printf("--- <%s> %s at %" PRIu64 ", relay %u, life %u\n", p->to,
+			p->e[i].what == SENT ? "sent" : "taken", p->e[i].at,
+			p->e[i].relay + 1, p->e[i].life);
+	for (size_t i = 0; i < b->ndoubt; i++)
+		if (b->doubt[i].key == p->o.key)
+			printf("--- in doubt at %" PRIu64
+			       ", relay %u, life %u, %s\n",
+				b->doubt[i].at, b->doubt[i].relay + 1,
+				b->doubt[i].life, b->doubt[i].hop);
+	for (size_t i = 0; i < b->nmove; i++)
+		if (b->move[i].key == p->o.key)
+			printf("--- moved at %" PRIu64 " to relay %u\n",
+				b->move[i].at, b->move[i].relay + 1);
+}
+
+static const char *name_of(const struct parcel *p, char out[static 96])
+{
+	char id[MSG_ID_TEXT] = "a notice";
+
+	if (p->o.id.v)
+		msg_id_text(p->o.id, id);
+	snprintf(out, 96, "%s of relay %u (t%u)", id, p->o.relay + 1,
+		p->job ? p->job->token : 0);
+	return out;
+}
+
+static void check_parcel(
+	struct book *b, const struct parcel *p, struct pair_facts *f)
+{
+	struct used u = {.doubt = x_calloc(1, b->ndoubt + 1),
+		.move = x_calloc(1, b->nmove + 1)};
+	unsigned last = 0, n = 0;
+	enum reason why;
+	char name[96];
+
+	for (unsigned i = 0; i < p->n; i++) {
+		if (p->e[i].what == SENT && n == 0)
+			world_fault(b->w, "%s to <%s>: sent, but not taken",
+				name_of(p, name), p->to);
+		if (p->e[i].what != TAKEN)
+			continue;
+		why = n++ > 0 ? excuse(b, p, last, i, &u) : REASONS;
+		if (n > 1 && why == REASONS) {
+			tell(b, p);
+			world_fault(b->w,
+				"%s to <%s>: taken again at %" PRIu64
+				" after %" PRIu64 " without a reason",
+				name_of(p, name), p->to, p->e[i].at,
+				p->e[last].at);
+		} else if (n > 1) {
+			f->again[why]++;
+		}
+		last = i;
+	}
+	free(u.doubt);
+	free(u.move);
+}
+
+/* --- promises ------------------------------------------------------------- */
+
+static unsigned notices(const struct book *b, uint64_t about, const char *to)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < b->nnotice; i++)
+		n += b->notice[i].about.key == about &&
+		     strcmp(b->notice[i].to, to) == 0;
+	return n;
+}
+
+static int changed_after(const struct book *b, unsigned relay, uint64_t ms)
+{
+	const struct machine_book *m = &b->m[relay];
+
+	for (unsigned i = 0; i < m->nchange; i++)
+		if (m->change[i].at >= ms)
+			return 1;
+	return 0;
+}
+
+/* Only one disk had it, and that is gone. */
+static int may_be_lost(const struct book *b, const struct accepted *a)
+{
+	if (a->shadowed == COPY_SOLO && changed_after(b, a->relay, a->at))
+		return 1;
+	for (size_t i = 0; i < b->nsolo; i++)
+		if (b->solo[i].job == a->job &&
+			changed_after(b, b->solo[i].relay, b->solo[i].at))
+			return 1;
+	return 0;
+}
+
+static int trouble(const struct book *b)
+{
+	int any = b->nmove > 0;
+
+	for (unsigned i = 0; i < b->w->nrelay; i++)
+		any |= b->m[i].ndeath || b->m[i].nchange;
+	return any;
+}
+
+/* One recipient of what was acknowledged. */
+static void check_promise(struct book *b, const struct accepted *a, unsigned r,
+	struct pair_facts *f)
+{
+	const struct job *j = a->job;
+	struct parcel *p = book_find(b, a->key, span_str(j->rcpt[r]));
+	unsigned back = notices(b, a->key, j->rcpt[r]);
+	int kept =
+		j->bad[r] ? back > 0 : p && p->n > 0 && p->e[0].what == TAKEN;
+	char id[MSG_ID_TEXT];
+
+	msg_id_text(a->id, id);
+	if (!kept && may_be_lost(b, a))
+		f->solo_lost++;
+	else if (!kept)
+		world_fault(b->w, "%s of relay %u (t%u) to <%s>: %s", id,
+			a->relay + 1, j->token, j->rcpt[r],
+			j->bad[r] ? "refused, and its sender was not told"
+				  : "LOST");
+	if (j->bad[r] && p)
+		world_fault(b->w, "%s (t%u) to <%s>: taken by who refuses it",
+			id, j->token, j->rcpt[r]);
+	if (back > 1 && !trouble(b)) /* D3 */
+		world_fault(b->w, "%s (t%u) to <%s>: %u notices", id, j->token,
+			j->rcpt[r], back);
+}
+
+/* The line that belongs to what a client was told. */
+static const struct accepted *line_of(const struct book *b, const struct job *j,
+	unsigned relay, struct msg_id id)
+{
+	for (size_t i = b->naccepted; i-- > 0;) {
+		const struct accepted *a = &b->accepted[i];
+
+		if (a->acked && a->job == j && a->relay == relay &&
+			a->id.v == id.v)
+			return a;
+	}
+	return NULL;
+}
+
+/* --- what no client was told of ------------------------------------------- */
+
+static const struct accepted *line_of_key(const struct book *b, uint64_t key)
+{
+	for (size_t i = 0; i < b->naccepted; i++)
+		if (b->accepted[i].key == key)
+			return &b->accepted[i];
+	return NULL;
+}
+
+/* The relay said 4xx to it; NULL: not that we know. Ids that were not used are
+ * used again by the next life. */
+static const struct refusal *refusal_of(
+	const struct book *b, const struct job *j, const struct origin *o)
+{
+	const struct accepted *a = line_of_key(b, o->key);
+
+	for (size_t i = 0; i < b->nrefusal; i++) {
+		const struct refusal *f = &b->refusal[i];
+
+		if (f->job == j && f->relay == o->relay && f->id.v == o->id.v &&
+			(!a || a->at <= f->at))
+			return f;
+	}
+	return NULL;
+}
+
+static int ghost_excused(
+	const struct book *b, const struct refusal *f, const struct origin *o)
+{
+	for (unsigned i = 0; i < b->m[f->relay].ndeath; i++)
+		if (b->m[f->relay].death[i].at >= f->at)
+			return 1;
+	for (unsigned r = 0; r < b->w->nrelay; r++)
+		if (changed_after(b, r, f->at))
+			return 1;
+	for (size_t i = 0; i < b->nmove; i++)
+		if (b->move[i].key == o->key)
+			return 1;
+	return 0;
+}
+
+struct unknown {
+	struct origin v[64];
+	unsigned n;
+};
+
+static void note(
+	const struct book *b, struct unknown *u, const struct origin *o)
+{
+	const struct accepted *a = line_of_key(b, o->key);
+
+	if (a && a->acked)
+		return;
+	for (unsigned i = 0; i < u->n; i++)
+		if (u->v[i].key == o->key)
+			return;
+	must(u->n < countof(u->v));
+	u->v[u->n++] = *o;
+}
+
+static void check_unknown(struct book *b, const struct job *j)
+{
+	struct unknown u = {.n = 0};
+	unsigned n = 0;
+
+	for (size_t i = 0; i < b->nparcel; i++)
+		if (b->parcel[i].job == j)
+			note(b, &u, &b->parcel[i].o);
+	for (size_t i = 0; i < b->nnotice; i++)
+		if (b->notice[i].job == j)
+			note(b, &u, &b->notice[i].about);
+	for (unsigned i = 0; i < u.n; i++) {
+		const struct refusal *f = refusal_of(b, j, &u.v[i]);
+
+		n += !f;
+		if (f && !ghost_excused(b, f, &u.v[i]))
+			world_fault(b->w,
+				"t%u: refused by relay %u at %" PRIu64
+				", and delivered",
+				j->token, f->relay + 1, f->at);
+	}
+	if (n > j->doubtful)
+		world_fault(b->w,
+			"t%u: %u messages that the client was not "
+			"told of, %u that it had no answer for",
+			j->token, n, j->doubtful);
+}
+
+/* --- all of it ------------------------------------------------------------ */
+
+static void check_job(struct book *b, const struct job *j, struct pair_facts *f)
+{
+	for (unsigned i = 0; i < j->nack; i++) {
+		const struct accepted *a =
+			line_of(b, j, j->ack[i].relay, j->ack[i].id);
+
+		if (!a) {
+			world_fault(
+				b->w, "t%u: a 250 without a line", j->token);
+			continue;
+		}
+		for (unsigned r = 0; r < j->nrcpt; r++)
+			if (j->ack[i].rcpt & 1u << r)
+				check_promise(b, a, r, f);
+	}
+	check_unknown(b, j);
+}
+
+void book_check(struct book *b, struct pair_facts *f)
+{
+	for (size_t i = 0; i < b->nparcel; i++)
+		check_parcel(b, &b->parcel[i], f);
+	for (unsigned i = 0; i < b->njob; i++)
+		check_job(b, &b->job[i], f);
+	for (size_t i = 0; i < b->nnotice; i++) {
+		const struct notice *n = &b->notice[i];
+		int r = job_rcpt(n->job, span_str(n->to));
+
+		if (r < 0 || !n->job->bad[r])
+			world_fault(b->w,
+				"t%u to <%s>: came back without a "
+				"reason",
+				n->job->token, n->to);
+	}
+	f->messages = b->njob;
+	f->copies = b->copies;
+	f->bounces = (unsigned)b->nnotice;
+	f->moves = (unsigned)b->nmove;
+	f->refused = (unsigned)b->nrefusal;
+	for (size_t i = 0; i < b->naccepted; i++)
+		f->solo += b->accepted[i].shadowed == COPY_SOLO;
+}

@@ -1,0 +1,49 @@
+/* pair_private - what pair.c and pair_trouble.c share. */
+#pragma once
+
+#include "tests/sim/chaos.h"
+#include "tests/sim/pair.h"
+
+enum { PAIR_CLIENTS = 4, PAIR_JOBS = 64 };
+
+struct pair;
+
+struct machine {
+	struct pair *p;
+	struct relay *r;
+	struct timer boot, crash;
+	const char *crash_at; /* the event in its log that sets it off */
+	int crash_on_take, stopping;
+	struct sim_disk *backup; /* or NULL */
+	uint64_t backed_up;
+	enum { KEEP, LOSE, RESTORE } disk; /* at the next boot */
+	uint64_t sick_disk, sick_link;     /* when it is over; 0: well */
+	uint64_t sick_way[WORLD_RELAYS];
+};
+
+struct pair {
+	struct world *w;
+	struct book *book;
+	struct machine m[WORLD_RELAYS];
+	struct job job[PAIR_JOBS];
+	unsigned njob;
+	struct client *client[PAIR_CLIENTS];
+	uint64_t sick_site[WORLD_SITES], sick_name[WORLD_SITES];
+	int shadowed;    /* they hold copies for each other */
+	int require;     /* no 250 without a copy, else they may do without */
+	int mild;        /* nothing happens to the machines */
+	int calm;        /* nothing happens to them now */
+	uint64_t calmed; /* when that began */
+	int spent;  /* a disk was lost or rolled back since the last calm */
+	int healed; /* all is over: who ends does not come back */
+	struct pair_facts facts;
+};
+
+/* One more trouble, of any kind that may be now. */
+void pair_trouble(struct pair *p);
+void pair_heal_due(struct pair *p);
+/* All machines and what is between them; then also all the rest. */
+void pair_heal_machines(struct pair *p);
+void pair_heal_all(struct pair *p);
+void pair_crash(struct machine *m);
+void pair_come_back(struct machine *m);
