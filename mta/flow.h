@@ -95,6 +95,8 @@ void node_tls_unref(struct node_tls **t);
 
 /* flow_peer.c: who is at the other end of a link between nodes; the simulator
  * has its own. */
+enum err flow_peer_load(struct tls_context **c_r, const struct conf *c,
+	struct buf *why) must_use;
 struct tls_context *flow_peer_tls(void *arg);
 int flow_peer_is(void *arg, struct stream *st, const struct conf_peer *p);
 

@@ -8,6 +8,30 @@
 #include "mta/base/check.h"
 #include "mta/flow.h"
 
+/* A CA is not needed when every peer is known by its key. */
+enum err flow_peer_load(
+	struct tls_context **c_r, const struct conf *c, struct buf *why)
+{
+	struct arena mem = {0};
+	struct tls_peer_options o = {
+		.cert = arena_str(&mem, c->shadow.cert),
+		.key = arena_str(&mem, c->shadow.key),
+		.ca = c->shadow.ca.n ? arena_str(&mem, c->shadow.ca) : NULL,
+		.name = arena_str(&mem, c->node.name),
+	};
+	enum err e = ERR_OK;
+	struct buf text;
+
+	buf_init(&text, 8192);
+	if (c->shadow.npeer)
+		e = tls_peer_context(c_r, &o, &text);
+	if (text.n)
+		buf_addf(why, "tls: shadow: %s\n", buf_str(&text));
+	buf_fini(&text);
+	arena_fini(&mem);
+	return e;
+}
+
 struct tls_context *flow_peer_tls(void *arg)
 {
 	struct node *n = arg;

@@ -47,29 +47,6 @@ static enum err load_send(struct tls_context **c_r, const struct conf_send *c,
 	return e;
 }
 
-/* A CA is not needed when every peer is known by its key. */
-static enum err load_peer(struct tls_context **c_r, const struct conf *c,
-	struct arena *a, struct buf *why)
-{
-	struct tls_peer_options o = {
-		.cert = arena_str(a, c->shadow.cert),
-		.key = arena_str(a, c->shadow.key),
-		.ca = c->shadow.ca.n ? arena_str(a, c->shadow.ca) : NULL,
-		.name = arena_str(a, c->node.name),
-	};
-	struct buf text;
-	enum err e;
-
-	if (!c->shadow.npeer)
-		return ERR_OK;
-	buf_init(&text, 8192);
-	e = tls_peer_context(c_r, &o, &text);
-	if (text.n)
-		buf_addf(why, "tls: shadow: %s\n", buf_str(&text));
-	buf_fini(&text);
-	return e;
-}
-
 enum err node_tls_load(
 	struct node_tls **t_r, const struct conf *c, struct buf *why)
 {
@@ -91,7 +68,7 @@ enum err node_tls_load(
 		one = load_send(&t->send[i], &c->send[i], &mem, why);
 		e = one != ERR_OK ? one : e;
 	}
-	one = load_peer(&t->peer, c, &mem, why);
+	one = flow_peer_load(&t->peer, c, why);
 	e = one != ERR_OK ? one : e;
 	arena_fini(&mem);
 	if (e != ERR_OK)

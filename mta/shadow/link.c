@@ -358,7 +358,7 @@ static void welcome(struct link *l, const struct reply *r)
 
 static void hear(struct link *l, const struct reply *r)
 {
-	peer_heard(l->p);
+	peer_alive(l->p);
 	if (l->at == AT_GREETING && r->code == 220) {
 		say_hello(l);
 	} else if (l->at == AT_HELLO) {

@@ -55,7 +55,7 @@ int peer_sid(struct peer *p, const uint8_t sid[16])
 	return (int)p->nsid++;
 }
 
-void peer_heard(struct peer *p)
+void peer_alive(struct peer *p)
 {
 	p->heard = shadow_now(p->s);
 	p->ever_heard = 1;
@@ -118,7 +118,7 @@ enum err peer_identify(struct peer *p, const uint8_t sid[16], uint64_t inc,
 		return clone_found(p, p->name);
 	p->current = i;
 	p->inc = inc;
-	peer_heard(p);
+	peer_alive(p);
 	if (was == i)
 		return ERR_OK;
 	log_event(p->s->o.log, EV_SHADOW_IDENTITY, F_STR("peer", p->name),

@@ -191,7 +191,7 @@ int peer_sid(struct peer *p, const uint8_t sid[16]);
 /* p said who it is. ERR_EXISTS: a copied database, refused. */
 enum err peer_identify(struct peer *p, const uint8_t sid[16], uint64_t inc,
 	const struct wire_incs *prev);
-void peer_heard(struct peer *p); /* proof of life, now */
+void peer_alive(struct peer *p); /* proof of life, now */
 void peer_seen(struct peer *p, const struct wire_seen *seen);
 void peers_seen(
 	struct shadow *s, const struct peer *but, struct wire_seen *out);

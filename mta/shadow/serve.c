@@ -271,7 +271,7 @@ static void command(struct serve *v, struct span line)
 	struct span rest;
 	enum wire_verb verb = wire_verb_of(line, &rest);
 
-	peer_heard(v->p);
+	peer_alive(v->p);
 	if (!v->hello && verb != WIRE_HELLO && verb != WIRE_QUIT &&
 		verb != WIRE_NOOP && verb != WIRE_UNKNOWN) {
 		say_reply(v, 503, 5, 1, "HELLO first");

@@ -9,7 +9,7 @@
 #include "tests/sim/pair_private.h"
 
 /* Until the program knows the section, they are strangers to each other. */
-enum { SHADOW_IS_THERE = 0 };
+enum { SHADOW_IS_THERE = 1 };
 
 enum {
 	TAKEOVER_MS = 10 * MINUTE,

@@ -2,9 +2,14 @@
  */
 #include "mta/flow.h"
 
-/* To be declared in mta/flow.h. */
-int flow_peer_is(void *arg, struct stream *st, const struct conf_peer *p);
-struct tls_context *flow_peer_tls(void *arg);
+enum err flow_peer_load(
+	struct tls_context **c_r, const struct conf *c, struct buf *why)
+{
+	(void)c;
+	(void)why;
+	*c_r = NULL;
+	return ERR_OK;
+}
 
 int flow_peer_is(void *arg, struct stream *st, const struct conf_peer *p)
 {
