@@ -174,11 +174,13 @@ static void on_written(struct store_op *op);
 static void on_again(struct timer *t)
 {
 	struct note *n = container_of(t, struct note, again);
+	struct store_op *op = &n->op;
 
 	list_del(&n->node);
 	/* What was added meanwhile goes with it: newer notes may be done. */
 	memcpy(n->v, n->b->v, VALUE);
-	store_submit(queue_store(n->f->s->o.queue), &n->op);
+	op->next = NULL; /* it went with a delete then */
+	store_submit(queue_store(n->f->s->o.queue), op);
 }
 
 static void on_written(struct store_op *op)

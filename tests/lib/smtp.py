@@ -182,6 +182,6 @@ class Smtp:
 
 
 def queued_as(reply):
-    m = re.match(r"2\.0\.0 Ok: queued as ([0-9A-Za-z]+)$", reply.text)
+    m = re.match(r"2\.0\.0 Ok: queued as ([0-9A-Za-z]+)(?:,|$)", reply.text)
     assert m, reply
     return m[1]

@@ -200,7 +200,7 @@ static void refused(struct client *c, struct span line)
 static void acknowledged(struct client *c, struct span line)
 {
 	struct job *j = c->now;
-	struct span id = span_between(line, "queued as ", "\r\n");
+	struct span id = span_between(line, "queued as ", ", \r\n");
 
 	must(j->nack < JOB_ACKS);
 	if (msg_id_parse(id, &j->ack[j->nack].id) != 0)

@@ -41,7 +41,8 @@ struct stream {
 	struct stream *peer;               /* NULL: gone */
 	const struct sim_link *way, *back; /* for what leaves, for what comes */
 	uint64_t lost; /* nothing comes any more; noticed then; 0: no */
-	int client, held, in_data, above, dirty;
+	int client, held, in_data, dirty;
+	int owing; /* on_drain, when the last of out has left */
 	struct stream_events ev;
 	void (*connected)(void *arg, struct stream *s, enum err e);
 	struct net_addr to, from;
@@ -169,6 +170,7 @@ static void flush(struct stream *s)
 
 	if (s->state != OPEN && s->state != FLUSHING)
 		return;
+	s->owing |= s->out.n > 0;
 	while (s->out.n && !s->ending && s->under_way < window) {
 		size_t n = s->out.n - s->left;
 
@@ -184,16 +186,14 @@ static void flush(struct stream *s)
 	}
 	if (s->ending)
 		return;
-	if (s->out.n) {
-		s->above = 1;
+	if (s->out.n)
 		return;
-	}
 	if (s->state == FLUSHING) {
 		if (s->peer)
 			put_seg(s->peer, SEG_EOF, span(NULL, 0));
 		end_with(s, ERR_OK);
-	} else if (s->above) {
-		s->above = 0;
+	} else if (s->owing) {
+		s->owing = 0;
 		if (s->ev.on_drain)
 			s->ev.on_drain(s->ev.arg);
 	}
