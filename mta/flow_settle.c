@@ -267,6 +267,36 @@ static void settle_plain(
 	arena_fini(&s.mem);
 }
 
+/* Those that did not fail are recorded at once; a notice may take its time,
+ * and until then a crash would deliver to them again (D2). What is left of the
+ * lease, and of the arrays in step with it, is about the others. */
+static void settle_rest(struct settling *s, const struct result *r,
+	struct report_recipient *all, uint8_t *pick)
+{
+	struct lease *l = s->lease, *part;
+	uint8_t *keep = arena_alloc(&s->mem, l->nrcpt);
+	struct settle *v = arena_alloc(&s->mem, l->nrcpt * sizeof *v);
+	unsigned n = l->nrcpt, failed = 0, others = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		failed += keep[i] = r[i].kind == RESULT_FAILED;
+	if (failed == 0 || failed == n)
+		return;
+	part = queue_lease_split(s->node->queue, l, keep);
+	failed = 0;
+	for (unsigned i = 0; i < n; i++) {
+		if (!keep[i]) {
+			v[others++] = s->settle[i];
+			continue;
+		}
+		s->settle[failed] = s->settle[i];
+		s->owed[failed] = s->owed[i];
+		all[failed] = all[i];
+		pick[failed++] = pick[i];
+	}
+	queue_settle(s->node->queue, &part, v);
+}
+
 void flow_attempted(void *arg, struct lease *take_l, const struct result *r)
 {
 	struct node *n = arg;
@@ -293,8 +323,9 @@ void flow_attempted(void *arg, struct lease *take_l, const struct result *r)
 			pick[i] = 1 + REPORT_SENT;
 	}
 	s->pending = 1; /* until all notices are on their way */
-	send_notices(s, REPORT_FAILED, all, pick);
 	send_notices(s, REPORT_SENT, all, pick);
+	settle_rest(s, r, all, pick);
+	send_notices(s, REPORT_FAILED, all, pick);
 	if (--s->pending == 0)
 		finish(s);
 }

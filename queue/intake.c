@@ -151,6 +151,13 @@ static void unlink_file(struct queue *q, struct msg_id id)
 	store_submit(q->store, op);
 }
 
+void queue_abandon_body(struct queue *q, const struct body *body)
+{
+	check_obj(q, QUEUE_MAGIC);
+	if (!body->mem && !q->stopped)
+		unlink_file(q, (struct msg_id){body->file});
+}
+
 static void intake_failed(struct queue *q, struct intake *i, enum err e)
 {
 	int file = !i->body->mem;

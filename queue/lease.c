@@ -125,6 +125,39 @@ struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 	return NULL;
 }
 
+struct lease *queue_lease_split(
+	struct queue *q, struct lease *l, const uint8_t *keep)
+{
+	struct grant *g = grant_of(l), *part;
+	struct leg *leg = l->leg, *other;
+	unsigned n = 0, kept = 0;
+
+	check_obj(q, QUEUE_MAGIC);
+	must(leg && !g->notice && !g->expired);
+	for (unsigned i = 0; i < l->nrcpt; i++)
+		kept += keep[i] != 0;
+	must(kept > 0 && kept < l->nrcpt);
+	g->held->refs++;
+	part = grant_new(q, g->m, g->held, l->nrcpt - kept);
+	part->l.hop = leg->hop;
+	part->l.attempts = l->attempts;
+	part->generation = g->generation;
+	kept = 0;
+	for (unsigned i = 0; i < l->nrcpt; i++)
+		if (keep[i])
+			g->rcpt[kept++] = g->rcpt[i];
+		else
+			part->rcpt[n++] = g->rcpt[i];
+	l->nrcpt = kept;
+	leg_set_rcpt(q, leg, g->rcpt, kept);
+	other = part->l.leg = leg_new(q, g->m);
+	leg_attach(q, other, leg->hop);
+	leg_set_rcpt(q, other, part->rcpt, n);
+	other->attempts = leg->attempts;
+	leg_take(q, other, part);
+	return &part->l;
+}
+
 struct grant *grant_notice(struct queue *q, struct message *m)
 {
 	const struct rcpt_status *s;

@@ -186,6 +186,9 @@ void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
  * caller; NULL when it cannot be stored (done comes with an error). */
 struct blob *queue_intake_record(const struct intake *i);
 
+/* A body that no intake will be made of: its file, if it has one, goes. */
+void queue_abandon_body(struct queue *q, const struct body *body);
+
 /* The oldest ready leg of h, at most max recipients of it (the rest stays
  * ready). NULL: nothing is ready, or h waits. The body is loaded. */
 struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max);
@@ -208,6 +211,11 @@ struct settle {
  * last recipient is final. */
 void queue_settle(
 	struct queue *q, struct lease **take_l, const struct settle *s);
+/* Takes the recipients with keep[i] == 0 out of l, as a lease of their own, so
+ * that they can be settled while the others wait for a notice. There must be
+ * some of both; l is not a reporter's. */
+struct lease *queue_lease_split(
+	struct queue *q, struct lease *l, const uint8_t *keep);
 /* What is known of recipient l->rcpt[i] before this attempt: attempts, and
  * the last error, its own or, when it has none, that of its next hop. Spans
  * live as long as the lease. 0, or -1 when i is not in it. */

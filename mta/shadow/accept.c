@@ -145,6 +145,7 @@ static void give_up(struct accept *a)
 		a->state = AT_SOLO;
 		commit(a, NULL);
 	} else if (a->local == LOCAL_NONE) {
+		queue_abandon_body(s->o.queue, a->body);
 		finish_later(a, ERR_UNREACH);
 	} else if (may) {
 		acknowledged(a, LEVEL_SOLO, NULL);
