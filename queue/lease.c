@@ -287,6 +287,8 @@ static void forget(struct list *own)
 
 static void write_free(struct status_write *w)
 {
+	forget(&w->now_own); /* the queue is being closed, if any is left */
+	forget(&w->newer_own);
 	if (w->m)
 		w->m->write = NULL;
 	buf_fini(&w->now);
@@ -421,7 +423,9 @@ void again_drop(struct queue *q)
 		if (op->verb == STORE_STATUS)
 			write_free(container_of(op, struct status_write, op));
 		else
-			message_free(q, container_of(op, struct message, del));
+			message_deleted(q,
+				container_of(op, struct message, del),
+				ERR_CANCELED);
 	}
 }
 

@@ -221,6 +221,13 @@ void message_free(struct queue *q, struct message *m)
 	free(m);
 }
 
+void message_deleted(struct queue *q, struct message *m, enum err e)
+{
+	if (m->tag)
+		q->ev.gone(q->ev.arg, m->tag, e);
+	message_free(q, m);
+}
+
 /* A delete that was refused for lack of space is given to the store again: a
  * message that stays on disk would be delivered again after a restart. */
 static void on_deleted(struct store_op *op)
@@ -232,9 +239,7 @@ static void on_deleted(struct store_op *op)
 		queue_submit_again(q, op);
 		return;
 	}
-	if (m->tag)
-		q->ev.gone(q->ev.arg, m->tag, op->result);
-	message_free(q, m);
+	message_deleted(q, m, op->result);
 }
 
 void message_done(struct queue *q, struct message *m)

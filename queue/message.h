@@ -198,6 +198,8 @@ void message_free(struct queue *q, struct message *m);
 void message_done(struct queue *q, struct message *m);
 /* It leaves the queue and the disk, whatever is pending. */
 void message_delete(struct queue *q, struct message *m);
+/* Its delete is durable, or will not be (e); m is freed. */
+void message_deleted(struct queue *q, struct message *m, enum err e);
 /* It cannot be read: out of the queue and set aside. */
 void message_damaged(struct queue *q, struct message *m, const char *why);
 /* The last message with an id of at most id, or &q->messages. */

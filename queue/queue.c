@@ -185,9 +185,7 @@ static void free_messages(struct queue *q)
 
 		must(!m->notice);
 		message_leave(q, m);
-		if (m->tag)
-			q->ev.gone(q->ev.arg, m->tag, ERR_CANCELED);
-		message_free(q, m);
+		message_deleted(q, m, ERR_CANCELED);
 	}
 	while ((h = queue_hop_next(q, NULL))) {
 		if (q->ev.hop_gone)

@@ -229,7 +229,7 @@ void *shadow_found(void *shadow, struct message *m, const struct envelope *e,
 		add_target(c, &e->target);
 	for (unsigned i = 0; i < st->ntarget; i++)
 		add_target(c, &st->target[i]);
-	copy_set(c, COPY_WAIT);
+	copy_set(c, c->gen > 1 ? COPY_CLAIM : COPY_WAIT);
 	if (c->gen > 1)
 		list_append(&s->taken, &c->taken);
 	list_append(&s->retry, &c->own.node); /* until the first snapshot */

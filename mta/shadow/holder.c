@@ -139,6 +139,7 @@ void holder_take(struct copy *c, enum takeover_reason why)
 	memcpy(o.sid, s->me.sid, sizeof o.sid);
 	c->moved_by = (uint8_t)why;
 	c->heir = NULL;
+	takeover_log(c, why);
 	e = copy_own(c, &o, on_taken);
 	if (e == ERR_OK)
 		p->ntaking++;

@@ -409,11 +409,14 @@ static void on_drain(void *arg)
 	check_obj(l, LINK_MAGIC);
 	if (l->closing)
 		return;
-	if (l->sending)
+	/* Only of a payload that goes on is it progress: a peer that is gone
+	 * does not keep what is asked from leaving. */
+	if (l->sending) {
+		set_deadline(l);
 		read_on(l);
-	else
+	} else {
 		run(l);
-	set_deadline(l);
+	}
 }
 
 /* --- beginning and end

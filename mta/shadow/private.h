@@ -255,7 +255,9 @@ void holder_take_all(struct peer *p, enum takeover_reason why);
 int holder_was_ours(const struct shadow *s, const struct mid *m);
 
 /* takeover.c: what we took over, and who is to hear of it. */
-void takeover_begun(struct copy *c, enum takeover_reason why);
+void takeover_log(const struct copy *c, enum takeover_reason why);
+void takeover_begun(struct copy *c, enum takeover_reason why); /* is durable */
+void takeover_tell(struct copy *c); /* begins to ask everybody */
 void takeover_claimed(struct copy *c, struct peer *p, const struct reply *r,
 	struct span text);
 void takeover_tick(struct shadow *s);

@@ -56,6 +56,8 @@ static void run_retry(struct shadow *s)
 		list_del(&w->node);
 		if (c->state == COPY_WAIT)
 			keeper_wait(c);
+		else if (c->state == COPY_CLAIM && !c->moving)
+			takeover_tell(c);
 		else if (c->state == COPY_LIVE && !c->moving)
 			copy_unbar(c);
 	}

@@ -40,8 +40,8 @@ static void claim_from(struct copy *c, struct peer *p)
 	arena_fini(&s->scratch);
 }
 
-/* All that can be asked now. 0: nobody is left who has not answered. */
-static int claim_from_all(struct copy *c)
+/* All that can be asked now. */
+static void claim_from_all(struct copy *c)
 {
 	struct shadow *s = c->s;
 
@@ -49,29 +49,58 @@ static int claim_from_all(struct copy *c)
 		if (c->unclaimed >> i & 1 && link_up(s->peer[i]) &&
 			s->peer[i]->claiming < CLAIMS_MOST)
 			claim_from(c, s->peer[i]);
-	return c->claims;
 }
 
-void takeover_begun(struct copy *c, enum takeover_reason why)
+/* Everybody who can be asked has answered; in the first minute of a run those
+ * who cannot yet are waited for, as at the start barrier. */
+static int may_go(const struct copy *c)
 {
 	struct shadow *s = c->s;
-	struct peer *from = c->owner;
-	char mid[MID_TEXT];
 
-	c->gen++;
-	copy_set(c, COPY_CLAIM);
-	c->ntarget = 0;
-	list_append(&s->taken, &c->taken);
-	s->counts.takeovers[why]++;
-	log_event(s->o.log, EV_SHADOW_TAKEOVER, F_ID("msg", queue_id(c->m)),
-		F_SPAN("mid", copy_mid(c, mid)), F_STR("owner", from->name),
-		F_STR("reason", reasons[why]), F_U("gen", c->gen));
+	if (c->state != COPY_CLAIM || c->claims || c->busy)
+		return 0;
+	for (unsigned i = 0; i < s->npeer; i++)
+		if (c->unclaimed >> i & 1 &&
+			(link_up(s->peer[i]) ||
+				shadow_now(s) < s->barrier_until))
+			return 0;
+	return 1;
+}
+
+void takeover_tell(struct copy *c)
+{
+	struct shadow *s = c->s;
+
+	must(c->state == COPY_CLAIM);
 	c->unclaimed = 0;
 	for (unsigned i = 0; i < s->npeer; i++)
 		if (s->peer[i]->configured && !s->peer[i]->witness)
 			c->unclaimed |= 1u << i;
-	if (!claim_from_all(c))
+	claim_from_all(c);
+	if (may_go(c))
 		keeper_go(c);
+}
+
+/* Said when it is decided: when the program dies before it has heard that the
+ * decision is durable, the reason for a second copy is in the log all the
+ * same. */
+void takeover_log(const struct copy *c, enum takeover_reason why)
+{
+	char mid[MID_TEXT];
+
+	log_event(c->s->o.log, EV_SHADOW_TAKEOVER, F_ID("msg", queue_id(c->m)),
+		F_SPAN("mid", copy_mid(c, mid)), F_STR("owner", c->owner->name),
+		F_STR("reason", reasons[why]), F_U("gen", c->gen + 1));
+}
+
+void takeover_begun(struct copy *c, enum takeover_reason why)
+{
+	c->gen++;
+	copy_set(c, COPY_CLAIM);
+	c->ntarget = 0;
+	list_append(&c->s->taken, &c->taken);
+	c->s->counts.takeovers[why]++;
+	takeover_tell(c);
 }
 
 /* --- answers
@@ -152,8 +181,7 @@ void takeover_claimed(
 	if (!c->m || c->moving ||
 		(c->state != COPY_CLAIM && c->state != COPY_LIVE))
 		return;
-	if (understand(c, p, r, text) && c->state == COPY_CLAIM &&
-		c->claims == 0 && !c->busy)
+	if (understand(c, p, r, text) && may_go(c))
 		keeper_go(c);
 }
 
@@ -173,7 +201,8 @@ void takeover_tick(struct shadow *s)
 			now - c->checked >= (c->busy ? CLAIM_AGAIN : TICK) &&
 			(c->state == COPY_CLAIM || c->state == COPY_LIVE)) {
 			c->busy = 0;
-			if (!claim_from_all(c) && c->state == COPY_CLAIM)
+			claim_from_all(c);
+			if (may_go(c))
 				keeper_go(c);
 		}
 		if (at == end)
