@@ -21,6 +21,12 @@ uint64_t queue_next_seq(struct queue *q)
 	return q->next_seq++;
 }
 
+uint64_t queue_damaged(const struct queue *q)
+{
+	check_obj(q, QUEUE_MAGIC);
+	return q->damaged;
+}
+
 uint64_t queue_first_free_seq(const struct queue *q)
 {
 	check_obj(q, QUEUE_MAGIC);

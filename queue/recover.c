@@ -30,6 +30,7 @@ static void *room(void *v, size_t n, size_t *cap, size_t size)
 
 static void damaged(struct recovery *r, struct msg_id id, const char *why)
 {
+	r->q->damaged++;
 	log_event(r->q->o.log, EV_QUEUE_DAMAGED, F_ID("msg", id),
 		F_STR("reason", why));
 	r->damaged = room(r->damaged, r->ndamaged, &r->cap, sizeof *r->damaged);

@@ -250,6 +250,17 @@ void shadow_progress(void *shadow, void *tag, const unsigned *rcpt, unsigned n)
 		ask_done(s->peer[c->target[i]], &c->mid, rcpt, n);
 }
 
+/* Whoever asks about it shall not hear that it is finished. */
+static void lost(struct copy *c)
+{
+	store_forget(c);
+	list_del(&c->own.node);
+	c->moving = 0;
+	c->m = NULL;
+	copy_set(c, COPY_LOST);
+	list_append(&c->s->lost, &c->at);
+}
+
 /* What is set aside here is still whole elsewhere: nobody is told that it is
  * done. */
 void shadow_gone(void *shadow, void *tag, enum err e)
@@ -262,7 +273,17 @@ void shadow_gone(void *shadow, void *tag, enum err e)
 		ask_done(s->peer[c->target[i]], &c->mid, NULL, 0);
 	if (c->accept)
 		accept_gone(c->accept, e);
-	copy_free(c);
+	if (e == ERR_CORRUPT && c->mid.seq && c->state != COPY_HELD &&
+		c->state != COPY_LEAVING)
+		lost(c);
+	else
+		copy_free(c);
+}
+
+void copies_end(struct shadow *s)
+{
+	while (!list_empty(&s->lost))
+		copy_free(list_item(s->lost.next, struct copy, at));
 }
 
 /* Another's identity is remembered; one of ours is told by its number. */

@@ -18,7 +18,8 @@ int holder_was_ours(const struct shadow *s, const struct mid *m)
 	v = store_starts(queue_store(s->o.queue), &n);
 	for (unsigned i = n; i-- > 0;)
 		if (v[i].inc == m->inc)
-			return m->seq >= v[i].first &&
+			return (i + 1 == n || !queue_damaged(s->o.queue)) &&
+			       m->seq >= v[i].first &&
 			       m->seq < (i + 1 < n ? v[i + 1].first
 						   : queue_first_free_seq(
 							     s->o.queue));
@@ -38,6 +39,9 @@ static void answer_copy(
 	} else if (c->state == COPY_HELD) {
 		a->state = WIRE_HELD;
 		a->owner = span_str(c->owner->name);
+	} else if (c->state == COPY_LOST) {
+		a->state = WIRE_UNKNOWABLE;
+		a->gen = 0;
 	} else if (c->state == COPY_ACCEPT && !own) {
 		a->state = WIRE_NONE; /* not durable yet */
 		a->gen = 0;

@@ -3,7 +3,8 @@
  *
  * Files, in the order of a copy's life:
  *   shadow.c    the room itself: peers, snapshots, the tick, the end
- *   peer.c      who a peer is now: identities, proof of life, what it may see
+ *   peer.c      who a peer is now: identities, proof of life
+ *   fence.c     who may take over, who may deliver
  *   accept.c    policies: from the end of data to the 250
  *   link.c      our connection to a peer: handshake, calls, their order
  *   ask.c       PING, STATUS, CLAIM and DONE, and who hears the answers
@@ -29,6 +30,7 @@
  */
 #pragma once
 
+#include "mta/shadow/fence.h"
 #include "mta/shadow/link.h"
 #include "mta/shadow/shadow.h"
 #include "mta/shadow/wire.h"
@@ -107,6 +109,7 @@ enum copy_state {
 	COPY_CLAIM,  /* ours by takeover, barred until peers are told */
 	COPY_HELD,   /* another's */
 	COPY_LEAVING,
+	COPY_LOST, /* ours, damaged and set aside: a holder shall take over */
 };
 
 struct copy {
@@ -154,6 +157,7 @@ struct shadow {
 	struct list storing; /* STOREs whose commit is under way */
 	struct list bare;    /* LIVE copies without a holder */
 	struct list taken;
+	struct list lost;
 	struct list active;  /* accepts with something under way */
 	struct list parked;  /* accepts that wait for a peer */
 	struct list refused; /* accepts whose done is owed */
@@ -198,10 +202,6 @@ void peers_seen(
 int peer_takes(const struct peer *p); /* its link is up and it has room */
 /* Something about takers has changed: alone, parked accepts. */
 void peers_changed(struct shadow *s);
-/* fence - the one place where these are decided; a lease in an engine that
- * several nodes share can answer instead. */
-int fence_may_take_over(struct shadow *s, const struct peer *owner);
-int fence_may_deliver(struct shadow *s, const struct copy *c);
 
 /* accept.c */
 void accept_init(struct shadow *s);
@@ -237,6 +237,7 @@ void copy_holder(struct copy *c, struct peer *p);
 /* Deletes it; a note makes it finished unless aloof. */
 void copy_drop(struct copy *c, int aloof);
 void copy_unbar(struct copy *c);
+void copies_end(struct shadow *s); /* those that the queue does not know */
 /* Writes owner and targets; done hears. With an error that is not temporary c
  * is gone; with a temporary one nothing has changed. */
 enum err copy_own(struct copy *c, const struct ownership *o,

@@ -106,6 +106,7 @@ struct shadow *shadow_create(const struct shadow_options *o)
 	list_init(&s->storing);
 	list_init(&s->bare);
 	list_init(&s->taken);
+	list_init(&s->lost);
 	list_init(&s->retry);
 	timer_init(&s->tick, o->loop, on_tick);
 	timer_init(&s->dones, o->loop, on_dones);
@@ -294,6 +295,7 @@ void shadow_destroy(struct shadow **sp)
 	accept_fini(s);
 	for (unsigned i = 0; i < s->npeer; i++)
 		peer_free(s->peer[i]);
+	copies_end(s);
 	must(s->copies.n == 0);
 	map_fini(&s->copies);
 	finished_destroy(&s->finished);

@@ -1,0 +1,59 @@
+/* fence - the local answer to who may take over and who may deliver. */
+#include "mta/shadow/fence.h"
+
+#include "mta/shadow/private.h"
+
+/* p, which can be asked, cannot hear owner any more either. */
+static int misses(const struct peer *p, const struct peer *owner)
+{
+	struct shadow *s = p->s;
+	uint64_t beat = shadow_beat(s);
+
+	if (!p->configured || shadow_now(s) - p->heard > 3 * beat ||
+		shadow_now(s) - p->seen_at > 3 * beat)
+		return 0;
+	for (unsigned i = 0; i < p->nseen; i++)
+		if (span_ieq(p->seen[i].node, span_str(owner->name)))
+			return p->seen[i].ago * 1000 >= 3 * beat;
+	return 0; /* it has never heard it: it cannot say */
+}
+
+/* In a pair nobody else can be asked; with more nodes a majority of all of
+ * them must miss the owner (R8). */
+int fence_may_take_over(struct shadow *s, const struct peer *owner)
+{
+	unsigned nodes = 1, votes = 1;
+
+	if (!s->conf ||
+		shadow_now(s) - owner->heard < s->conf->shadow.takeover_after)
+		return 0;
+	for (unsigned i = 0; i < s->npeer; i++) {
+		nodes += s->peer[i]->configured != 0;
+		votes += s->peer[i] != owner && misses(s->peer[i], owner);
+	}
+	return nodes <= 2 || votes * 2 > nodes;
+}
+
+/* With the lease (R11) a copy is only sent out while its holder cannot have
+ * begun to think that we are dead: it counts from what it heard, which we sent
+ * before. */
+int fence_may_deliver(struct shadow *s, const struct copy *c)
+{
+	uint64_t after, margin, now = shadow_now(s);
+
+	if (!s->conf || s->conf->shadow.fence != FENCE_LEASE)
+		return 1;
+	after = s->conf->shadow.takeover_after;
+	margin = after / 10 + shadow_beat(s) / 2;
+	for (unsigned i = 0; i < c->ntarget; i++) {
+		const struct peer *p = s->peer[c->target[i]];
+
+		/* A database that is gone takes nothing over. */
+		if (!p->configured ||
+			(p->current >= 0 && p->current != c->target_sid[i]))
+			continue;
+		if (now - p->leased + 2 * margin > after)
+			return 0;
+	}
+	return 1;
+}
