@@ -182,6 +182,7 @@ class Smtp:
 
 
 def queued_as(reply):
-    m = re.match(r"2\.0\.0 Ok: queued as ([0-9A-Za-z]+)(?:,|$)", reply.text)
+    """The queue id; how safe the message is may follow it."""
+    m = re.match(r"2\.0\.0 Ok: queued as ([0-9A-Za-z]+)(, .*)?$", reply.text)
     assert m, reply
     return m[1]

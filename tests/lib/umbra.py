@@ -108,8 +108,8 @@ def parse(text):
 
 
 class Umbra:
-    def __init__(self, conf=None, start=True, env=None):
-        self.dir = tempfile.mkdtemp(prefix="umbra-", dir="/tmp")
+    def __init__(self, conf=None, start=True, env=None, under="/tmp"):
+        self.dir = tempfile.mkdtemp(prefix="umbra-", dir=under)
         self.data = os.path.join(self.dir, "data")
         self.socket = os.path.join(self.dir, "ctl.sock")
         self.file = os.path.join(self.dir, "umbra.yaml")
