@@ -84,7 +84,10 @@ static void view_legs(
 	v->hop = arena_alloc(&q->view, m->nrcpt * sizeof(struct nexthop *));
 	v->state = arena_alloc(&q->view, m->nrcpt * sizeof(char *));
 	for (unsigned i = 0; i < m->nrcpt; i++)
-		v->state[i] = "final";
+		v->state[i] =
+			m->barred && v->status->rcpt[i].state == RCPT_PENDING
+				? "waiting"
+				: "final";
 	for (const struct leg *l = m->legs; l; l = l->next) {
 		uint64_t due = leg_due(q, l);
 
@@ -140,6 +143,7 @@ int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r)
 		.env = &q->viewed->env,
 		.status = view_status(q, q->viewed),
 		.expires = m->received + q->o.expire_after,
+		.tag = m->tag,
 	};
 	view_legs(q, m, v_r);
 	return 0;

@@ -315,9 +315,11 @@ struct message_view {
 	const struct status *status;
 	const struct nexthop **hop; /* per recipient; NULL when final */
 	const char **state;         /* per recipient: "active", "ready",
-				       "retry", "suspended", "final" */
-	uint64_t due;               /* wall of the next try; 0: now/unknown */
-	uint64_t expires;           /* wall */
+				       "retry", "suspended", "final"; "waiting"
+				       while it is barred */
+	const void *tag;
+	uint64_t due;     /* wall of the next try; 0: now/unknown */
+	uint64_t expires; /* wall */
 };
 /* 0, or -1 when there is no such message. */
 int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r);

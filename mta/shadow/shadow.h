@@ -124,9 +124,17 @@ enum takeover_reason {
 	TAKE_REASONS,
 };
 
+struct shadow_view {
+	int on;          /* it listens for peers */
+	uint8_t sid[16]; /* of its database */
+	uint64_t alone;  /* ms that no peer has taken copies; UINT64_MAX: one
+			    does */
+};
+
 struct shadow_peer_view {
 	struct span name;
 	int configured, witness;
+	int takes;          /* it would take a copy now */
 	const char *link;   /* our link to it: "up", "down", "connecting" */
 	const char *serves; /* its link to us: "up", "down" */
 	uint64_t heard; /* ms since the last proof of life; UINT64_MAX: never */
@@ -138,6 +146,7 @@ struct shadow_peer_view {
 	const char *free;
 	struct span trouble; /* why the link is down; empty: nothing known */
 };
+void shadow_view(struct shadow *s, struct shadow_view *v_r);
 void shadow_counts(struct shadow *s, struct shadow_counts *c_r);
 /* The i-th peer: 0, or -1 when there are not so many. */
 int shadow_peer_view(
@@ -145,9 +154,17 @@ int shadow_peer_view(
 /* An administrator says that a node is gone for good: what is held for it is
  * taken over now. How many copies; -1: no such peer. */
 int64_t shadow_takeover(struct shadow *s, struct span node);
-/* For listings of one message: "mid=... gen=1 copy=mx2.example"; empty: none.
- */
-void shadow_describe(const void *tag, struct buf *out);
+/* For listings of one message, by its tag in the queue (NULL: none). -1: it has
+ * no identity, so no copy of it was ever made. The spans live until the next
+ * call on the room. */
+struct shadow_copy_view {
+	char mid[MID_TEXT];
+	uint32_t gen;
+	struct span copy;  /* the peer that has one for sure; empty: none */
+	const char *state; /* "live"; "accepting", "start barrier", "takeover",
+			      "leaving"; "changing" */
+};
+int shadow_describe(const void *tag, struct shadow_copy_view *v_r);
 
 /* --- the queue's events
  * -------------------------------------------------------- */

@@ -19,6 +19,16 @@ static uint64_t oldest(struct list *head, uint64_t now)
 	return age;
 }
 
+void shadow_view(struct shadow *s, struct shadow_view *v_r)
+{
+	check_obj(s, SHADOW_MAGIC);
+	*v_r = (struct shadow_view){
+		.on = s->listener != NULL,
+		.alone = s->alone ? shadow_now(s) - s->alone : UINT64_MAX,
+	};
+	memcpy(v_r->sid, s->me.sid, sizeof v_r->sid);
+}
+
 void shadow_counts(struct shadow *s, struct shadow_counts *c_r)
 {
 	uint64_t now = shadow_now(s);
@@ -49,6 +59,7 @@ int shadow_peer_view(struct shadow *s, unsigned i, struct shadow_peer_view *v_r)
 		.name = span_str(p->name),
 		.configured = p->configured != 0,
 		.witness = p->witness,
+		.takes = peer_takes(p),
 		.link = link_state(p),
 		.serves = p->serve ? "up" : "down",
 		.heard = p->ever_heard ? now - p->heard : UINT64_MAX,
@@ -67,26 +78,38 @@ int shadow_peer_view(struct shadow *s, unsigned i, struct shadow_peer_view *v_r)
 int64_t shadow_takeover(struct shadow *s, struct span node)
 {
 	struct peer *p = peer_find(s, node);
+	uint64_t held;
 
 	check_obj(s, SHADOW_MAGIC);
 	if (!p)
 		return -1;
+	held = p->nheld;
 	log_event(s->o.log, EV_SHADOW_ORDERED, F_STR("peer", p->name),
-		F_U("held", p->nheld));
+		F_U("held", held));
 	holder_take_all(p, TAKE_OPERATOR);
-	return (int64_t)p->nheld;
+	return (int64_t)held;
 }
 
-void shadow_describe(const void *tag, struct buf *out)
+int shadow_describe(const void *tag, struct shadow_copy_view *v_r)
 {
+	static const char *const state[] = {
+		[COPY_ACCEPT] = "accepting",
+		[COPY_WATCH] = "accepting",
+		[COPY_LIVE] = "live",
+		[COPY_WAIT] = "start barrier",
+		[COPY_CLAIM] = "takeover",
+		[COPY_HELD] = "held",
+		[COPY_LEAVING] = "leaving",
+	};
 	const struct copy *c = tag;
-	char mid[MID_TEXT];
 
 	if (!c || !c->mid.seq)
-		return;
-	buf_addf(out, "mid=%.*s gen=%u", SPAN_ARG(copy_mid(c, mid)), c->gen);
-	if (c->holder)
-		buf_addf(out, " copy=%s", c->holder->name);
-	else
-		buf_adds(out, " copy=none");
+		return -1;
+	*v_r = (struct shadow_copy_view){
+		.gen = c->gen,
+		.copy = span_str(c->holder ? c->holder->name : ""),
+		.state = c->moving ? "changing" : state[c->state],
+	};
+	copy_mid(c, v_r->mid);
+	return 0;
 }
