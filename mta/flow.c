@@ -274,6 +274,7 @@ static enum err open_ctl(struct node *n, struct buf *why)
 		.loop = n->loop,
 		.log = n->log,
 		.queue = n->queue,
+		.shadow = n->shadow,
 		.socket = arena_str(&mem, n->conf->control.socket),
 		.arg = n,
 		.conf = ctl_conf,

@@ -25,6 +25,9 @@
 #define ANSWER_END '\4'
 #define ANSWER_NOTE '\5'
 
+/* A number that does not exist: "-" and null. */
+#define CELL_NONE UINT64_MAX
+
 enum { ANSWER_MORE = -1, ANSWER_SLICE = 64 }; /* rows per slice */
 
 enum column_kind {
@@ -100,6 +103,9 @@ void put_utc(struct buf *out, uint64_t wall);
 struct span said(struct arena *a, uint16_t code, const uint16_t enh[3],
 	struct span text);
 
+/* "off", "paired" or "alone"; text: with whom or for how long as well. */
+const char *shadow_state(const struct answer *a, struct buf *text);
+
 /* The verbs. */
 int verb_status(struct answer *a);
 int verb_queue_list(struct answer *a);
@@ -110,4 +116,6 @@ int verb_message_show(struct answer *a);
 int verb_route_test(struct answer *a);
 int verb_config_show(struct answer *a);
 int verb_config_reload(struct answer *a);
+int verb_shadow_status(struct answer *a);
+int verb_shadow_takeover(struct answer *a);
 int verb_log_level(struct answer *a);

@@ -66,6 +66,12 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_CONFIG_MANUAL, "config", "manual", "", 0, 0, 0, \
 		"Every configuration key (asks no daemon).", \
 		"umbra config manual") \
+	X(CMD_SHADOW_STATUS, "shadow", "status", "", 0, 0, 0, \
+		"Copies of messages on other nodes: this node, its counts, and each peer.", \
+		"umbra shadow status") \
+	X(CMD_SHADOW_TAKEOVER, "shadow", "takeover", "NODE", 1, 1, BIT(OPT_YES), \
+		"Deliver what is held for a node that is gone for good.", \
+		"umbra shadow takeover relay2.example.org --yes") \
 	X(CMD_SHADOW_KEYGEN, "shadow", "keygen", "NODE...", 1, REQUEST_ARGS, BIT(OPT_DIR), \
 		"Make a private CA and certificates of nodes for shadow links (asks no daemon).", \
 		"umbra shadow keygen relay1.example.org relay2.example.org") \

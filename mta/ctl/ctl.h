@@ -14,6 +14,7 @@
 #include "mta/conf/conf.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
+#include "mta/shadow/shadow.h"
 #include "queue/queue.h"
 
 struct ctl;
@@ -22,6 +23,7 @@ struct ctl_options {
 	struct loop *loop;
 	struct log *log;
 	struct queue *queue;
+	struct shadow *shadow; /* or NULL: as if it were not configured */
 	const char *socket;
 	void *arg;
 	struct conf *(*conf)(void *arg); /* the running one */

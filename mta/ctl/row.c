@@ -147,6 +147,10 @@ static void json_number(struct answer *a, enum column_kind kind, uint64_t v)
 {
 	char id[MSG_ID_TEXT];
 
+	if (v == CELL_NONE) {
+		json_put_null(&a->j);
+		return;
+	}
 	switch (kind) {
 	case COL_ID:
 		json_put_str(&a->j, msg_id_text((struct msg_id){v}, id));
@@ -202,6 +206,10 @@ static void text_number(
 {
 	char id[MSG_ID_TEXT];
 
+	if (v == CELL_NONE) {
+		buf_addc(out, '-');
+		return;
+	}
 	switch (kind) {
 	case COL_ID:
 		buf_add(out, msg_id_text((struct msg_id){v}, id));

@@ -17,6 +17,10 @@ static const struct column columns[] = {
 	{"header_size", "  of it header", 0, COL_BYTES},
 	{"body", "body", 0, COL_TEXT},
 	{"stored", "  stored in", 0, COL_TEXT},
+	{"mid", "identity (MID)", 0, COL_TEXT},
+	{"gen", "  generation", 0, COL_COUNT},
+	{"copy", "  copy on", 0, COL_TEXT},
+	{"copy_state", "  state", 0, COL_TEXT},
 	{"flags", "flags", 0, COL_TEXT},
 	{"message_id", "Message-ID", 0, COL_TEXT},
 	{"client", "client", 0, COL_TEXT},
@@ -99,6 +103,19 @@ static void cell_stored(struct answer *a, const struct message_view *v)
 	buf_fini(&b);
 }
 
+/* The room's words for it; nothing when no copy was ever wanted. */
+static void put_copy(struct answer *a, const struct message_view *v)
+{
+	struct shadow_copy_view c;
+
+	if (shadow_describe(v->tag, &c) != 0)
+		c = (struct shadow_copy_view){.gen = 0};
+	cell_str(a, c.mid);
+	cell_number(a, c.gen ? c.gen : CELL_NONE);
+	cell_text(a, c.copy.n || a->req.json || !c.gen ? c.copy : SPAN("none"));
+	cell_str(a, c.state);
+}
+
 static void put_envelope(struct answer *a, const struct message_view *v)
 {
 	static const char *const body[] = {
@@ -122,6 +139,7 @@ static void put_envelope(struct answer *a, const struct message_view *v)
 	cell_number(a, e->header);
 	cell_str(a, e->body_type < countof(body) ? body[e->body_type] : NULL);
 	cell_stored(a, v);
+	put_copy(a, v);
 	cell_bits(a, e->flags, flag_words);
 	cell_text(a, e->message_id);
 	cell_text(a, e->client);

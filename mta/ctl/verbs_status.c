@@ -34,6 +34,8 @@ static const struct column columns[] = {
 	{"commits", "commits", 0, COL_COUNT},
 	{"operations", "  operations in them", 0, COL_COUNT},
 	{"operations_per_commit", "  per commit", 0, COL_TENTHS},
+	{"shadow", NULL, 0, COL_TEXT},
+	{NULL, "shadow", 0, COL_TEXT},
 	{0},
 };
 
@@ -95,6 +97,16 @@ static void put_receive(struct answer *a)
 	cell_number(a, r.rejected);
 }
 
+static void put_shadow(struct answer *a)
+{
+	struct buf text;
+
+	buf_init(&text, 4096);
+	cell_str(a, shadow_state(a, &text));
+	cell_text(a, buf_span(&text));
+	buf_fini(&text);
+}
+
 int verb_status(struct answer *a)
 {
 	struct queue_counts q;
@@ -115,6 +127,7 @@ int verb_status(struct answer *a)
 	cell_number(a, q.commits);
 	cell_number(a, q.committed);
 	cell_number(a, q.commits ? q.committed * 10 / q.commits : 0);
+	put_shadow(a);
 	row_end(a);
 	return EX_OK;
 }

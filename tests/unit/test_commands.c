@@ -45,6 +45,11 @@ static const struct line_case lines[] = {
 	{"shadow keygen a.example --dir /d b.example", REQUEST_OK,
 		"{\"verb\":\"shadow keygen\",\"json\":false,\"dir\":\"/d\","
 		"\"args\":[\"a.example\",\"b.example\"]}"},
+	{"shadow status", REQUEST_OK,
+		"{\"verb\":\"shadow status\",\"json\":false}"},
+	{"shadow takeover --yes a.example", REQUEST_OK,
+		"{\"verb\":\"shadow takeover\",\"json\":false,\"yes\":true,"
+		"\"args\":[\"a.example\"]}"},
 	{"config show --all", REQUEST_OK,
 		"{\"verb\":\"config show\",\"json\":false,\"all\":true}"},
 	/* Help. */
@@ -78,6 +83,11 @@ static const struct line_case lines[] = {
 		"--limit wants a number"},
 	{"route test a@b --size big", REQUEST_WRONG, "--size wants a size"},
 	{"shadow keygen", REQUEST_WRONG, "\"shadow keygen\" wants NODE..."},
+	{"shadow", REQUEST_WRONG, "\"shadow\" what?\nTry: umbra shadow --help"},
+	{"shadow stat", REQUEST_WRONG, "did you mean \"umbra shadow status\"?"},
+	{"takeover", REQUEST_WRONG, "did you mean \"umbra shadow takeover\"?"},
+	{"shadow takeover", REQUEST_WRONG, "\"shadow takeover\" wants NODE\n"},
+	{"shadow takeover a b --yes", REQUEST_WRONG, "wants NODE, not \"b\""},
 	{"shadow keygen a --dir", REQUEST_WRONG, "--dir wants a value"},
 	{"queue retry --yes=1", REQUEST_WRONG, "--yes has no value"},
 	{"status --socket", REQUEST_WRONG, "--socket wants a path"},

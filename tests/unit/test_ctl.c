@@ -343,7 +343,7 @@ static int ask(struct fixture *f, const char *request, enum manner manner,
 struct ask_case {
 	const char *name, *request;
 	int status;
-	const char *want[6]; /* all of these, in this order */
+	const char *want[7]; /* all of these, in this order */
 };
 
 #define NOTE "\5 "
@@ -352,7 +352,9 @@ static const struct ask_case asks[] = {
 	{"status", "{\"verb\":\"status\"}", 0,
 		{"name                 relay.example.org\n", "(1h1m ago)\n",
 			"messages queued      3\n", "deliveries waiting   4\n",
-			"accepted             60\n", "\n\4 0\n"}},
+			"accepted             60\n",
+			"shadow               off (shadow.listen is not set)"
+			"\n\4 0\n"}},
 	{"status, JSON", "{\"verb\":\"status\",\"json\":true}", 0,
 		{"\"uptime_seconds\":3661.", "\"messages\":3,",
 			"\"next_hops\":4,\"next_hops_retry\":1,"
@@ -361,7 +363,8 @@ static const struct ask_case asks[] = {
 			"\"deferred\":1,\"suspended\":1,",
 			"\"sessions\":3,\"connections\":40,"
 			"\"connections_refused\":5,\"accepted\":60,"
-			"\"rejected\":7,"}},
+			"\"rejected\":7,",
+			"\"shadow\":\"off\"}\n"}},
 	{"queue list", "{\"verb\":\"queue list\"}", 0,
 		{"NEXT HOP                          STATE       QUEUED",
 			"LAST ERROR\n", "out|one.example", "ready", "suspended",
@@ -407,6 +410,8 @@ static const struct ask_case asks[] = {
 		{"three.example", NOTE "2 of 3 messages shown"}},
 	{"message show", "{\"verb\":\"message show\",\"args\":[\"ID\"]}", 0,
 		{"message              ", "from                 <> (the null",
+			"identity (MID)       -\n  generation         -\n"
+			"  copy on            -\n  state              -\n",
 			"client               192.0.2.1\n",
 			"recipient            b@one.example\n",
 			"NOTIFY             FAILURE\n",
@@ -414,7 +419,10 @@ static const struct ask_case asks[] = {
 	{"message show, JSON",
 		"{\"verb\":\"message show\",\"args\":[\"ID\"],\"json\":true}",
 		0,
-		{"{\"id\":\"", "\"recipients\":[{\"address\":",
+		{"{\"id\":\"",
+			"\"mid\":null,\"gen\":null,\"copy\":null,"
+			"\"copy_state\":null,",
+			"\"recipients\":[{\"address\":",
 			"\"state\":\"retry\",\"next_hop\":\"out|one.example\","
 			"\"attempts\":1,",
 			"},{\"address\":\"gr\303\274n@two.example\","
@@ -441,6 +449,22 @@ static const struct ask_case asks[] = {
 	{"config reload", "{\"verb\":\"config reload\"}", 0,
 		{"The configuration is in use.\n" NOTE
 		 "umbra.yaml:1:2: warning: beware\n\4 0\n"}},
+	/* Without a room; tests/system/test_shadow_ctl.py has two of them. */
+	{"shadow status", "{\"verb\":\"shadow status\"}", 0,
+		{"name                 relay.example.org\n"
+		 "shadow               off (shadow.listen is not set)\n"
+		 "\4 0\n"}},
+	{"shadow status, JSON", "{\"verb\":\"shadow status\",\"json\":true}", 0,
+		{"{\"name\":\"relay.example.org\",\"shadow\":\"off\","
+		 "\"sid\":null,\"alone_seconds\":null,\"held\":0,",
+			"\"oldest_waiting_seconds\":null,\"accepted\":0,",
+			"\"clones\":0,\"peers\":[]}\n\4 0\n"}},
+	{"shadow takeover, unknown",
+		"{\"verb\":\"shadow takeover\",\"args\":[\"x\\u001b\"],"
+		"\"yes\":true}",
+		65,
+		{NOTE "umbra: there is no node \"x\\x1b\"; this one knows no "
+		      "other (shadow.peers)\n\4 65\n"}},
 	{"log level", "{\"verb\":\"log level\",\"args\":[\"debug\"]}", 0,
 		{"log level            debug\n"}},
 	{"log level, JSON", "{\"verb\":\"log level\",\"json\":true}", 0,
@@ -539,7 +563,7 @@ static void test_verbs(void **state)
 		at = buf_str(&got);
 		if (status != c->status)
 			fail_msg("%s: status %d: %s", c->name, status, at);
-		for (int k = 0; k < 6 && c->want[k]; k++) {
+		for (int k = 0; k < (int)countof(c->want) && c->want[k]; k++) {
 			const char *hit = strstr(at, c->want[k]);
 
 			if (!hit)
