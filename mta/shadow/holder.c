@@ -216,22 +216,27 @@ static void adopt(struct copy *c, struct peer *heir, uint32_t gen)
 	(void)!copy_own(c, &o, on_adopted);
 }
 
+/* Its owner does not own it, and says who does. Everybody may come to hold it
+ * for another one in the end; then whoever is named takes it. */
 static void answer_held(struct copy *c, const struct wire_answer *a)
 {
 	struct shadow *s = c->s;
 	struct peer *heir;
 
-	if (a->gen <= c->gen)
-		return;
 	if (span_ieq(a->owner, s->conf->node.name)) {
-		/* It is ours, and our database does not know: rolled back. */
+		if (a->gen < c->gen)
+			return; /* it will hear of us, and take it itself */
 		c->gen = a->gen;
 		holder_take(c, TAKE_UNKNOWN);
-		return;
+	} else if (a->gen < c->gen) {
+		/* It was ours to hold for it, and it does not know: it was
+		 * rolled back. */
+		holder_take(c, TAKE_UNKNOWN);
+	} else {
+		heir = peer_find(s, a->owner);
+		if (heir && heir != c->owner)
+			adopt(c, heir, a->gen);
 	}
-	heir = peer_find(s, a->owner);
-	if (heir)
-		adopt(c, heir, a->gen);
 }
 
 void holder_answer(struct copy *c, struct peer *p, const struct wire_answer *a)
@@ -242,7 +247,10 @@ void holder_answer(struct copy *c, struct peer *p, const struct wire_answer *a)
 	case WIRE_LIVE:
 		break;
 	case WIRE_ELSEWHERE:
-		copy_drop(c, 1);
+		/* Of one of our own numbers "no record" means finished (R7):
+		 * such a message only leaves when it is. */
+		if (memcmp(c->mid.sid, c->s->me.sid, sizeof c->mid.sid) != 0)
+			copy_drop(c, 1);
 		break;
 	case WIRE_GONE:
 		copy_drop(c, 0);

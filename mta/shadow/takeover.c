@@ -145,6 +145,7 @@ static int take_back(struct copy *c)
 static int understand(
 	struct copy *c, struct peer *p, const struct reply *r, struct span text)
 {
+	struct copy *v[1] = {c};
 	struct wire_ceded w;
 	const char *why = "";
 	uint32_t gen;
@@ -155,8 +156,14 @@ static int understand(
 		c->busy = 1;
 		return 1;
 	}
-	if (r->code == 550 && wire_stale_read(text, &gen, &why) == 0)
-		return keeper_cede(c, p, gen) != 0;
+	if (r->code == 550 && wire_stale_read(text, &gen, &why) == 0) {
+		/* Somebody owns it with better right, p or whom p holds it
+		 * for: p will say. */
+		c->busy = 1;
+		if (link_up(p))
+			ask_status(p, v, 1);
+		return 1;
+	}
 	if (r->code != 250 || wire_ceded_read(text, &w, &why) != 0 ||
 		w.said == WIRE_CEDE_NONE) {
 		c->unclaimed &= ~(1u << p->index);
