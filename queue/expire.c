@@ -63,6 +63,8 @@ static void step_back(struct queue *q, enum queue_cursor c, struct message *m)
 
 void expire_notice_again(struct queue *q, struct message *m)
 {
+	if (m->copy) /* another's meanwhile; looked at when it is ours again */
+		return;
 	step_back(q, CURSOR_NOTICE, m);
 	if (!q->age_timer.armed)
 		timer_start(&q->age_timer, AGE_MOST);
