@@ -265,15 +265,13 @@ static void write_submit(struct status_write *w, struct msg_id id)
 	store_submit(w->q->store, &w->op);
 }
 
-/* Those who wait are told; none of them may be asked again. */
-static void tell(struct list *own, enum err e)
+/* Those who wait for what was written are told. They may ask again, which goes
+ * to the newer ones, or discard the message, which forgets the rest. */
+static void tell(struct status_write *w, enum err e)
 {
-	struct list now;
 	struct own *o;
 
-	list_init(&now);
-	list_splice(&now, own);
-	while ((o = list_first(&now, struct own, node))) {
+	while ((o = list_first(&w->now_own, struct own, node))) {
 		list_del(&o->node);
 		own_done(o, e);
 	}
@@ -306,28 +304,24 @@ static void take_newer(struct status_write *w)
 	list_splice(&w->now_own, &w->newer_own);
 }
 
+/* w is the message's write until everybody is told. What is newer goes out
+ * even when the node ends: at worst the store refuses it. */
 static void on_status(struct store_op *op)
 {
 	struct status_write *w = container_of(op, struct status_write, op);
 	struct queue *q = w->q;
-	enum err e = op->result;
-	struct list own;
+	int again = op->result == ERR_NOSPACE && !q->stopped;
 
-	list_init(&own);
-	if (e != ERR_NOSPACE || q->stopped)
-		list_splice(&own, &w->now_own);
-	if (!w->m || q->stopped) {
-		list_splice(&own, &w->newer_own);
-		write_free(w);
-	} else if (w->newer.n) {
+	if (!again)
+		tell(w, op->result);
+	if (w->m && w->newer.n) {
 		take_newer(w);
 		write_submit(w, w->m->id);
-	} else if (e == ERR_NOSPACE) {
+	} else if (w->m && again) {
 		queue_submit_again(q, op);
 	} else {
 		write_free(w);
 	}
-	tell(&own, q->stopped && e == ERR_OK ? ERR_CANCELED : e);
 }
 
 void status_write(
@@ -394,21 +388,6 @@ void on_again(struct timer *t)
 		} else {
 			write_free(w);
 		}
-	}
-}
-
-void status_flush(struct queue *q)
-{
-	list_each (it, &q->messages) {
-		struct message *m = message_at(it);
-		struct status_write *w;
-
-		if (!m->write || !m->write->newer.n)
-			continue;
-		w = write_new(q, NULL);
-		w->now = m->write->newer;
-		buf_init(&m->write->newer, STATUS_MOST);
-		write_submit(w, m->id);
 	}
 }
 

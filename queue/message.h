@@ -267,9 +267,7 @@ void status_ensure(struct held *h);
 struct grant *grant_leg(struct queue *q, struct leg *l);
 struct grant *grant_notice(struct queue *q, struct message *m);
 void on_again(struct timer *t);
-/* At close: what waits behind a status in flight goes out as well; what was
- * refused to the end is given up. */
-void status_flush(struct queue *q);
+/* At close: what was refused to the end is given up. */
 void again_drop(struct queue *q);
 void queue_submit_again(struct queue *q, struct store_op *op);
 void status_write_forget(struct queue *q, struct message *m);

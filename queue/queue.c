@@ -204,9 +204,9 @@ void queue_close(struct queue **qp)
 	view_end(q);
 	intake_run_refused(q);
 	on_again(&q->again_timer);
-	status_flush(q);
-	/* What fires now may settle leases and take in notices; it is all
-	 * committed before this returns. */
+	/* What fires now may settle leases and take in notices, and what waits
+	 * behind a status in flight goes out; it is all committed before this
+	 * returns. */
 	store_close(&q->store);
 	must(q->leased == 0 && !q->viewed);
 	again_drop(q);
