@@ -330,7 +330,8 @@ void status_write(
 	struct status_write *w = m->write;
 	struct buf *b;
 
-	h->status.due = first_due(q, m);
+	if (m->legs) /* barred, or a copy: what was told before holds */
+		h->status.due = first_due(q, m);
 	if (!w)
 		w = m->write = write_new(q, m);
 	b = w->now.n ? &w->newer : &w->now;
