@@ -149,7 +149,7 @@ void expire_run(struct queue *q)
 		l = list_first(&q->expired, struct leg, node);
 		if (!l || q->stopped)
 			return;
-		g = grant_leg(q, l);
+		g = leg_fenced(q, l) ? NULL : grant_leg(q, l);
 		if (!g)
 			continue;
 		g->expired = 1;

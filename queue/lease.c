@@ -102,6 +102,16 @@ static void split(struct queue *q, struct leg *l, unsigned max)
 	leg_ready(q, rest);
 }
 
+int leg_fenced(struct queue *q, struct leg *l)
+{
+	void *tag = l->m->tag;
+
+	if (!tag || !q->ev.may_deliver || q->ev.may_deliver(q->ev.arg, tag))
+		return 0;
+	leg_defer(q, l, queue_jitter(q, FENCED_MS));
+	return 1;
+}
+
 struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 {
 	struct leg *l;
@@ -111,11 +121,8 @@ struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 	must(max > 0);
 	while (h->state == HOP_READY && !q->stopped &&
 		(l = list_first(&h->legs_ready, struct leg, node))) {
-		if (l->m->tag && q->ev.may_deliver &&
-			!q->ev.may_deliver(q->ev.arg, l->m->tag)) {
-			leg_defer(q, l, queue_jitter(q, FENCED_MS));
+		if (leg_fenced(q, l))
 			continue;
-		}
 		if (l->nrcpt > max)
 			split(q, l, max);
 		g = grant_leg(q, l);

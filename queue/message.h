@@ -263,6 +263,8 @@ void message_schedule(struct queue *q, struct message *m,
 void status_write(
 	struct queue *q, struct message *m, struct held *h, struct own *own);
 void status_ensure(struct held *h);
+/* 1: it may not be leased now, and is put off. */
+int leg_fenced(struct queue *q, struct leg *l);
 /* A lease of all of the leg for a reporter; NULL: it could not be read. */
 struct grant *grant_leg(struct queue *q, struct leg *l);
 struct grant *grant_notice(struct queue *q, struct message *m);

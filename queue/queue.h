@@ -123,8 +123,8 @@ struct queue_events {
 	 * progress: recipients became final and the message stays. gone: it is
 	 * deleted, durably (ERR_OK), or could not be read and was set aside
 	 * (ERR_CORRUPT), or the node ends (ERR_CANCELED); the handle is dead.
-	 * may_deliver: asked before each lease; 0: not now, again in a few
-	 * seconds. */
+	 * may_deliver: asked before each lease, expired ones as well; 0: not
+	 * now, again in a few seconds. */
 	void (*progress)(
 		void *arg, void *tag, const unsigned *rcpt, unsigned n);
 	void (*gone)(void *arg, void *tag, enum err e);
