@@ -313,7 +313,7 @@ struct message_view {
 	struct msg_id id;
 	const struct envelope *env;
 	const struct status *status;
-	const struct nexthop **hop; /* per recipient; NULL when final */
+	const struct nexthop **hop; /* per recipient; NULL when final, barred */
 	const char **state;         /* per recipient: "active", "ready",
 				       "retry", "suspended", "final"; "waiting"
 				       while it is barred */
