@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-_Static_assert(sizeof(void *) != 8 || sizeof(struct message) <= 200,
+_Static_assert(sizeof(void *) != 8 || sizeof(struct message) <= 184,
 	"the memory of a queued message is promised");
 _Static_assert(sizeof(struct store_op) <= sizeof(struct leg),
 	"the delete takes the place of the first leg");

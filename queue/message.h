@@ -77,10 +77,10 @@ struct message {
 	struct status_write *write; /* status on its way, or NULL */
 	struct grant *notice;       /* delay notice on its way, or NULL */
 	unsigned pending;           /* recipients that are not final */
-	void *tag; /* whose copies somebody looks after, or NULL */
 	uint8_t in_file, noticed, mark;
-	uint8_t copy;   /* another node's: in queue->copies, uncounted */
-	uint8_t barred; /* ours, without legs */
+	uint8_t copy : 1;   /* another node's: in queue->copies, uncounted */
+	uint8_t barred : 1; /* ours, without legs */
+	void *tag;          /* whose copies somebody looks after, or NULL */
 	union {
 		struct leg leg;      /* the first leg, while there are any */
 		struct store_op del; /* then the delete */
