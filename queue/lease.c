@@ -386,8 +386,9 @@ void on_again(struct timer *t)
 			container_of(op, struct status_write, op);
 
 		next = op->next;
-		op->next = NULL;
-		if (op->verb != STORE_STATUS) {
+		if (op->verb == STORE_DELETE) {
+			op->next = message_leaving(
+				q, container_of(op, struct message, del));
 			store_submit(q->store, op);
 		} else if (w->m) {
 			if (w->newer.n)

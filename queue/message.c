@@ -239,7 +239,7 @@ static void on_deleted(struct store_op *op)
 		queue_submit_again(q, op);
 		return;
 	}
-	message_deleted(q, m, op->result);
+	message_deleted(q, m, op->result == ERR_OK ? ERR_OK : ERR_CANCELED);
 }
 
 void message_done(struct queue *q, struct message *m)
@@ -254,10 +254,14 @@ void message_done(struct queue *q, struct message *m)
 	message_delete(q, m);
 }
 
+struct store_op *message_leaving(struct queue *q, struct message *m)
+{
+	return m->tag ? q->ev.leaving(q->ev.arg, m->tag) : NULL;
+}
+
 void message_delete(struct queue *q, struct message *m)
 {
-	struct store_op *with =
-		m->tag ? q->ev.leaving(q->ev.arg, m->tag) : NULL;
+	struct store_op *with = message_leaving(q, m);
 
 	message_leave(q, m);
 	m->del = (struct store_op){
@@ -278,9 +282,7 @@ void message_damaged(struct queue *q, struct message *m, const char *why)
 	enum err e;
 
 	message_leave(q, m);
-	if (m->tag)
-		q->ev.gone(q->ev.arg, m->tag, ERR_CORRUPT);
-	message_free(q, m);
+	message_deleted(q, m, ERR_CORRUPT);
 	log_event(q->o.log, EV_QUEUE_DAMAGED, F_ID("msg", id),
 		F_STR("reason", why));
 	e = store_set_aside(q->store, id);

@@ -194,11 +194,13 @@ void message_set_copy(struct queue *q, struct message *m, int copy);
 /* Cuts every tie except the store's; the memory stays. */
 void message_leave(struct queue *q, struct message *m);
 void message_free(struct queue *q, struct message *m);
+/* What goes with its delete, or NULL. */
+struct store_op *message_leaving(struct queue *q, struct message *m);
 /* The last recipient is final: it leaves the queue. */
 void message_done(struct queue *q, struct message *m);
 /* It leaves the queue and the disk, whatever is pending. */
 void message_delete(struct queue *q, struct message *m);
-/* Its delete is durable, or will not be (e); m is freed. */
+/* Whoever looks after it hears that it is gone; m is freed. */
 void message_deleted(struct queue *q, struct message *m, enum err e);
 /* It cannot be read: out of the queue and set aside. */
 void message_damaged(struct queue *q, struct message *m, const char *why);

@@ -122,7 +122,8 @@ struct queue_events {
 	/* The three below are about messages with a tag (queue_tag).
 	 * progress: recipients became final and the message stays. gone: it is
 	 * deleted, durably (ERR_OK), or could not be read and was set aside
-	 * (ERR_CORRUPT), or the node ends (ERR_CANCELED); the handle is dead.
+	 * (ERR_CORRUPT), or the node ends (ERR_CANCELED: it may still be on
+	 * disk); the handle is dead.
 	 * may_deliver: asked before each lease, expired ones as well; 0: not
 	 * now, again in a few seconds. */
 	void (*progress)(
@@ -130,7 +131,9 @@ struct queue_events {
 	void (*gone)(void *arg, void *tag, enum err e);
 	int (*may_deliver)(void *arg, void *tag);
 	/* A tagged message is about to be deleted: an operation to be done in
-	 * the same transaction, or NULL. */
+	 * the same transaction, or NULL. Its handle may not be used after
+	 * this. Asked again when there was no space for both (the operation's
+	 * done has fired with ERR_NOSPACE then). */
 	struct store_op *(*leaving)(void *arg, void *tag);
 	/* At the start: a message that has an identity; it is barred, or a
 	 * copy. Gives its tag, or NULL: nobody cares, ours is scheduled. The
