@@ -38,6 +38,7 @@ struct world {
 	int auto_expire; /* settle what expires as final */
 	int reroute_to;  /* keys get this suffix */
 	int suspend;     /* new hops are suspended */
+	void (*more)(struct queue_events *ev); /* what else is wanted */
 	struct buf lines;
 };
 
@@ -169,6 +170,8 @@ static unused void start(struct world *w)
 		.fatal = on_fatal_event};
 	struct buf why;
 
+	if (w->more)
+		w->more(&ev);
 	buf_init(&why, 1000);
 	if (queue_open(&w->q, &w->o, &ev, &why) != ERR_OK ||
 		queue_recover(w->q, &why) != ERR_OK)
@@ -244,42 +247,51 @@ struct mail {
 	int in_file;
 };
 
-static unused struct msg_id take_at(
-	struct world *w, struct msg_id id, const struct mail *mail)
+/* What mail says into e, which may have more already; and into the queue. */
+static unused void take_in(struct world *w, struct intake *i,
+	struct envelope *e, const struct mail *mail)
 {
 	struct recipient r[RCPTS] = {0};
-	struct envelope e = {.id = id,
-		.received = loop_wall(w->loop),
-		.sender = SPAN("a@a.example"),
-		.client = SPAN("192.0.2.1"),
-		.size = mail->size ? mail->size : 100,
-		.in_file = mail->in_file,
-		.rcpt = r,
-		.nrcpt = mail->nrcpt};
-	struct intake *i = x_calloc(1, sizeof *i);
 	struct body *body;
 
+	e->received = loop_wall(w->loop);
+	e->sender = SPAN("a@a.example");
+	e->client = SPAN("192.0.2.1");
+	e->size = mail->size ? mail->size : 100;
+	e->in_file = mail->in_file;
+	e->rcpt = r;
+	e->nrcpt = mail->nrcpt;
 	for (unsigned k = 0; k < mail->nrcpt; k++)
 		r[k].address = span_str(mail->to[k]);
 	if (mail->in_file) {
 		void *h;
 
 		assert_int_equal(
-			store_file_create(queue_store(w->q), id.v, &h), 0);
+			store_file_create(queue_store(w->q), e->id.v, &h), 0);
 		assert_int_equal(store_file_write(h, 0, SPAN("xyz")), 0);
 		assert_int_equal(store_file_finish(&h), 0);
-		body = body_from_file(id.v, e.size);
+		body = body_from_file(e->id.v, e->size);
 	} else {
-		struct blob *b = blob_create(e.size);
+		struct blob *b = blob_create(e->size);
 
-		memset(b->p, 'x', e.size);
-		b->n = e.size;
+		memset(b->p, 'x', e->size);
+		b->n = e->size;
 		body = body_from_blob(b, queue_budget(w->q));
 	}
+	queue_intake(w->q, i, e, body);
+	body_unref(&body);
+	e->rcpt = NULL;
+}
+
+static unused struct msg_id take_at(
+	struct world *w, struct msg_id id, const struct mail *mail)
+{
+	struct envelope e = {.id = id};
+	struct intake *i = x_calloc(1, sizeof *i);
+
 	i->done = on_taken;
 	i->arg = w;
-	queue_intake(w->q, i, &e, body);
-	body_unref(&body);
+	take_in(w, i, &e, mail);
 	return id;
 }
 

@@ -35,9 +35,13 @@ static void second_process(void **state)
 {
 	char pid[64];
 	int status;
-	pid_t child = fork();
+	pid_t child;
 
 	(void)state;
+	/* The writer's thread has begun and sleeps: a child must not inherit
+	 * an allocator that it holds. */
+	assert_int_equal(put(me.next, 10), ERR_OK);
+	child = fork();
 	if (child == 0) {
 		snprintf(pid, sizeof pid, "pid %ld;", (long)getppid());
 		if (open_store() != ERR_BUSY)
