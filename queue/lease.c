@@ -520,17 +520,16 @@ static void record_all(struct queue *q, struct grant *g, const struct settle *s)
 	g->held->keep = 0; /* the first attempt is over */
 }
 
-/* What of a message with copies is final now, and was not before. */
-static void told(struct queue *q, const struct grant *g, const struct settle *s)
+/* What of a message with copies is final now, and was not before. The grant
+ * needs its list no more; q->scratch may be used by whoever is told. */
+static void told(struct queue *q, struct grant *g, const struct settle *s)
 {
-	unsigned *v = arena_alloc(&q->scratch, g->l.nrcpt * sizeof(unsigned));
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < g->l.nrcpt; i++)
 		if (s[i].verdict == VERDICT_FINAL)
-			v[n++] = g->rcpt[i];
-	q->ev.progress(q->ev.arg, g->m->tag, v, n);
-	arena_fini(&q->scratch);
+			g->rcpt[n++] = g->rcpt[i];
+	q->ev.progress(q->ev.arg, g->m->tag, g->rcpt, n);
 }
 
 void queue_settle(

@@ -29,7 +29,7 @@ struct card {
 	unsigned nnoted;
 	char key[16];
 	struct store_op note;
-	void (*on_gone)(struct card *c);
+	void (*on_progress)(struct card *c);
 };
 
 /* A queue_own. */
@@ -65,6 +65,8 @@ static unused void on_progress(
 	assert_ptr_equal(arg, c->w);
 	assert_non_null(c->m);
 	assert_true(n > 0);
+	if (c->on_progress)
+		c->on_progress(c);
 	for (unsigned i = 0; i < n; i++)
 		c->progress[rcpt[i]]++;
 }
@@ -85,8 +87,6 @@ static unused void on_gone(void *arg, void *tag, enum err e)
 		assert_int_equal(sim_disk_status(c->w->disk, c->id).n, 0);
 		assert_int_equal(note_on_disk(c), c->with_note);
 	}
-	if (c->on_gone)
-		c->on_gone(c);
 	c->m = NULL;
 }
 

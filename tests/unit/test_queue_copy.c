@@ -546,6 +546,11 @@ static void test_finished(void **state)
 	assert_int_equal(b->ngone, 1);
 }
 
+static void unbar_next(struct card *c)
+{
+	assert_int_equal(queue_unbar(c->w->q, (c + 1)->m), ERR_OK);
+}
+
 /* progress names a recipient once, when it became final and the message
  * stays; the last ones show by leaving and gone. */
 static void test_progress(void **state)
@@ -555,12 +560,15 @@ static void test_progress(void **state)
 		{.verdict = VERDICT_FINAL, .code = 250},
 		{.verdict = VERDICT_RELEASE}};
 	struct mail m = {.nrcpt = 4, .to = {"1@x", "2@x", "3@x", "4@y"}};
-	struct card *c = give(w, OURS, &m);
+	struct card *c = give(w, OURS, &m), *other = give(w, BARRED, &m);
 	struct lease *l;
 
 	sim_loop_step(w->loop, 10);
+	c->on_progress = unbar_next;
 	l = lease(w, "c0|x", 3);
 	queue_settle(w->q, &l, s);
+	c->on_progress = NULL;
+	assert_int_equal(queue_bar(w->q, other->m), 0);
 	settle_all(w, lease(w, "c0|y", 3), VERDICT_DEFER);
 	assert_memory_equal(
 		c->progress, ((unsigned[]){0, 1, 0, 0}), 4 * sizeof(unsigned));
@@ -574,6 +582,7 @@ static void test_progress(void **state)
 	assert_int_equal(c->nleaving, 1);
 	assert_int_equal(
 		c->progress[0] + c->progress[2], 1); /* the last is not named */
+	queue_discard(w->q, other->m);
 	sim_loop_step(w->loop, 100);
 	assert_int_equal(c->ngone, 1);
 }
