@@ -202,7 +202,7 @@ static void on_put(struct store_op *op)
 		message_route(q, m, &h->env, NULL, 0, NULL);
 	arena_fini(&q->scratch);
 	held_put(q, h);
-	q->taken++;
+	q->taken += !m->copy;
 	i->done(i, ERR_OK);
 }
 
@@ -238,7 +238,7 @@ static enum err encode(
 	const char *why;
 
 	buf_clear(&q->tmp);
-	if (env->nrcpt == 0)
+	if (env->nrcpt == 0 || (env->owner.node.n && !env->mid.seq))
 		return ERR_SYNTAX;
 	if (envelope_encode(env, &q->tmp) != 0)
 		return ERR_LIMIT;

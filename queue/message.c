@@ -184,6 +184,7 @@ void message_set_copy(struct queue *q, struct message *m, int copy)
 {
 	if (m->copy == copy)
 		return;
+	must(!m->legs); /* unbarred while it was given away */
 	unlink_message(q, m);
 	m->copy = copy != 0;
 	m->barred = !copy;
@@ -250,7 +251,7 @@ void message_done(struct queue *q, struct message *m)
 		log_event(q->o.log, EV_MESSAGE_DONE, F_ID("msg", m->id),
 			F_TRACE("trace", m->held->env.trace),
 			F_MS("age", message_age(q, m)));
-	q->done++;
+	q->done += !m->copy;
 	message_delete(q, m);
 }
 

@@ -173,7 +173,7 @@ uint64_t queue_first_free_seq(const struct queue *q);
  * call, except that body is referenced. done(i, e) fires once, after the
  * commit (ERR_OK: durable), never inside the call; the message is routed and
  * can be leased right after done returns, unless it is barred or a copy
- * (env->owner.node is set). With an error nothing remains. */
+ * (env->owner.node is set, and env->mid). With an error nothing remains. */
 struct intake {
 	struct store_op op;
 	struct held *held; /* these three are the queue's own */
@@ -256,7 +256,8 @@ struct msg_id queue_id(const struct message *m);
 /* All below that give an enum err read the message's records first. When they
  * are damaged the message is set aside and gone() has been called; when memory
  * is short nothing has changed. */
-/* Barred and ours: from now on it is delivered. */
+/* Barred and ours, and not being given away (queue_own): from now on it is
+ * delivered. */
 enum err queue_unbar(struct queue *q, struct message *m) must_use;
 /* Ours: taken out of the schedule. 0; -1 when a part of it is in somebody's
  * hands: nothing has changed, try again when that one is settled. */

@@ -96,6 +96,7 @@ static void test_copy(void **state)
 		assert_counts(w, 0, 0);
 		queue_counts(w->q, &n);
 		assert_int_equal(n.bytes + n.oldest + n.deferred, 0);
+		assert_int_equal(n.intake + n.done, 0);
 		assert_int_equal(queue_view(w->q, c->id, &v), -1);
 		assert_int_equal(queue_retry_now(w->q, NULL), 0);
 		queue_reroute(w->q);
@@ -118,6 +119,25 @@ static void test_copy(void **state)
 	/* Its number is another node's. */
 	assert_int_equal(queue_next_seq(w->q), 1);
 	assert_int_equal(sim_disk_messages(w->disk), 1);
+}
+
+/* A copy without an identity could not be told from our own mail: refused. */
+static void test_no_identity(void **state)
+{
+	struct world *w = *state;
+	struct envelope e = {.id = queue_next_id(w->q),
+		.owner = {.node = SPAN("other"), .gen = 1}};
+	struct intake *i = x_calloc(1, sizeof *i);
+
+	i->tag = card;
+	i->done = on_taken;
+	i->arg = w;
+	take_in(w, i, &e, &(struct mail){.nrcpt = 1, .to = {"b@x"}});
+	sim_loop_step(w->loop, 100);
+	assert_int_equal(w->ndone, 1);
+	assert_true(w->done_error != ERR_OK);
+	assert_int_equal(sim_disk_messages(w->disk), 0);
+	assert_counts(w, 0, 0);
 }
 
 /* A copy that nobody looks after, and one that is found by a queue without a
@@ -361,6 +381,11 @@ static void then_discard(struct ask *a)
 	queue_discard(a->c->w->q, a->c->m);
 }
 
+static void then_unbar(struct ask *a)
+{
+	assert_int_equal(queue_unbar(a->c->w->q, a->c->m), ERR_OK);
+}
+
 static void then_again(struct ask *a)
 {
 	struct ask *next = a + 1;
@@ -392,6 +417,15 @@ static void test_done_acts(void **state)
 		assert_counts(w, 0, 0);
 		assert_int_equal(sim_disk_messages(w->disk), 0);
 	}
+	/* The usual end of a takeover. */
+	memset(a, 0, sizeof a);
+	c = give_one(w, COPY, "b@x");
+	a[0].then = then_unbar;
+	assert_int_equal(ask_own(c, &a[0], "", 2, 0), ERR_OK);
+	assert_int_equal(ask_own(c, &a[1], "", 0, 1), ERR_OK);
+	sim_loop_step(w->loop, 200);
+	assert_int_equal(a[1].ndone, 1);
+	settle_all(w, lease(w, "c0|x", 1), VERDICT_FINAL);
 	memset(a, 0, sizeof a);
 	c = give_one(w, COPY, "b@x");
 	a[0].then = a[1].then = a[2].then = then_again;
@@ -506,7 +540,8 @@ static void test_finished(void **state)
 {
 	struct world *w = *state;
 	struct mail m = {.nrcpt = 3, .to = {"1@x", "2@x", "3@y"}};
-	struct card *c = give(w, COPY, &m), *b = give(w, BARRED, &m);
+	struct card *c = give(w, COPY, &m), *b = give(w, BARRED, &m), *d;
+	struct ask a = {0};
 	struct arena mem = {0};
 	struct status s;
 	unsigned left = 9;
@@ -534,6 +569,23 @@ static void test_finished(void **state)
 	assert_int_equal(left, 0);
 	assert_int_equal(c->ngone, 0);
 	queue_discard(w->q, c->m);
+	sim_loop_step(w->loop, 100);
+	assert_int_equal(c->ngone, 1);
+	/* Of a barred one that was written down finished: the start sees it
+	 * off. */
+	d = give(w, BARRED, &m);
+	sim_loop_step(w->loop, 10);
+	assert_int_equal(
+		queue_finished(w->q, d->m, (unsigned[]){0, 1, 2}, 3, &left), 0);
+	assert_int_equal(ask_own(d, &a, "", 0, 1), ERR_OK);
+	sim_loop_step(w->loop, 100);
+	assert_int_equal(a.ndone, 1);
+	restart(w, 0);
+	assert_int_equal(d->nfound, 1);
+	assert_int_equal(d->nleaving, 1);
+	sim_loop_step(w->loop, 100);
+	assert_int_equal(d->ngone, 1);
+	assert_int_equal(d->gone, ERR_OK);
 	/* Of a barred one: the rest is delivered. */
 	assert_int_equal(
 		queue_finished(w->q, b->m, (unsigned[]){0, 2}, 2, &left), 0);
@@ -542,8 +594,8 @@ static void test_finished(void **state)
 	assert_counts(w, 1, 1);
 	settle_all(w, lease(w, "c0|x", 5), VERDICT_FINAL);
 	sim_loop_step(w->loop, 100);
-	assert_int_equal(c->ngone, 1);
 	assert_int_equal(b->ngone, 1);
+	assert_int_equal(sim_disk_messages(w->disk), 0);
 }
 
 static void unbar_next(struct card *c)
@@ -728,6 +780,7 @@ int main(void)
 		T(test_barred),
 		T(test_discard),
 		T(test_copy),
+		T(test_no_identity),
 		T(test_not_cared_for),
 		T(test_take_over),
 		T(test_cede),
