@@ -40,7 +40,7 @@ struct store;
 
 enum store_verb { STORE_PUT, STORE_DELETE, STORE_STATUS, STORE_NOTE };
 
-enum { NOTE_KEY_MOST = 64 };
+enum { NOTE_KEY_MOST = 64, NOTE_MOST = 4080 };
 
 struct store_op {
 	struct store_op *next;
@@ -51,8 +51,8 @@ struct store_op {
 	uint8_t joined;  /* the store's own: next is of the same call */
 	struct msg_id id;
 	struct span record; /* PUT: envelope, STATUS: status, NOTE: its value
-			       (empty: the note goes); kept by the caller
-			       until done */
+			       (empty: the note goes; NOTE_MOST octets at
+			       most); kept by the caller until done */
 	union {
 		struct {
 			struct blob *mem; /* PUT: the body, or NULL (file or

@@ -73,7 +73,7 @@ static enum err put_note(
 	enum err e;
 
 	must(op->key.n > 0 && op->key.n <= NOTE_KEY_MOST &&
-		op->record.n <= STORE_CHUNK);
+		op->record.n <= NOTE_MOST);
 	if (op->record.n)
 		return db_put(t, s->db[DB_NOTES], op->key, op->record);
 	e = db_del(t, s->db[DB_NOTES], op->key);

@@ -145,6 +145,11 @@ static inline struct store_op delete_op(uint64_t id, uint64_t size)
 		.verb = STORE_DELETE, .id = {id}, .size = size};
 }
 
+static inline struct store_op note_op(struct span key, struct span v)
+{
+	return (struct store_op){.verb = STORE_NOTE, .key = key, .record = v};
+}
+
 static inline enum err put(uint64_t id, size_t size)
 {
 	struct blob *mem = body_of(size, id);

@@ -70,6 +70,7 @@ void disk_note_set(struct sim_disk *d, struct span key, struct span v)
 	struct sim_note *n = disk_note(d, key);
 	size_t size = 0;
 
+	must(key.n > 0 && key.n <= NOTE_KEY_MOST && v.n <= NOTE_MOST);
 	if (v.n == 0) {
 		if (n)
 			disk_note_del(d, n);

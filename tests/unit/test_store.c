@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "tests/lib/store_fixture.h"
@@ -380,6 +381,179 @@ static void body_files(void **state)
 	blob_unref(b);
 }
 
+/* All notes, "key=value " each, one after the other. */
+static const char *notes(struct buf *out)
+{
+	struct buf key, v;
+	enum err e;
+
+	buf_clear(out);
+	buf_init(&key, NOTE_KEY_MOST);
+	buf_init(&v, 5000);
+	while ((e = store_next_note(store, buf_span(&key), &key, &v)) == ERR_OK)
+		buf_addf(out, "%.*s=%.*s ", SPAN_ARG(buf_span(&key)),
+			SPAN_ARG(span_head(buf_span(&v), 8)));
+	assert_int_equal(e, ERR_NOTFOUND);
+	buf_fini(&key);
+	buf_fini(&v);
+	return buf_str(out);
+}
+
+static enum err set_note(const char *key, struct span v)
+{
+	struct store_op op = note_op(span_str(key), v);
+
+	return run(&op);
+}
+
+/* Notes: put, replaced, deleted, read one by one and all in the order of their
+ * keys, also after opening again. They are no orphans. */
+static void notes_live(void **state)
+{
+	char longest[NOTE_KEY_MOST + 1] = {0}, want[200];
+	struct blob *big = body_of(NOTE_MOST, 3);
+	struct buf b, v;
+
+	(void)state;
+	memset(longest, 'k', NOTE_KEY_MOST);
+	buf_init(&b, 4096);
+	buf_init(&v, 5000);
+	assert_string_equal(notes(&b), "");
+	assert_int_equal(set_note("b", SPAN("1")), ERR_OK);
+	assert_int_equal(set_note("a", SPAN("2")), ERR_OK);
+	assert_int_equal(set_note("bb", SPAN("3")), ERR_OK);
+	assert_int_equal(set_note("c", SPAN("4")), ERR_OK);
+	assert_int_equal(set_note("a", SPAN("a longer one")), ERR_OK);
+	assert_int_equal(set_note("b", SPAN("")), ERR_OK);
+	assert_int_equal(set_note("none", SPAN("")), ERR_OK);
+	assert_int_equal(set_note(longest, blob_span(big)), ERR_OK);
+	snprintf(want, sizeof want, "a=a longer bb=3 c=4 %s=%.8s ", longest,
+		big->p);
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(
+			store_read_note(store, span_str(longest), &v), ERR_OK);
+		assert_true(span_eq(buf_span(&v), blob_span(big)));
+		assert_int_equal(store_read_note(store, SPAN("a"), &v), ERR_OK);
+		assert_true(span_eq(buf_span(&v), SPAN("a longer one")));
+		assert_int_equal(
+			store_read_note(store, SPAN("b"), &v), ERR_NOTFOUND);
+		assert_int_equal(v.n, 0);
+		reopen();
+		assert_int_equal(scan(), 0);
+	}
+	/* From a key that is not there, and deleting while walking. */
+	assert_int_equal(set_note(longest, SPAN("")), ERR_OK);
+	assert_int_equal(store_next_note(store, SPAN("b"), &b, &v), ERR_OK);
+	assert_true(span_eq(buf_span(&b), SPAN("bb")));
+	assert_int_equal(set_note("bb", SPAN("")), ERR_OK);
+	assert_int_equal(store_next_note(store, buf_span(&b), &b, &v), ERR_OK);
+	assert_true(span_eq(buf_span(&v), SPAN("4")));
+	assert_string_equal(notes(&b), "a=a longer c=4 ");
+	buf_fini(&b);
+	buf_fini(&v);
+	blob_unref(big);
+}
+
+/* A sequence number is as durable as its message: the next start begins after
+ * the last one that was stored, and one that was not is given again. */
+static void sequence(void **state)
+{
+	struct store_op op[3];
+	uint64_t id = me.next;
+
+	(void)state;
+	assert_int_equal(me.seq, 1);
+	reopen();
+	assert_int_equal(me.seq, 1);
+	for (uint64_t i = 0; i < 3; i++)
+		op[i] = put_op(id + i, NULL, SPAN("e"));
+	op[0].seq = 1;
+	op[2].seq = 2; /* op[1] is another's and has none */
+	op[0].next = &op[1];
+	op[1].next = &op[2];
+	assert_int_equal(run(op), ERR_OK);
+	reopen();
+	assert_int_equal(me.seq, 3);
+	assert_int_equal(del(id, 0), ERR_OK);
+	assert_int_equal(del(id + 2, 0), ERR_OK);
+	for (uint64_t i = 0; i < 300; i++) {
+		reopen();
+		assert_int_equal(me.seq, 3 + (i + 1) / 2);
+		if (i % 2)
+			continue;
+		op[0] = put_op(me.next, NULL, SPAN("e"));
+		op[0].seq = me.seq;
+		assert_int_equal(run(op), ERR_OK);
+	}
+}
+
+/* Every start is listed, oldest first, with the number that it began at. */
+static void starts(void **state)
+{
+	uint64_t inc[20], first[20];
+	const struct store_start *s;
+	struct store_op op;
+	unsigned n;
+
+	(void)state;
+	for (unsigned i = 0; i < countof(inc); i++) {
+		inc[i] = me.inc;
+		first[i] = me.seq;
+		s = store_starts(store, &n);
+		assert_int_equal(n, i + 1);
+		for (unsigned k = 0; k < n; k++) {
+			assert_true(s[k].inc == inc[k]);
+			assert_true(s[k].first == first[k]);
+			assert_true(k == 0 || inc[k] != inc[k - 1]);
+		}
+		for (unsigned k = 0; k < i % 3; k++) {
+			op = put_op(me.next + k, NULL, SPAN("e"));
+			op.seq = me.seq + k;
+			assert_int_equal(run(&op), ERR_OK);
+		}
+		reopen();
+		assert_int_equal(me.seq, first[i] + i % 3);
+	}
+}
+
+/* What somebody waits for does not wait for company. */
+static void urgent(void **state)
+{
+	struct store_op op = {.verb = STORE_STATUS,
+		.id = {me.next},
+		.record = SPAN("s"),
+		.urgent = 1};
+	struct timespec t0, t1;
+	unsigned quick = 0;
+	uint64_t us;
+
+	(void)state;
+	assert_int_equal(put(me.next, 10), ERR_OK);
+	for (int i = 0; i < 20; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &t0);
+		assert_int_equal(run(&op), ERR_OK);
+		clock_gettime(CLOCK_MONOTONIC, &t1);
+		us = (uint64_t)((t1.tv_sec - t0.tv_sec) * 1000000 +
+				(t1.tv_nsec - t0.tv_nsec) / 1000);
+		quick += us < 15000;
+		op.done = NULL;
+	}
+	assert_true(quick > 0); /* lazy ones never are */
+}
+
+/* The file system's octets, as far as they can be told. */
+static void space(void **state)
+{
+	struct store_space sp;
+	struct statvfs v;
+
+	(void)state;
+	assert_int_equal(store_space(store, &sp), ERR_OK);
+	assert_int_equal(statvfs(dir, &v), 0);
+	assert_true(sp.total == (uint64_t)v.f_blocks * v.f_frsize);
+	assert_true(sp.free > 0 && sp.free <= sp.total);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +570,11 @@ int main(void)
 		TEST(close_fires_done),
 		TEST(set_aside),
 		TEST(body_files),
+		TEST(notes_live),
+		TEST(sequence),
+		TEST(starts),
+		TEST(urgent),
+		TEST(space),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,6 +235,183 @@ static void killed(void **state)
 		assert_true(id[i] < me.next);
 }
 
+/* A child's chain of messages: each is put with the next sequence number, and
+ * deleted together with a note that it was. */
+static struct chain {
+	struct store_op put, del, note;
+	char key[8];
+} chain[16];
+static uint64_t first_id, next_seq;
+
+static void next_put(struct chain *c);
+
+static void on_chain_deleted(struct store_op *op)
+{
+	struct chain *c = op->arg;
+
+	if (op->result != ERR_OK || write(ack_pipe[1], &op->id.v,
+					    sizeof op->id.v) != sizeof op->id.v)
+		_exit(1);
+	next_put(c);
+}
+
+static void on_chain_put(struct store_op *op)
+{
+	struct chain *c = op->arg;
+	struct span key = span(c->key, sizeof c->key);
+
+	memcpy(c->key, &op->id.v, sizeof c->key);
+	c->del = delete_op(op->id.v, 6000);
+	c->note = note_op(key, SPAN("gone"));
+	c->del.done = on_chain_deleted;
+	c->del.arg = c;
+	c->del.next = &c->note;
+	store_submit(store, &c->del);
+}
+
+static void next_put(struct chain *c)
+{
+	static struct blob *body;
+
+	if (!body)
+		body = body_of(6000, 9);
+	c->put = put_op(first_id + next_seq, body, SPAN("envelope"));
+	c->put.seq = next_seq++;
+	c->put.done = on_chain_put;
+	c->put.arg = c;
+	store_submit(store, &c->put);
+}
+
+static struct span id_span(const uint64_t *id)
+{
+	return span((const char *)id, sizeof *id);
+}
+
+static int noted(uint64_t id)
+{
+	struct buf b;
+	enum err e;
+
+	buf_init(&b, 100);
+	e = store_read_note(store, id_span(&id), &b);
+	assert_true(e == ERR_OK || e == ERR_NOTFOUND);
+	buf_fini(&b);
+	return e == ERR_OK;
+}
+
+/* kill -9 between a delete and its note, or a message and its number, finds
+ * nothing between them: every number below the next start's first has its
+ * message or the note that it is gone, no other has. */
+static void killed_joined(void **state)
+{
+	uint64_t base = me.next, seq = 1, id, acked = 0;
+	pid_t child;
+
+	(void)state;
+	store_close(&store);
+	for (unsigned round = 0; round < 4; round++) {
+		unsigned n = 0;
+
+		assert_int_equal(pipe(ack_pipe), 0);
+		child = fork();
+		if (child == 0) {
+			if (loop_create(&loop) != ERR_OK ||
+				open_store() != ERR_OK)
+				_exit(1);
+			first_id = base;
+			next_seq = me.seq;
+			for (size_t i = 0; i < countof(chain); i++)
+				next_put(&chain[i]);
+			loop_run(loop);
+			_exit(1);
+		}
+		close(ack_pipe[1]);
+		while (read(ack_pipe[0], &id, sizeof id) == sizeof id) {
+			acked = id > acked ? id : acked;
+			if (++n == 100 + round * 7)
+				kill(child, SIGKILL);
+		}
+		assert_true(waitpid(child, NULL, 0) == child);
+		close(ack_pipe[0]);
+		assert_true(n >= 100);
+		assert_int_equal(open_store(), ERR_OK);
+		assert_int_equal(scan(), 0);
+		assert_true(base + me.seq > acked);
+		for (; seq < me.seq; seq++)
+			assert_int_equal(
+				have_env(base + seq) + noted(base + seq), 1);
+		for (uint64_t i = seq; i < seq + 100; i++)
+			assert_int_equal(
+				have_env(base + i) + noted(base + i), 0);
+		store_close(&store);
+	}
+	assert_int_equal(open_store(), ERR_OK);
+}
+
+/* A database of schema 1, which knew no sequence numbers, no notes, and starts
+ * without an inc, becomes one of now; nothing of it is lost. */
+static void older_schema(void **state)
+{
+	const struct store_start *s;
+	struct store_identity was = me;
+	struct store_op op;
+	uint64_t id = me.next;
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(put(id, 5000), ERR_OK);
+	assert_int_equal(set_status(id, SPAN("s")), ERR_OK);
+	reopen();
+	store_close(&store);
+	patch("schema\0\0\0\2", "schema\0\0\0\1", 10);
+	/* The length of a start's value is at the head of its node. */
+	patch("\x10\0\0\0\0\0\x09\0i", "\x08\0\0\0\0\0\x09\0i", 9);
+	patch("\x03\0seq", "\x03\0sex", 5);
+	patch("\x05\0notes", "\x05\0notez", 7);
+	for (unsigned i = 1; i < 4; i++) {
+		assert_int_equal(open_store(), ERR_OK);
+		assert_memory_equal(me.sid, was.sid, sizeof me.sid);
+		assert_true(me.next > id);
+		assert_int_equal(me.seq, i);
+		s = store_starts(store, &n);
+		assert_int_equal(n, i);
+		assert_true(s[n - 1].inc == me.inc);
+		assert_int_equal(s[n - 1].first, i);
+		assert_int_equal(scan(), 0);
+		assert_int_equal(scanned.n, i);
+		assert_int_equal(scanned.status[0], 's');
+		check_body(id, 5000);
+		assert_int_equal(noted(id), i > 1);
+		op = note_op(id_span(&id), SPAN("n"));
+		assert_int_equal(run(&op), ERR_OK);
+		op = put_op(me.next, NULL, SPAN("e"));
+		op.seq = i;
+		assert_int_equal(run(&op), ERR_OK);
+		store_close(&store);
+	}
+	assert_int_equal(open_store(), ERR_OK);
+}
+
+/* A failed commit takes the number with it: it is given again. */
+static void failed_sequence(void **state)
+{
+	struct store_op op = put_op(me.next, NULL, SPAN("e"));
+
+	(void)state;
+	op.seq = me.seq;
+	assert_int_equal(run(&op), ERR_OK);
+	op = put_op(me.next + 1, NULL, SPAN("e"));
+	op.seq = me.seq + 1;
+	sync_fails = 1;
+	assert_int_equal(run(&op), ERR_IO);
+	sync_fails = 0;
+	op = note_op(SPAN("k"), SPAN("v"));
+	assert_int_equal(run(&op), ERR_IO);
+	reopen();
+	/* LMDB may or may not have it; either way as a whole. */
+	assert_int_equal(me.seq, have_env(op.id.v) ? 3 : 2);
+}
+
 /* Leaves so many octets free, not more. */
 static void fill_device(off_t leave)
 {
@@ -258,7 +435,7 @@ static void fill_device(off_t leave)
  * work again. */
 static void full_device(void **state)
 {
-	static struct store_op op[800];
+	static struct store_op op[800], note[800];
 	struct blob *mem = body_of(1000, 1);
 	struct store_op both[2];
 	struct store_stats st;
@@ -306,14 +483,24 @@ static void full_device(void **state)
 		assert_int_equal(run(both), ERR_NOSPACE);
 		assert_int_equal(both[1].result, ERR_NOSPACE);
 		assert_true(have_env(id));
+		/* A note with a put goes as that does. */
+		both[1] = note_op(SPAN("with a put"), SPAN("v"));
+		both[0].next = &both[1];
+		assert_int_equal(run(both), ERR_NOSPACE);
+		assert_int_equal(both[1].result, ERR_NOSPACE);
 		blob_unref(both[0].mem);
 		for (size_t i = 0; i < countof(op); i++) {
 			op[i] = delete_op(id + i * 7919 % 800, 1000);
+			note[i] = note_op(id_span(&op[i].id.v), SPAN("gone"));
+			if (i % 8 == round)
+				op[i].next = &note[i];
 			submit(&op[i]);
 		}
 		drain();
-		for (size_t i = 0; i < countof(op); i++)
+		for (size_t i = 0; i < countof(op); i++) {
 			assert_int_equal(op[i].result, ERR_OK);
+			assert_true(i % 8 != round || noted(op[i].id.v));
+		}
 		for (uint64_t i = 800; i < there; i++)
 			assert_int_equal(del(id + i, 20000), ERR_OK);
 		while (large)
@@ -342,6 +529,9 @@ int main(void)
 		TEST(permissions),
 		TEST(failed_sync_is_fatal),
 		TEST(killed),
+		TEST(killed_joined),
+		TEST(older_schema),
+		TEST(failed_sequence),
 		TEST(full_device),
 	};
 
