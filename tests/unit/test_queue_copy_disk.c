@@ -277,7 +277,7 @@ static enum err act(struct card *c, int what, struct ask *a)
 			       ? ERR_CORRUPT
 			       : ERR_OK;
 	default:
-		e = queue_read(c->w->q, c->m, &v);
+		e = queue_read(c->w->q, c->m, 1, &v);
 		if (e == ERR_OK)
 			queue_read_end(c->w->q, &v);
 		return e;
@@ -451,6 +451,9 @@ static void chance_lease(void)
 	for (unsigned i = 0; i < l->nrcpt; i++)
 		assert_false(chance->model[c - card].final[l->rcpt[i]]);
 	assert_int_equal(queue_bar(w->q, c->m), -1);
+	if (l->nrcpt == 2 && chance->nout + 1 < OUT && below(2))
+		chance->out[chance->nout++] = queue_lease_split(w->q, l,
+			below(2) ? (uint8_t[]){1, 0} : (uint8_t[]){0, 1});
 	chance->out[chance->nout++] = l;
 }
 
@@ -501,7 +504,8 @@ static void chance_message(struct card *c)
 	default:
 		if (chance->viewed)
 			queue_read_end(q, &chance->view);
-		chance->viewed = queue_read(q, c->m, &chance->view) == ERR_OK;
+		chance->viewed = queue_read(q, c->m, (int)below(2),
+					 &chance->view) == ERR_OK;
 		assert_true(chance->viewed);
 	}
 }
