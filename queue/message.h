@@ -23,7 +23,7 @@
  */
 #pragma once
 
-#include "queue/queue.h"
+#include "queue/copies.h"
 
 enum {
 	QUEUE_MAGIC = 0x90e0e,

@@ -22,7 +22,6 @@ enum {
 	VALUE = 8 + BITS / 8,
 	BLOCKS_MOST = 1024,
 	PRUNE_SLICE = 256,
-	AGAIN_MS = 1000,
 };
 #define KEEP (UINT64_C(7) * 24 * 3600 * 1000)
 
@@ -43,10 +42,7 @@ struct finished {
 
 struct note { /* one write */
 	struct store_op op;
-	struct finished *f;
 	struct block *b;
-	struct list node; /* f->full */
-	struct timer again;
 	char key[KEY], v[VALUE];
 };
 
@@ -82,7 +78,6 @@ struct finished *finished_create(struct shadow *s)
 	f->s = s;
 	map_init(&f->blocks, key);
 	list_init(&f->lru);
-	list_init(&f->full);
 	buf_init(&f->key, NOTE_KEY_MOST);
 	buf_init(&f->v, 8192);
 	return f;
@@ -96,21 +91,11 @@ static void block_free(struct finished *f, struct block *b)
 	free(b);
 }
 
-static void note_free(struct note *n)
-{
-	timer_stop(&n->again);
-	list_del(&n->node);
-	n->b->writes--;
-	free(n);
-}
-
 void finished_destroy(struct finished **fp)
 {
 	struct finished *f = *fp;
 	struct map_node *n;
 
-	while (!list_empty(&f->full))
-		note_free(list_item(f->full.next, struct note, node));
 	while ((n = map_next(&f->blocks, NULL)))
 		block_free(f, container_of(n, struct block, node));
 	map_fini(&f->blocks);
@@ -169,31 +154,13 @@ int finished_has(struct finished *f, const struct mid *m)
 	return b ? (uint8_t)b->v[8 + bit / 8] >> bit % 8 & 1 : -1;
 }
 
-static void on_written(struct store_op *op);
-
-static void on_again(struct timer *t)
-{
-	struct note *n = container_of(t, struct note, again);
-	struct store_op *op = &n->op;
-
-	list_del(&n->node);
-	/* What was added meanwhile goes with it: newer notes may be done. */
-	memcpy(n->v, n->b->v, VALUE);
-	op->next = NULL; /* it went with a delete then */
-	store_submit(queue_store(n->f->s->o.queue), op);
-}
-
+/* A delete that found no room is tried again by the queue, with a new note. */
 static void on_written(struct store_op *op)
 {
 	struct note *n = container_of(op, struct note, op);
-	struct shadow *s = n->f->s;
 
-	if (op->result == ERR_NOSPACE && !s->stopping) {
-		list_append(&n->f->full, &n->node);
-		timer_start(&n->again, AGAIN_MS);
-		return;
-	}
-	note_free(n);
+	n->b->writes--;
+	free(n);
 }
 
 struct store_op *finished_add(struct finished *f, const struct mid *m)
@@ -208,10 +175,7 @@ struct store_op *finished_add(struct finished *f, const struct mid *m)
 	b->v[8 + bit / 8] = (char)((uint8_t)b->v[8 + bit / 8] | 1u << bit % 8);
 	b->writes++;
 	n = x_calloc(1, sizeof *n);
-	n->f = f;
 	n->b = b;
-	list_init(&n->node);
-	timer_init(&n->again, f->s->o.loop, on_again);
 	memcpy(n->key, b->key, KEY);
 	memcpy(n->v, b->v, VALUE);
 	n->op = (struct store_op){.verb = STORE_NOTE,

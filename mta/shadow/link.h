@@ -3,7 +3,7 @@
 #pragma once
 
 #include "mta/shadow/wire.h"
-#include "queue/queue.h"
+#include "queue/copies.h"
 
 struct copy;
 struct peer;

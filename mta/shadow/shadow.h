@@ -23,7 +23,7 @@
 #include "mta/base/loop.h"
 #include "mta/conf/conf.h"
 #include "mta/net/stream.h"
-#include "queue/queue.h"
+#include "queue/copies.h"
 #include "tls/tls.h"
 
 struct shadow;

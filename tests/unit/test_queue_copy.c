@@ -723,7 +723,7 @@ static void test_view(void **state)
 	assert_int_equal(
 		queue_finished(w->q, c->m, (unsigned[]){1}, 1, &left), 0);
 	assert_int_equal(queue_view(w->q, c->id, &v), 0);
-	assert_string_equal(v.state[0], "barred");
+	assert_string_equal(v.state[0], "waiting");
 	assert_string_equal(v.state[1], "final");
 	assert_null(v.hop[0]);
 	queue_discard(w->q, c->m);
