@@ -255,10 +255,26 @@ void shadow_stream_gone(struct shadow *s)
 	maybe_stopped(s);
 }
 
+/* What is finished and not durably deleted yet: nobody hears of that later. */
+static void tell_leaving(struct shadow *s)
+{
+	struct map_node *n = NULL;
+
+	while ((n = map_next(&s->copies, n)) != NULL) {
+		struct copy *c = container_of(n, struct copy, node);
+
+		if (c->state != COPY_LEAVING || c->aloof)
+			continue;
+		for (unsigned i = 0; i < c->ntarget; i++)
+			ask_done(s->peer[c->target[i]], &c->mid, NULL, 0);
+	}
+}
+
 void shadow_stop(struct shadow *s, void (*stopped)(void *arg), void *arg)
 {
 	check_obj(s, SHADOW_MAGIC);
 	must(!s->stopping);
+	tell_leaving(s);
 	on_dones(&s->dones);
 	s->stopping = 1;
 	s->stopped = stopped;
