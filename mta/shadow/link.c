@@ -1,51 +1,22 @@
-/* link - our connection to a peer: we ask, it answers, in order.
- *
- * What is to be said waits in two lists: words (lines that answer themselves
- * in one reply each) and stores (a line with its payload, as many under way as
- * the peer's window allows). Words go first, between two stores, never inside
- * one. What was said and not answered yet is the list asked. A link is given
- * up when something is asked and nothing was heard, and nothing of a payload
- * taken, for a while: everything asked fails then, and the next link begins
- * with a higher LINK number, which makes the peer forget what is still on its
- * way (R4).
+/* link - our connection to a peer: we ask, it answers, in order. Its
+ * handshake, what is heard on it, its end. A link is given up when something
+ * is asked and nothing was heard, and nothing of a payload taken, for a while:
+ * everything asked fails then, and the next link begins with a higher LINK
+ * number, which makes the peer forget what is still on its way (R4).
  */
-#include "mta/shadow/private.h"
+#include "mta/shadow/link_private.h"
 
 #include <stdlib.h>
 
 #include "mta/base/check.h"
 
 enum {
-	LINK_MAGIC = 0x11a4,
 	RETRY_FIRST = 200, /* ms */
-	CONNECT_MS = 10000,
-	READ_PIECE = 256 * 1024,
 };
-
-enum link_at { AT_DOWN, AT_CONNECTING, AT_TLS, AT_GREETING, AT_HELLO, AT_UP };
-
-struct link {
-	unsigned magic;
-	struct peer *p;
-	struct stream *st; /* NULL: none */
-	enum link_at at;
-	int closing; /* for good: freed when the stream is gone */
-	int armed;   /* the deadline runs */
-	uint64_t number, pinged, backoff;
-	struct timer retry;
-	struct list words, stores, asked; /* struct call */
-	struct store_call *sending;       /* its payload is on its way */
-	unsigned nstores;                 /* asked */
-	uint64_t octets;                  /* of them */
-	struct buf text;
-};
-
-static void run(struct link *l);
-static void fail(struct link *l, const char *why);
 
 int link_up(const struct peer *p)
 {
-	return p->link && p->link->at == AT_UP && !p->link->closing;
+	return p->link && p->link->at == LINK_UP && !p->link->closing;
 }
 
 const char *link_state(const struct peer *p)
@@ -59,172 +30,6 @@ const char *link_state(const struct peer *p)
 unsigned link_stores(const struct peer *p)
 {
 	return p->link ? p->link->nstores : 0;
-}
-
-/* --- the deadline
- * --------------------------------------------------------------- */
-
-static void set_deadline(struct link *l)
-{
-	const struct shadow *s = l->p->s;
-	uint64_t ms = 2 * shadow_beat(s);
-
-	if (!l->st || l->at <= AT_CONNECTING)
-		return;
-	if (l->nstores || l->sending)
-		ms = s->conf->shadow.store_timeout;
-	else if (list_empty(&l->asked) && l->at == AT_UP)
-		ms = 0;
-	else if (ms < 1000 || l->at != AT_UP)
-		ms = l->at == AT_UP ? 1000 : CONNECT_MS;
-	l->armed = ms != 0;
-	stream_deadline(l->st, ms);
-}
-
-/* --- saying
- * ----------------------------------------------------------------------- */
-
-static void say_words(struct link *l)
-{
-	struct shadow *s = l->p->s;
-
-	while (!list_empty(&l->words)) {
-		struct call *c = list_item(l->words.next, struct call, node);
-
-		stream_write(l->st, buf_span(&c->line));
-		buf_fini(&c->line);
-		c->sent = shadow_now(s);
-		list_del(&c->node);
-		list_append(&l->asked, &c->node);
-	}
-}
-
-static int window_open(const struct link *l, const struct store_call *sc)
-{
-	const struct peer *p = l->p;
-
-	if (l->nstores == 0)
-		return 1; /* one is always allowed, however large */
-	return l->nstores < p->window && l->octets + sc->octets <= p->bytes;
-}
-
-static void payload_ends(struct link *l)
-{
-	struct store_call *sc = l->sending;
-
-	tls_hash_end(sc->hash, sc->digest);
-	stream_write(l->st, span((const char *)sc->digest, sizeof sc->digest));
-	l->sending = NULL;
-	blob_unref(sc->piece);
-	sc->piece = NULL;
-}
-
-static void run_read(struct work *w)
-{
-	struct store_call *sc = container_of(w, struct store_call, work);
-
-	sc->err = store_file_read(sc->store, sc->body->file, sc->at,
-		sc->piece->p, sc->piece->cap, &sc->got);
-}
-
-static void on_read(struct work *w)
-{
-	struct store_call *sc = container_of(w, struct store_call, work);
-	struct link *l = sc->call.link;
-
-	sc->reading = 0;
-	shadow_stream_gone(sc->peer->s);
-	if (sc->abandoned) {
-		store_call_free(sc);
-		return;
-	}
-	check_obj(l, LINK_MAGIC);
-	if (sc->err != ERR_OK || sc->got == 0) {
-		/* It was announced, so that the link must end. The message
-		 * itself shows its trouble when it is delivered. */
-		fail(l, "a body cannot be read here");
-		return;
-	}
-	sc->piece->n = sc->got;
-	sc->at += sc->got;
-	tls_hash_add(sc->hash, blob_span(sc->piece));
-	stream_write_ref(l->st, sc->piece, blob_span(sc->piece));
-	set_deadline(l);
-	if (sc->at == sc->body->size)
-		payload_ends(l);
-	run(l);
-}
-
-/* The next piece of a body in a file, when the one before has left. */
-static void read_on(struct link *l)
-{
-	struct store_call *sc = l->sending;
-	uint64_t left = sc->body->size - sc->at;
-
-	if (sc->reading || stream_pending(l->st))
-		return;
-	blob_unref(sc->piece);
-	sc->piece = blob_create(left < READ_PIECE ? (size_t)left : READ_PIECE);
-	if (!sc->piece) {
-		fail(l, "out of memory");
-		return;
-	}
-	sc->store = queue_store(l->p->s->o.queue);
-	sc->work.run = run_read;
-	sc->work.done = on_read;
-	sc->reading = 1;
-	sc->peer->s->streams++; /* the store stays open until then */
-	loop_work(l->p->s->o.loop, &sc->work);
-}
-
-static void say_store(struct link *l, struct store_call *sc)
-{
-	struct blob *mem = sc->body->mem;
-
-	list_del(&sc->call.node);
-	list_append(&l->asked, &sc->call.node);
-	sc->begun = 1;
-	sc->call.sent = shadow_now(l->p->s);
-	l->nstores++;
-	l->octets += sc->octets;
-	stream_write(l->st, buf_span(&sc->call.line));
-	buf_fini(&sc->call.line);
-	stream_write_ref(l->st, sc->record, blob_span(sc->record));
-	sc->hash = mem ? l->p->s->hash : tls_hash_create();
-	sc->own_hash = !mem;
-	tls_hash_start(sc->hash);
-	tls_hash_add(sc->hash, blob_span(sc->record));
-	l->sending = sc;
-	if (mem) {
-		tls_hash_add(sc->hash, blob_span(mem));
-		stream_write_ref(l->st, mem, blob_span(mem));
-	}
-	if (mem || sc->body->size == 0)
-		payload_ends(l);
-	else
-		read_on(l);
-}
-
-static void run(struct link *l)
-{
-	if (l->at != AT_UP || l->closing)
-		return;
-	while (l->at == AT_UP && !l->sending) {
-		struct store_call *sc;
-
-		say_words(l);
-		if (list_empty(&l->stores) ||
-			stream_pending(l->st) > PENDING_MOST)
-			break;
-		sc = container_of(list_item(l->stores.next, struct call, node),
-			struct store_call, call);
-		if (!window_open(l, sc))
-			break;
-		say_store(l, sc);
-	}
-	/* What is asked now does not put off the answer that is due. */
-	if (l->at == AT_UP && !l->armed)
-		set_deadline(l);
 }
 
 /* --- calls
@@ -254,7 +59,7 @@ void link_call(struct peer *p, struct call *c)
 	must(link_up(p));
 	c->link = l;
 	list_append(c->store ? &l->stores : &l->words, &c->node);
-	run(l);
+	link_run(l);
 }
 
 int link_unsay(struct call *c)
@@ -315,8 +120,8 @@ static void say_hello(struct link *l)
 	wire_hello_write(&line, &h);
 	stream_write(l->st, buf_span(&line));
 	buf_fini(&line);
-	l->at = AT_HELLO;
-	set_deadline(l);
+	l->at = LINK_HELLO;
+	link_deadline(l);
 }
 
 static void welcome(struct link *l, const struct reply *r)
@@ -328,19 +133,19 @@ static void welcome(struct link *l, const struct reply *r)
 	buf_clear(&l->text);
 	wire_reply_text(r, &l->text);
 	if (r->code != 250) {
-		fail(l, buf_str(&l->text));
+		link_fail(l, buf_str(&l->text));
 		return;
 	}
 	if (wire_welcome_read(buf_span(&l->text), &w, &why) != 0 ||
 		w.v != WIRE_VERSION) {
-		fail(l, why);
+		link_fail(l, why);
 		return;
 	}
 	if (peer_identify(p, w.sid, w.inc, NULL) != ERR_OK) {
-		fail(l, "its database is a copy of another node's");
+		link_fail(l, "its database is a copy of another node's");
 		return;
 	}
-	l->at = AT_UP;
+	l->at = LINK_UP;
 	l->backoff = 0;
 	p->window = w.window ? w.window : 1;
 	p->bytes = w.bytes;
@@ -353,22 +158,23 @@ static void welcome(struct link *l, const struct reply *r)
 	peers_changed(p->s);
 	holder_link_up(p);
 	keeper_peer(p);
-	run(l);
+	link_run(l);
 }
 
 static void hear(struct link *l, const struct reply *r)
 {
 	peer_alive(l->p);
-	if (l->at == AT_GREETING && r->code == 220) {
+	if (l->at == LINK_GREETING && r->code == 220) {
 		say_hello(l);
-	} else if (l->at == AT_HELLO) {
+	} else if (l->at == LINK_HELLO) {
 		welcome(l, r);
-	} else if (l->at == AT_UP && !list_empty(&l->asked) && r->code != 421) {
+	} else if (l->at == LINK_UP && !list_empty(&l->asked) &&
+		   r->code != 421) {
 		hear_call(l, r);
 	} else {
 		buf_clear(&l->text);
 		wire_reply_text(r, &l->text);
-		fail(l, buf_str(&l->text));
+		link_fail(l, buf_str(&l->text));
 	}
 }
 
@@ -378,7 +184,7 @@ static size_t on_data(void *arg, struct span unread)
 	size_t used = 0;
 
 	check_obj(l, LINK_MAGIC);
-	while (used < unread.n && !l->closing && l->at != AT_DOWN) {
+	while (used < unread.n && !l->closing && l->at != LINK_DOWN) {
 		const char *why = "";
 		struct reply r;
 		size_t n = 0;
@@ -388,17 +194,17 @@ static size_t on_data(void *arg, struct span unread)
 		if (got == REPLY_MORE)
 			break;
 		if (got == REPLY_FAULT) {
-			fail(l, why);
+			link_fail(l, why);
 			return unread.n;
 		}
 		used += n;
 		hear(l, &r);
 	}
-	if (l->closing || l->at == AT_DOWN)
+	if (l->closing || l->at == LINK_DOWN)
 		return unread.n;
 	if (used)
-		set_deadline(l);
-	run(l);
+		link_deadline(l);
+	link_run(l);
 	return used;
 }
 
@@ -412,10 +218,10 @@ static void on_drain(void *arg)
 	/* Only of a payload that goes on is it progress: a peer that is gone
 	 * does not keep what is asked from leaving. */
 	if (l->sending) {
-		set_deadline(l);
-		read_on(l);
+		link_deadline(l);
+		link_read_on(l);
 	} else {
-		run(l);
+		link_run(l);
 	}
 }
 
@@ -430,15 +236,15 @@ static void on_tls(void *arg, enum err e)
 
 	check_obj(l, LINK_MAGIC);
 	if (e != ERR_OK) {
-		fail(l, t ? tls_engine_error(t) : "TLS handshake failed");
+		link_fail(l, t ? tls_engine_error(t) : "TLS handshake failed");
 		return;
 	}
 	if (!s->o.is_peer(s->o.arg, l->st, &l->p->conf)) {
-		fail(l, "its certificate is not that of this peer");
+		link_fail(l, "its certificate is not that of this peer");
 		return;
 	}
-	l->at = AT_GREETING;
-	set_deadline(l);
+	l->at = LINK_GREETING;
+	link_deadline(l);
 }
 
 static void on_deadline(void *arg)
@@ -448,9 +254,9 @@ static void on_deadline(void *arg)
 	check_obj(l, LINK_MAGIC);
 	/* Our own disk is slow: the peer waits for us. */
 	if (l->sending && l->sending->reading)
-		set_deadline(l);
+		link_deadline(l);
 	else
-		fail(l, "no answer in time");
+		link_fail(l, "no answer in time");
 }
 
 static void try_later(struct link *l)
@@ -477,9 +283,9 @@ static void link_free(struct link *l)
 static void down(struct link *l, const char *why)
 {
 	struct peer *p = l->p;
-	int was_up = l->at == AT_UP;
+	int was_up = l->at == LINK_UP;
 
-	l->at = AT_DOWN;
+	l->at = LINK_DOWN;
 	l->armed = 0;
 	l->sending = NULL;
 	l->nstores = 0;
@@ -507,7 +313,7 @@ static void on_close(void *arg, enum err why)
 
 	check_obj(l, LINK_MAGIC);
 	l->st = NULL;
-	if (l->at != AT_DOWN)
+	if (l->at != LINK_DOWN)
 		down(l, err_text(why == ERR_OK ? ERR_EOF : why));
 	if (l->closing) {
 		if (l->p->link == l)
@@ -519,11 +325,11 @@ static void on_close(void *arg, enum err why)
 	shadow_stream_gone(s);
 }
 
-static void fail(struct link *l, const char *why)
+void link_fail(struct link *l, const char *why)
 {
 	struct stream *st = l->st;
 
-	if (l->at == AT_DOWN)
+	if (l->at == LINK_DOWN)
 		return;
 	/* why may be l->text, which a call may use. */
 	if (st)
@@ -544,8 +350,8 @@ static void on_connected(void *arg, struct stream *st, enum err e)
 	}
 	must(st == l->st);
 	t = s->o.tls(s->o.arg);
-	l->at = AT_TLS;
-	set_deadline(l);
+	l->at = LINK_TLS;
+	link_deadline(l);
 	stream_start_tls(st, t, 0, l->p->name);
 }
 
@@ -564,7 +370,7 @@ static void connect_now(struct link *l)
 
 	ev.arg = l;
 	l->number = ++s->link_number;
-	l->at = AT_CONNECTING;
+	l->at = LINK_CONNECTING;
 	s->streams++;
 	l->st = stream_connect(
 		s->o.loop, &l->p->addr, NULL, CONNECT_MS, &ev, on_connected);
@@ -607,7 +413,7 @@ void link_close(struct peer *p, const char *why)
 		link_free(l);
 		return;
 	}
-	if (l->at == AT_UP) {
+	if (l->at == LINK_UP) {
 		struct buf line;
 
 		buf_init(&line, 64);
@@ -618,7 +424,7 @@ void link_close(struct peer *p, const char *why)
 	} else {
 		stream_abort(l->st);
 	}
-	if (l->at != AT_DOWN)
+	if (l->at != LINK_DOWN)
 		down(l, why);
 }
 

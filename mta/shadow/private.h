@@ -6,7 +6,8 @@
  *   peer.c      who a peer is now: identities, proof of life
  *   fence.c     who may take over, who may deliver
  *   accept.c    policies: from the end of data to the 250
- *   link.c      our connection to a peer: handshake, calls, their order
+ *   link.c      our connection to a peer: handshake, replies, its end
+ *   link_say.c  what leaves on it, in which order
  *   ask.c       PING, STATUS, CLAIM and DONE, and who hears the answers
  *   store_out.c sending a copy
  *   serve.c     a peer's connection to us: verbs and replies
