@@ -44,15 +44,38 @@ struct peer *peer_get(struct shadow *s, struct span name)
 	return peer_new(s, name);
 }
 
+/* A database of p's that no copy names any more: its place is free. */
+static int spare_sid(const struct peer *p)
+{
+	uint32_t used = p->current < 0 ? 0 : UINT32_C(1) << p->current;
+	struct map_node *n = NULL;
+
+	while ((n = map_next(&p->s->copies, n)) != NULL) {
+		const struct copy *c = container_of(n, struct copy, node);
+
+		if (c->owner == p)
+			used |= UINT32_C(1) << c->owner_sid;
+		for (unsigned i = 0; i < c->ntarget; i++)
+			if (c->target[i] == p->index)
+				used |= UINT32_C(1) << c->target_sid[i];
+	}
+	for (int i = 0; i < SIDS_MAX; i++)
+		if (!(used >> i & 1))
+			return i;
+	return -1;
+}
+
 int peer_sid(struct peer *p, const uint8_t sid[16])
 {
-	for (unsigned i = 0; i < p->nsid; i++)
+	int i;
+
+	for (i = 0; i < (int)p->nsid; i++)
 		if (memcmp(p->sid[i], sid, 16) == 0)
-			return (int)i;
-	if (p->nsid == SIDS_MAX)
-		return -1;
-	memcpy(p->sid[p->nsid], sid, 16);
-	return (int)p->nsid++;
+			return i;
+	i = p->nsid < SIDS_MAX ? (int)p->nsid++ : spare_sid(p);
+	if (i >= 0)
+		memcpy(p->sid[i], sid, 16);
+	return i;
 }
 
 void peer_alive(struct peer *p)

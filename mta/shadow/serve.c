@@ -99,6 +99,21 @@ static void end_session(struct serve *v, const char *why)
 	stream_close(v->st);
 }
 
+static void refuse_identity(struct serve *v, enum err e)
+{
+	if (e == ERR_LIMIT) {
+		say_reply(v, 550, 7, 1,
+			"copies for too many lost databases of this node are "
+			"still here");
+		end_session(v, "too many databases");
+	} else {
+		say_reply(v, 550, 7, 1,
+			"this database is connected already: "
+			"was the data directory copied?");
+		end_session(v, "a copied database");
+	}
+}
+
 static void on_hello(struct serve *v, struct span rest)
 {
 	struct shadow *s = v->s;
@@ -106,6 +121,7 @@ static void on_hello(struct serve *v, struct span rest)
 	struct wire_welcome w = {.inc = s->me.inc, .held = p->nheld};
 	struct wire_hello h;
 	const char *why = "";
+	enum err e;
 
 	if (wire_hello_read(rest, &h, &why) != 0) {
 		say_reply(v, 501, 5, 4, why);
@@ -117,11 +133,8 @@ static void on_hello(struct serve *v, struct span rest)
 		end_session(v, "stale LINK");
 		return;
 	}
-	if (peer_identify(p, h.sid, h.inc, &h.prev) != ERR_OK) {
-		say_reply(v, 550, 7, 1,
-			"this database is connected already: "
-			"was the data directory copied?");
-		end_session(v, "a copied database");
+	if ((e = peer_identify(p, h.sid, h.inc, &h.prev)) != ERR_OK) {
+		refuse_identity(v, e);
 		return;
 	}
 	if (p->serve && p->serve != v)

@@ -507,6 +507,21 @@ def test_what_a_peer_stores_is_delivered_when_it_is_lost():
         until(lambda: not a.ctl("message", "list"))
 
 
+def test_a_peer_that_loses_its_disk_again_and_again():
+    """More often than a node remembers at a time."""
+    with alone() as (a, sink, _):
+        for i in range(70):
+            with Link(a.shadow_port, B) as k:
+                k.hello()
+                if i % 10 == 0:
+                    m = k.mid(1)
+                    rec = record(m, BODY, sender=f"m{i}@sender.test")
+                    assert k.store(m, rec, BODY).code == 250
+        sink.wait(7)
+        until(lambda: not a.ctl("message", "list"))
+        assert len(sink.messages) == 7
+
+
 # --- a lying server ----------------------------------------------------------
 
 
