@@ -2,6 +2,7 @@
 #
 #   make            build/umbrad and build/umbra, hardened, assertions on
 #   make run        install what is missing, build, start a relay to try
+#   make pair       the same with two relays that hold copies for each other
 #   make test       install what is missing, then every test
 #   make lint fuzz crash sim bench install fmt clean
 #
@@ -146,6 +147,9 @@ fmt:
 run: setup-build
 	@$(MAKE) -s -j2 all
 	@etc/try
+pair: setup-build
+	@$(MAKE) -s -j2 all
+	@etc/try-pair
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -165,6 +169,6 @@ clean:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .PHONY: all programs unit-programs setup-build setup-test test unit tsan \
 	run-tsan system crash sim fuzz fuzz-programs bench lint docs tidy fmt \
-	run install clean
+	run pair install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
