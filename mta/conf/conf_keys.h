@@ -191,9 +191,9 @@ V("shadow.start_barrier", shadow.start_barrier, DURATION, "60s", 0, 1 * K_H, REL
 	"all. New mail is taken at once. Too short makes duplicates.", \
 	"start_barrier: 2m") \
 V("shadow.solo_after", shadow.solo_after, DURATION, "30s", 0, 1 * K_H, RELOAD, \
-	"For connectors with `shadow: prefer`: when no peer could take a copy " \
-	"for so long, mail is acknowledged without one. Until then clients get " \
-	"451 and come again; 0: acknowledged at once.", \
+	"When no peer could take a copy for so long, mail is acknowledged " \
+	"without one (`shadow: prefer`) or refused with 451 (`require`). Until " \
+	"then the reply waits; 0: not at all.", \
 	"solo_after: 0s") \
 V("shadow.reshadow_after", shadow.reshadow_after, DURATION, "2m", 0, 1 * K_H, RELOAD, \
 	"A message that is still in the queue after so long and whose peer is " \
