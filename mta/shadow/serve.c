@@ -550,10 +550,20 @@ static unsigned strangers(const struct shadow *s)
 	return n;
 }
 
+static int has_peers(const struct shadow *s)
+{
+	for (unsigned i = 0; i < s->npeer; i++)
+		if (s->peer[i]->configured)
+			return 1;
+	return 0;
+}
+
 void serve_accept(struct shadow *s, struct stream *st)
 {
 	struct serve *v = x_calloc(1, sizeof *v);
 	struct stream_events ev = events;
+	/* Without peers there is no context for a handshake either. */
+	int nobody = !has_peers(s);
 	int many = s->stopping || strangers(s) >= STRANGERS_MOST;
 
 	v->magic = SERVE_MAGIC;
@@ -566,9 +576,11 @@ void serve_accept(struct shadow *s, struct stream *st)
 	s->streams++;
 	ev.arg = v;
 	stream_set_events(st, &ev);
-	if (many) {
+	if (nobody)
+		log_stranger(v, "there are no shadow.peers");
+	if (many || nobody) {
 		v->closing = 1;
-		v->why = "too many connections";
+		v->why = nobody ? "no peers" : "too many connections";
 		stream_abort(st);
 		return;
 	}
