@@ -357,6 +357,20 @@ static void restart_needed(
 				SPAN_ARG(b->file), keys[i].key);
 }
 
+/* The peers of the configuration that stays. Its listener was there. */
+static void take_back(struct node *n, struct conf *old)
+{
+	struct buf why;
+	enum err e;
+
+	buf_init(&why, 1024);
+	e = shadow_configure(n->shadow, old, &why);
+	if (e != ERR_OK) /* somebody else took the address in between */
+		log_event(n->log, EV_LISTEN_FAILED,
+			F_SPAN("text", buf_span(&why)));
+	buf_fini(&why);
+}
+
 enum err node_reload(struct node *n, struct buf *why)
 {
 	struct conf *c, *old = n->conf;
@@ -375,16 +389,18 @@ enum err node_reload(struct node *n, struct buf *why)
 		return e;
 	}
 	n->tls = tls;
-	e = receive_configure(n->receive, c, why);
+	e = shadow_configure(n->shadow, c, why);
+	if (e == ERR_OK) {
+		e = receive_configure(n->receive, c, why);
+		if (e != ERR_OK)
+			take_back(n, old);
+	}
 	if (e != ERR_OK) {
 		n->tls = old_tls;
 		node_tls_unref(&tls);
 		conf_unref(&c);
 		return e;
 	}
-	/* Its listener is there already: nothing can fail. */
-	e = shadow_configure(n->shadow, c, why);
-	must(e == ERR_OK);
 	n->conf = c;
 	restart_needed(old, c, why);
 	if (log_level_parse(c->log.level, &level) == 0)

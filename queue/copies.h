@@ -40,10 +40,9 @@ enum err queue_own(struct queue *q, struct message *m, struct own *w,
 	const struct ownership *o, const struct target *target,
 	unsigned ntarget) must_use;
 /* Recipients that were finished by another owner. m is barred or a copy. Not
- * waited for. 0 and how many are pending: none: it is to be discarded. -1: m
- * cannot be read. */
-int queue_finished(struct queue *q, struct message *m, const unsigned *rcpt,
-	unsigned n, unsigned *pending_r);
+ * waited for. How many are pending; when none is, it is to be discarded. */
+enum err queue_finished(struct queue *q, struct message *m,
+	const unsigned *rcpt, unsigned n, unsigned *pending_r) must_use;
 
 /* m's records and body, for somebody who sends it on; must be given back. */
 struct copy_view {

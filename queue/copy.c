@@ -133,15 +133,17 @@ enum err queue_own(struct queue *q, struct message *m, struct own *w,
 	return ERR_OK;
 }
 
-int queue_finished(struct queue *q, struct message *m, const unsigned *rcpt,
-	unsigned n, unsigned *pending_r)
+enum err queue_finished(struct queue *q, struct message *m,
+	const unsigned *rcpt, unsigned n, unsigned *pending_r)
 {
-	struct held *h;
 	unsigned was = m->pending;
+	struct held *h;
+	enum err e;
 
 	must(m->copy || m->barred);
-	if (get(q, m, 0, &h) != ERR_OK)
-		return -1;
+	e = get(q, m, 0, &h);
+	if (e != ERR_OK)
+		return e;
 	status_ensure(h);
 	for (unsigned i = 0; i < n; i++)
 		if (rcpt[i] < m->nrcpt)
@@ -151,7 +153,7 @@ int queue_finished(struct queue *q, struct message *m, const unsigned *rcpt,
 		status_write(q, m, h, NULL);
 	held_put(q, h);
 	*pending_r = m->pending;
-	return 0;
+	return ERR_OK;
 }
 
 enum err queue_read(struct queue *q, struct message *m, int with_body,

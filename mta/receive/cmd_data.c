@@ -324,7 +324,7 @@ static void say_queued(struct session *s, const struct transaction *t)
 		[LEVEL_LOCAL] = "",
 		[LEVEL_SHADOWED] = ", copy on ",
 		[LEVEL_SOLO] = ", one copy only",
-		[LEVEL_NEXT_HOP] = ", taken by the next hop",
+		[LEVEL_NEXT_HOP] = ", settled by the next hop",
 		[LEVEL_DELAYED] = ", one copy only",
 	};
 	char id[MSG_ID_TEXT];

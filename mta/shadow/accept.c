@@ -196,9 +196,10 @@ static struct peer *pick(const struct accept *a)
 {
 	struct shadow *s = a->s;
 
-	for (unsigned i = 0; i < s->npeer; i++)
-		if (peer_takes(s->peer[i]) && !(a->tried >> i & 1))
-			return s->peer[i];
+	for (unsigned i = 0; i < s->norder; i++)
+		if (peer_takes(s->order[i]) &&
+			!(a->tried >> s->order[i]->index & 1))
+			return s->order[i];
 	return NULL;
 }
 

@@ -80,6 +80,7 @@ void copy_hold(struct copy *c, struct peer *owner, int sid, uint32_t gen)
 	c->checked = c->since;
 	c->epoch = owner->epoch;
 	c->ntarget = 0;
+	c->elsewhere = 0;
 	c->heir = NULL;
 	owner->nheld++;
 	owner->held_bytes += c->size;
@@ -93,11 +94,14 @@ void copy_holder(struct copy *c, struct peer *p)
 	struct shadow *s = c->s;
 
 	must(c->state == COPY_LIVE);
-	if (c->holder == p)
-		return;
+	if (c->holder == p || (p && c->elsewhere >> p->index & 1))
+		return; /* p was told that it need not: it may have dropped it
+			 */
 	s->counts.bare += !p;
 	s->counts.bare -= !c->holder;
 	c->holder = p;
+	if (p)
+		c->epoch = p->epoch;
 	list_del(&c->at);
 	list_append(p ? &p->kept : &s->bare, &c->at);
 }
@@ -181,6 +185,35 @@ enum err copy_own(struct copy *c, const struct ownership *o,
 	if (e != ERR_OK && err_temporary(e))
 		c->moving = 0; /* else gone() has freed it */
 	return e;
+}
+
+/* The set as text, of a message of ours that is barred or of a copy. 1: c is
+ * still there, with something pending; 0: it is gone, or leaves. What cannot
+ * be read now is left out: a recipient may get a second copy. */
+int copy_finished(struct copy *c, struct span done)
+{
+	struct queue *q = c->s->o.queue;
+	struct wire_set set;
+	struct copy_view v;
+	const char *why = "";
+	unsigned n, pending = 1;
+	enum err e;
+
+	if (!done.n)
+		return 1;
+	e = queue_read(q, c->m, 0, &v);
+	if (e != ERR_OK)
+		return err_temporary(e);
+	n = v.env->nrcpt;
+	queue_read_end(q, &v);
+	if (wire_set_read(done, n, &c->s->scratch, &set, &why) == 0)
+		e = queue_finished(q, c->m, set.v, set.n, &pending);
+	arena_fini(&c->s->scratch);
+	if (e != ERR_OK)
+		return err_temporary(e);
+	if (pending == 0)
+		copy_drop(c, 0);
+	return pending != 0;
 }
 
 /* --- what the queue says ---------------------------------------------------

@@ -43,8 +43,6 @@ int fence_may_deliver(struct shadow *s, const struct copy *c)
 
 	if (!s->conf || s->conf->shadow.fence != FENCE_LEASE)
 		return 1;
-	after = s->conf->shadow.takeover_after;
-	margin = after / 10 + shadow_beat(s) / 2;
 	for (unsigned i = 0; i < c->ntarget; i++) {
 		const struct peer *p = s->peer[c->target[i]];
 
@@ -52,6 +50,11 @@ int fence_may_deliver(struct shadow *s, const struct copy *c)
 		if (!p->configured ||
 			(p->current >= 0 && p->current != c->target_sid[i]))
 			continue;
+		/* The holder counts with its own setting, if it has told. */
+		after = s->conf->shadow.takeover_after;
+		if (p->takeover && p->takeover < after)
+			after = p->takeover;
+		margin = after / 10 + shadow_beat(s) / 2;
 		if (now - p->leased + 2 * margin > after)
 			return 0;
 	}

@@ -21,7 +21,7 @@ enum {
 	KEY = 1 + 16 + 8 + 8,
 	VALUE = 8 + BITS / 8,
 	BLOCKS_MOST = 1024,
-	PRUNE_SLICE = 256,
+	PRUNE_SLICE = 64,
 };
 #define KEEP (UINT64_C(7) * 24 * 3600 * 1000)
 
@@ -204,8 +204,7 @@ static void forget(struct finished *f, struct span key)
 	store_submit(queue_store(f->s->o.queue), &n->op);
 }
 
-/* A slice of all notes; the next call goes on behind it. */
-void finished_prune(struct finished *f)
+int finished_prune(struct finished *f)
 {
 	struct store *st = queue_store(f->s->o.queue);
 	uint64_t wall = loop_wall(f->s->o.loop);
@@ -216,7 +215,7 @@ void finished_prune(struct finished *f)
 		if (store_next_note(st, buf_span(&f->key), &f->key, &f->v) !=
 			ERR_OK) {
 			buf_clear(&f->key); /* from the start again */
-			return;
+			return 1;
 		}
 		if (f->key.n != KEY || f->key.p[0] != 'f' || f->v.n != VALUE ||
 			get(f->v.p) + KEEP >= wall)
@@ -225,4 +224,5 @@ void finished_prune(struct finished *f)
 		if (!at || container_of(at, struct block, node)->writes == 0)
 			forget(f, buf_span(&f->key));
 	}
+	return 0;
 }

@@ -26,8 +26,15 @@ int holder_was_ours(const struct shadow *s, const struct mid *m)
 	return 0;
 }
 
+/* Another one holds it for sure, and p is not just getting it: p need not. */
+static int elsewhere(const struct copy *c, const struct peer *p)
+{
+	return c->state == COPY_LIVE && c->holder && c->holder != p &&
+	       !(c->storing && c->storing->peer == p);
+}
+
 static void answer_copy(
-	const struct copy *c, const struct peer *p, struct wire_answer *a)
+	struct copy *c, const struct peer *p, struct wire_answer *a)
 {
 	const struct shadow *s = c->s;
 	int own = memcmp(c->mid.sid, s->me.sid, sizeof s->me.sid) == 0;
@@ -45,8 +52,9 @@ static void answer_copy(
 	} else if (c->state == COPY_ACCEPT && !own) {
 		a->state = WIRE_NONE; /* not durable yet */
 		a->gen = 0;
-	} else if (c->state == COPY_LIVE && c->holder && c->holder != p) {
+	} else if (elsewhere(c, p)) {
 		a->state = WIRE_ELSEWHERE;
+		c->elsewhere |= 1u << p->index;
 	} else {
 		a->state = WIRE_LIVE;
 	}
@@ -77,30 +85,13 @@ int holder_status(struct shadow *s, const struct peer *p, const struct mid *m,
  * delivery. */
 static void note_finished(struct copy *c, const struct wire_done *d)
 {
-	struct queue *q = c->s->o.queue;
-	struct wire_set set = {0};
-	struct copy_view v;
-	const char *why = "";
-	unsigned n, pending = 1;
 	int live = c->state == COPY_LIVE;
 
-	if (live && queue_bar(q, c->m) != 0)
+	if (live && queue_bar(c->s->o.queue, c->m) != 0)
 		return;
-	if (d->whole) {
+	if (d->whole)
 		copy_drop(c, 0);
-		return;
-	}
-	if (queue_read(q, c->m, 0, &v) != ERR_OK)
-		return;
-	n = v.env->nrcpt;
-	queue_read_end(q, &v);
-	if (wire_set_read(d->set, n, &c->s->scratch, &set, &why) == 0 &&
-		queue_finished(q, c->m, set.v, set.n, &pending) != 0)
-		return;
-	arena_fini(&c->s->scratch);
-	if (pending == 0)
-		copy_drop(c, 0);
-	else if (live)
+	else if (copy_finished(c, d->set) && live)
 		copy_unbar(c);
 }
 
@@ -304,6 +295,7 @@ static void ask_some(struct peer *p)
 	while (link_up(p) && p->asking < STATUS_CALLS) {
 		n = gather(p, &p->waiting, v, 0);
 		n = gather(p, &p->held, v, n);
+		n = gather(p, &p->kept, v, n);
 		if (n == 0)
 			return;
 		ask_status(p, v, n);

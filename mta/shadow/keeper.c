@@ -232,6 +232,8 @@ void keeper_answer(struct copy *c, struct peer *p, const struct wire_answer *a)
 	if (c->state == COPY_LIVE) {
 		if (ours && copy_has_target(c, p))
 			copy_holder(c, p);
+		else if (c->holder == p && !ours)
+			copy_holder(c, NULL); /* it lost what it had */
 	} else if (c->state == COPY_WAIT) {
 		if (ours)
 			c->heir = p;
@@ -264,10 +266,10 @@ static struct peer *taker(const struct copy *c)
 	struct shadow *s = c->s;
 	unsigned background = s->conf->shadow.window / 4 + 1;
 
-	for (unsigned i = 0; i < s->npeer; i++)
-		if (peer_takes(s->peer[i]) &&
-			link_stores(s->peer[i]) < background)
-			return s->peer[i];
+	for (unsigned i = 0; i < s->norder; i++)
+		if (peer_takes(s->order[i]) &&
+			link_stores(s->order[i]) < background)
+			return s->order[i];
 	return NULL;
 }
 

@@ -327,14 +327,12 @@ static void on_close(void *arg, enum err why)
 
 void link_fail(struct link *l, const char *why)
 {
-	struct stream *st = l->st;
-
 	if (l->at == LINK_DOWN)
 		return;
-	/* why may be l->text, which a call may use. */
-	if (st)
-		stream_abort(st);
+	/* why may be l->text or the engine's: read before the stream ends. */
 	down(l, why);
+	if (l->st)
+		stream_abort(l->st);
 }
 
 static void on_connected(void *arg, struct stream *st, enum err e)

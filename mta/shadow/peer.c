@@ -109,9 +109,13 @@ static int has_inc(const struct wire_incs *v, uint64_t inc)
 	return 0;
 }
 
-static enum err clone_found(struct peer *p, const char *other)
+/* Said once for each start of it. */
+static enum err clone_found(struct peer *p, const char *other, uint64_t inc)
 {
 	p->s->counts.clones++;
+	if (p->clone_inc == inc)
+		return ERR_EXISTS;
+	p->clone_inc = inc;
 	log_event(p->s->o.log, EV_SHADOW_CLONE, F_STR("peer", p->name),
 		F_STR("same_as", other));
 	return ERR_EXISTS;
@@ -133,12 +137,12 @@ enum err peer_identify(struct peer *p, const uint8_t sid[16], uint64_t inc,
 	int i, was = p->current;
 
 	if (other)
-		return clone_found(p, other);
+		return clone_found(p, other, inc);
 	i = peer_sid(p, sid);
 	if (i < 0)
 		return ERR_LIMIT;
 	if (is_clone(p, i, inc, prev))
-		return clone_found(p, p->name);
+		return clone_found(p, p->name, inc);
 	p->current = i;
 	p->inc = inc;
 	peer_alive(p);
@@ -172,7 +176,7 @@ void peers_seen(struct shadow *s, const struct peer *but, struct wire_seen *out)
 	for (unsigned i = 0; i < s->npeer && out->n < WIRE_SEEN; i++) {
 		const struct peer *p = s->peer[i];
 
-		if (p == but || !p->configured || !p->ever_heard)
+		if (p == but || !p->configured)
 			continue;
 		out->v[out->n++] = (struct wire_seen_node){
 			span_str(p->name), (shadow_now(s) - p->heard) / 1000};

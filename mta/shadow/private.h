@@ -68,11 +68,13 @@ struct peer {
 	uint8_t sid[SIDS_MAX][16];
 	unsigned nsid;
 	int current; /* index of its sid now; -1: not heard from yet */
-	uint64_t inc;
+	uint64_t inc, clone_inc;
 	uint64_t heard; /* loop_now of the last proof of life; at the start
 			   that of the start */
 	int ever_heard;
-	uint64_t leased; /* when what it answered last was sent */
+	uint64_t
+		takeover; /* ms: its takeover_after, as HELLO told; 0 not yet */
+	uint64_t leased;  /* when what it answered last was sent */
 	enum wire_free free;
 	uint32_t window;
 	uint64_t bytes;
@@ -129,6 +131,8 @@ struct copy {
 	uint8_t target[TARGETS_MAX], target_sid[TARGETS_MAX];
 	uint32_t gen, next_gen; /* next: moving to it */
 	uint32_t unclaimed;     /* bits: peers that are to hear of a takeover */
+	uint32_t elsewhere;     /* bits: peers that were told they need not hold
+				   it, and no STORE to them began since */
 	uint32_t epoch;         /* of the peer it was asked about at */
 	uint16_t claims;        /* CLAIMs under way */
 	struct peer *owner;     /* HELD: whose; WAIT: who is asked */
@@ -152,6 +156,8 @@ struct shadow {
 	struct map copies;
 	struct peer *peer[PEERS_MAX];
 	unsigned npeer;
+	struct peer *order[PEERS_MAX]; /* the configured, as listed */
+	unsigned norder;
 	struct listener *listener;
 	struct buf listens;  /* its address as text */
 	struct list serves;  /* all connections to us, also before HELLO */
@@ -167,8 +173,8 @@ struct shadow {
 	struct timer tick, later, parking, dones;
 	uint64_t alone; /* loop_now since no peer takes copies; 0: one does */
 	uint64_t barrier_until;
-	uint64_t link_number;
-	uint64_t space_at, pruned_at; /* when the disk was looked at */
+	uint64_t link_number, strangers_said;
+	uint64_t pruned_at; /* when all notes had been looked at */
 	enum wire_free free;
 	struct store_space space;
 	struct tls_hash *hash;
@@ -238,6 +244,7 @@ void copy_holder(struct copy *c, struct peer *p);
 /* Deletes it; a note makes it finished unless aloof. */
 void copy_drop(struct copy *c, int aloof);
 void copy_unbar(struct copy *c);
+int copy_finished(struct copy *c, struct span done);
 void copies_end(struct shadow *s); /* those that the queue does not know */
 /* Writes owner and targets; done hears. With an error that is not temporary c
  * is gone; with a temporary one nothing has changed. */
@@ -284,4 +291,5 @@ void finished_destroy(struct finished **f);
 int finished_has(struct finished *f, const struct mid *m);
 /* An operation that adds it, to go with another; NULL: cannot be read. */
 struct store_op *finished_add(struct finished *f, const struct mid *m);
-void finished_prune(struct finished *f);
+/* A slice of all that are too old; 1: that was the last one. */
+int finished_prune(struct finished *f);

@@ -18,6 +18,7 @@ enum {
 	SILENCE_LEAST = 20000, /* ms that a client may be silent */
 	ERRORS_MOST = 10,
 	SLOTS_MOST = 10000,
+	STRANGER_MS = 10000, /* between two lines about callers */
 };
 
 /* --- replies
@@ -142,6 +143,7 @@ static void on_hello(struct serve *v, struct span rest)
 	p->serve = v;
 	p->served_inc = h.inc;
 	p->served_link = h.link;
+	p->takeover = h.takeover;
 	v->hello = 1;
 	memcpy(w.sid, s->me.sid, sizeof w.sid);
 	w.v = h.v < WIRE_VERSION ? h.v : WIRE_VERSION;
@@ -433,8 +435,16 @@ static struct peer *who(const struct serve *v)
 static void log_stranger(struct serve *v, const char *why)
 {
 	struct net_addr a = stream_peer(v->st);
+	uint64_t now = shadow_now(v->s);
 	char text[46];
 
+	/* One that calls again and again says no more than one. */
+	if (v->s->strangers_said && now - v->s->strangers_said < STRANGER_MS) {
+		v->s->counts.strangers++;
+		return;
+	}
+	v->s->counts.strangers++;
+	v->s->strangers_said = now;
 	log_event(v->s->o.log, EV_SHADOW_STRANGER_CALL,
 		F_SPAN("client", net_addr_text(&a, text)),
 		F_STR("reason", why));

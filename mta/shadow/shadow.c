@@ -5,7 +5,7 @@
 
 #include "mta/base/check.h"
 
-enum { BACKLOG = 64, TICK_LEAST = 50, PRUNE_EVERY = 3600000 };
+enum { BACKLOG = 64, TICK_LEAST = 50, TICK_HURRY = 10, PRUNE_EVERY = 3600000 };
 
 uint64_t shadow_now(const struct shadow *s)
 {
@@ -17,12 +17,25 @@ uint64_t shadow_beat(const struct shadow *s)
 	return s->conf ? s->conf->shadow.heartbeat : 5000;
 }
 
+/* The start barrier is over and not everything is let go yet. */
+static int in_a_hurry(const struct shadow *s)
+{
+	for (unsigned i = 0; i < s->npeer; i++)
+		if (s->peer[i]->nwaiting && shadow_now(s) >= s->barrier_until)
+			return 1;
+	return 0;
+}
+
 static void start_tick(struct shadow *s)
 {
 	uint64_t ms = shadow_beat(s) / 2;
 
 	if (ms > TICK)
 		ms = TICK;
+	if (in_a_hurry(s)) {
+		timer_start(&s->tick, TICK_HURRY);
+		return;
+	}
 	timer_start(&s->tick, ms < TICK_LEAST ? TICK_LEAST : ms);
 }
 
@@ -78,10 +91,9 @@ static void on_tick(struct timer *t)
 	}
 	keeper_tick(s);
 	peers_changed(s);
-	if (shadow_now(s) - s->pruned_at > PRUNE_EVERY) {
+	if (shadow_now(s) - s->pruned_at > PRUNE_EVERY &&
+		finished_prune(s->finished))
 		s->pruned_at = shadow_now(s);
-		finished_prune(s->finished);
-	}
 	start_tick(s);
 }
 
@@ -167,6 +179,7 @@ static void take_peer(struct shadow *s, const struct conf_peer *c)
 	p->conf = *c;
 	p->configured = 2;
 	p->witness = c->witness;
+	s->order[s->norder++] = p;
 	p->addr = a;
 	if (again)
 		link_configure(p);
@@ -176,6 +189,7 @@ static void take_peers(struct shadow *s, const struct conf *c)
 {
 	for (unsigned i = 0; i < s->npeer; i++)
 		s->peer[i]->configured = s->peer[i]->configured != 0;
+	s->norder = 0;
 	for (unsigned i = 0; i < c->shadow.npeer; i++)
 		take_peer(s, &c->shadow.peer[i]);
 	for (unsigned i = 0; i < s->npeer; i++) {
@@ -220,6 +234,8 @@ enum err shadow_configure(struct shadow *s, struct conf *c, struct buf *why)
 		log_event(s->o.log, EV_SHADOW_LISTEN,
 			F_SPAN("bind", c->shadow.listen.text));
 	}
+	if (s->listener && !c->shadow.listen.text.n)
+		listener_close(&s->listener);
 	s->conf = conf_ref(c);
 	take_peers(s, c);
 	look_at_space(s);

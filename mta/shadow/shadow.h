@@ -113,6 +113,7 @@ struct shadow_counts { /* since the start, but for the first three */
 	uint64_t takeovers[5]; /* by enum takeover_reason */
 	uint64_t answers[6];   /* to STATUS, by enum wire_state */
 	uint64_t stale_links, clones, digests, ceded;
+	uint64_t strangers;      /* callers that are no peer */
 	uint64_t oldest_waiting; /* ms that the oldest accept waits; 0 none */
 };
 

@@ -210,8 +210,9 @@ void store_in_orphan(struct shadow *s, struct serve *v)
 /* --- what is known of it
  * ------------------------------------------------------------ */
 
-/* 1: it is the same octets that are held; 0: others; -1: cannot be read. A
- * record that was ours once has no digest. */
+/* 1: it is the same octets that are held; 0: others; -1: cannot be read. The
+ * digest is of what the first owner sent: a later one sends its own record, and
+ * what was ours once has none. */
 static int same_octets(struct store_in *i, struct copy *c)
 {
 	struct copy_view v;
@@ -219,7 +220,7 @@ static int same_octets(struct store_in *i, struct copy *c)
 
 	if (queue_read(i->s->o.queue, c->m, 0, &v) != ERR_OK)
 		return -1;
-	same = v.env->owner.node.n == 0 ||
+	same = v.env->owner.node.n == 0 || v.status->moved ||
 	       memcmp(v.env->digest, i->sum, WIRE_DIGEST) == 0;
 	queue_read_end(i->s->o.queue, &v);
 	return same;
@@ -276,20 +277,6 @@ static int known(struct store_in *i)
 /* --- the commit
  * ------------------------------------------------------------------------ */
 
-static void set_finished(struct store_in *i, struct copy *c)
-{
-	struct wire_set set;
-	const char *why = "";
-	unsigned pending;
-
-	if (i->w.done.n == 0 || wire_set_read(i->w.done, i->env.nrcpt, &i->mem,
-					&set, &why) != 0)
-		return;
-	if (queue_finished(i->s->o.queue, c->m, set.v, set.n, &pending) == 0 &&
-		pending == 0)
-		copy_drop(c, 0);
-}
-
 static void on_committed(struct intake *in, enum err e)
 {
 	struct store_in *i = container_of(in, struct store_in, intake);
@@ -307,8 +294,7 @@ static void on_committed(struct intake *in, enum err e)
 	log_event(i->s->o.log, EV_SHADOW_HELD, F_ID("msg", i->env.id),
 		F_TRACE("trace", i->env.trace), F_STR("owner", i->p->name),
 		F_U("size", i->env.size));
-	set_finished(i, c);
-	if (i->p->current != i->sid && c->state == COPY_HELD)
+	if (copy_finished(c, i->w.done) && i->p->current != i->sid)
 		holder_take(c, TAKE_NEW_DATABASE);
 	answer_held(i, 0);
 }

@@ -109,5 +109,6 @@ void store_start(struct copy *c, struct peer *p, struct blob *record,
 	wire_store_write(&sc->call.line, &w);
 	buf_fini(&set);
 	c->storing = sc;
+	c->elsewhere &= ~(1u << p->index);
 	link_call(p, &sc->call);
 }

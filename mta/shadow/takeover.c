@@ -110,11 +110,6 @@ void takeover_begun(struct copy *c, enum takeover_reason why)
  * nothing is left to do, c leaves. */
 static int ceded(struct copy *c, struct peer *p, struct span done)
 {
-	struct queue *q = c->s->o.queue;
-	struct wire_set set;
-	const char *why = "";
-	unsigned pending = 1;
-
 	c->unclaimed &= ~(1u << p->index);
 	if (p->current >= 0)
 		copy_target(c, p);
@@ -123,15 +118,7 @@ static int ceded(struct copy *c, struct peer *p, struct span done)
 		return 1;
 	}
 	c->heir = p;
-	if (done.n &&
-		wire_set_read(done, WIRE_RCPT, &c->s->scratch, &set, &why) ==
-			0 &&
-		queue_finished(q, c->m, set.v, set.n, &pending) != 0)
-		return 0;
-	arena_fini(&c->s->scratch);
-	if (pending == 0)
-		copy_drop(c, 0);
-	return pending != 0;
+	return copy_finished(c, done);
 }
 
 /* It is finished, or somebody else's: out of the schedule, if it is not in

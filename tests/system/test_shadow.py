@@ -151,7 +151,7 @@ def test_next_hop_is_waited_for(pair2):
         r = c.reply()
     got = a.wait("message.accepted", since=at, shadow="next_hop")
     assert r.text == f"2.0.0 Ok: queued as {got['msg']}, " \
-        "taken by the next hop"
+        "settled by the next hop"
     assert len(came(s0, "hopped")) == 1
     assert not b.seen("shadow.held", since=bt)
 
@@ -231,7 +231,7 @@ def test_refuse_with_several_next_hops():
                 other.gated("END")
                 assert quiet(c)
                 go.set()
-                assert "taken by the next hop" in c.reply().text
+                assert "settled by the next hop" in c.reply().text
             late(other)
             r = post(a, "half", both, door="refuse")
             assert r == "250 2.0.0" and "one copy only" in r.text, r
