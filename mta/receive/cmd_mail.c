@@ -82,6 +82,12 @@ enum cmd cmd_mail(struct session *s, const struct command *c)
 	}
 	if (refused(s, &m))
 		return CMD_DONE;
+	if (s->c->conf->shadow == SHADOW_REQUIRE &&
+		shadow_behind(s->r->o.shadow)) {
+		session_reply(s, 451, 4, 3, 2,
+			"copies on other nodes are behind, try again later");
+		return CMD_DONE;
+	}
 	if (budget_over(queue_budget(s->r->o.queue))) {
 		session_reply(s, 452, 4, 3, 1,
 			"insufficient system resources (memory for bodies)");

@@ -22,7 +22,7 @@ enum accept_state {
 	AT_DONE,
 };
 enum { LOCAL_NONE, LOCAL_COMMITTING, LOCAL_DURABLE };
-enum { WATCH_AGAIN = 200 };
+enum { WATCH_AGAIN = 200, BEHIND_AFTER = 10000 /* ms */ };
 
 const char *shadow_level_name(enum shadow_level l)
 {
@@ -452,6 +452,26 @@ void shadow_accept(struct shadow *s, struct accept *a, struct envelope *env,
 	} else {
 		timer_start(&a->timer, ACCEPT_MOST);
 		next_peer(a);
+	}
+}
+
+int shadow_behind(const struct shadow *s)
+{
+	check_obj(s, SHADOW_MAGIC);
+	return s->behind;
+}
+
+/* One turn's look is enough: accepts are as many as sessions. */
+void accept_tick(struct shadow *s)
+{
+	uint64_t since = shadow_now(s) + ACCEPT_MOST - BEHIND_AFTER;
+
+	s->behind = 0;
+	list_each (it, &s->active) {
+		const struct accept *a = list_item(it, struct accept, node);
+
+		s->behind |= a->policy == SHADOW_REQUIRE && !a->report &&
+			     a->state == AT_STORING && a->timer.due < since;
 	}
 }
 

@@ -182,7 +182,7 @@ struct shadow {
 	struct shadow_counts counts;
 	struct arena scratch;
 	struct buf text;
-	int stopping, hurry;
+	int stopping, hurry, behind;
 	unsigned streams; /* open, either direction */
 	struct post stopped_post;
 	void (*stopped)(void *arg);
@@ -216,6 +216,7 @@ void accept_fini(struct shadow *s);
 void accept_parked(struct shadow *s);           /* a peer may be there now */
 void accept_gone(struct accept *a, enum err e); /* its message left */
 void accept_progress(struct accept *a);
+void accept_tick(struct shadow *s);
 void accept_stop(struct shadow *s); /* what waits goes on alone or fails */
 
 /* ask.c */

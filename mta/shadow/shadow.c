@@ -90,6 +90,7 @@ static void on_tick(struct timer *t)
 		holder_tick(s->peer[i]);
 	}
 	keeper_tick(s);
+	accept_tick(s);
 	peers_changed(s);
 	if (shadow_now(s) - s->pruned_at > PRUNE_EVERY &&
 		finished_prune(s->finished))

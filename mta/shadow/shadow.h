@@ -100,6 +100,9 @@ struct accept {
 };
 void shadow_accept(struct shadow *s, struct accept *a, struct envelope *env,
 	struct body *body);
+/* Mail that needs a copy has been waiting for one for 10 s: no more of it is
+ * to be begun (R13). For policy require only; the others can go alone. */
+int shadow_behind(const struct shadow *s);
 const char *shadow_level_name(enum shadow_level l); /* "shadowed", "solo" */
 
 /* --- for people --------------------------------------------------------------
