@@ -340,6 +340,7 @@ static void moved(struct book *b, struct relay *r, struct span line)
 	struct move *v;
 	struct mid mid;
 	struct msg_id id = {0};
+	uint64_t gen = 0;
 
 	if (mid_parse(line_field(line, "mid"), &mid) == 0)
 		id = disks_find(r, &mid);
@@ -352,6 +353,8 @@ static void moved(struct book *b, struct relay *r, struct span line)
 	v->key = key_there(r, id);
 	v->at = loop_now(b->w->loop);
 	v->relay = r->index;
+	(void)!span_u64(line_field(line, "gen"), UINT32_MAX, &gen);
+	v->gen = (unsigned)gen;
 }
 
 static void reported(struct book *b, struct relay *r, struct span line)

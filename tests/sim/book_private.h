@@ -1,4 +1,4 @@
-/* book_private - what book.c writes and book_check.c reads. */
+/* book_private - what book.c writes and the checks read. */
 #pragma once
 
 #include "tests/sim/book.h"
@@ -52,6 +52,7 @@ struct doubt {
 struct move {
 	uint64_t key, at;
 	unsigned relay; /* whose it is now */
+	unsigned gen;
 };
 
 enum shadowed { COPY_OFF, COPY_PEER, COPY_SOLO };
@@ -116,3 +117,6 @@ struct book {
 };
 
 struct parcel *book_find(const struct book *b, uint64_t key, struct span to);
+/* book_copies.c: extra copies of p, by their reasons. */
+void book_check_copies(
+	struct book *b, const struct parcel *p, struct pair_facts *f);
