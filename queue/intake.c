@@ -138,10 +138,24 @@ void message_route(struct queue *q, struct message *m, const struct envelope *e,
 	}
 }
 
-/* A file that could not be unlinked is an orphan, removed at the next start. */
+/* On a full disk it is tried again: there it matters most. A file that is not
+ * unlinked in the end is an orphan, removed at the next start. */
 static void on_unlinked(struct store_op *op)
 {
+	struct queue *q = op->arg;
+
+	if (op->result == ERR_NOSPACE && !q->stopped)
+		queue_submit_again(q, op);
+	else
+		free(op);
+}
+
+int intake_unlink_drop(struct store_op *op)
+{
+	if (op->done != on_unlinked)
+		return -1;
 	free(op);
+	return 0;
 }
 
 /* The body file of a message that was not committed: with an error nothing
@@ -154,6 +168,7 @@ static void unlink_file(struct queue *q, struct msg_id id)
 	op->id = id;
 	op->in_file = 1;
 	op->done = on_unlinked;
+	op->arg = q;
 	store_submit(q->store, op);
 }
 

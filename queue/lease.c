@@ -410,7 +410,7 @@ void again_drop(struct queue *q)
 		next = op->next;
 		if (op->verb == STORE_STATUS)
 			write_free(container_of(op, struct status_write, op));
-		else
+		else if (intake_unlink_drop(op) != 0)
 			message_deleted(q,
 				container_of(op, struct message, del),
 				ERR_CANCELED);
