@@ -151,6 +151,18 @@ static int forgot(
 	       (!sent || c->at <= forgets_until(m->b, c->relay, sent->at));
 }
 
+/* It went from who sent h to who sent e, perhaps by others, or the other way;
+ * the new owner has a part in it. */
+static int passed_on(
+	const struct cause *c, const struct event *h, const struct event *e)
+{
+	if (c->at > e->at)
+		return 0;
+	if (h->relay == e->relay)
+		return c->relay == e->relay && h->at < c->at;
+	return c->relay == e->relay || c->relay == h->relay;
+}
+
 /* c may be why k was taken although i had been. */
 static int explains(
 	const struct matching *m, const struct cause *c, unsigned i, unsigned k)
@@ -165,11 +177,10 @@ static int explains(
 	case D2:
 		return forgot(m, c, i, k);
 	case MOVE:
-		return c->at <= e->at && h->relay != e->relay &&
-		       (h->relay == c->relay || e->relay == c->relay);
+		return passed_on(c, h, e);
 	case RESTORE:
 		return c->at <= e->at && c->at >= h->at &&
-		       c->since <= h->at + RECORD_MS;
+		       c->since <= forgets_until(m->b, h->relay, h->at);
 	case REASONS:
 		break;
 	}
@@ -203,6 +214,21 @@ static int match(struct matching *m, unsigned k, char *tried)
 	return 0;
 }
 
+static void tell_machine(const struct machine_book *m, unsigned relay)
+{
+	for (unsigned i = 0; i < m->ndeath; i++)
+		printf("--- relay %u died at %" PRIu64 "\n", relay,
+			m->death[i].at);
+	for (unsigned i = 0; i < m->nfull; i++)
+		printf("--- relay %u was full from %" PRIu64 " to %" PRIu64
+		       "\n",
+			relay, m->full[i].from, m->full[i].to);
+	for (unsigned i = 0; i < m->nchange; i++)
+		printf("--- relay %u %s at %" PRIu64 " (%" PRIu64 ")\n", relay,
+			m->change[i].lost ? "lost its disk" : "was rolled back",
+			m->change[i].at, m->change[i].since);
+}
+
 /* With --trace: everything about p. */
 static void tell(const struct book *b, const struct parcel *p)
 {
@@ -222,6 +248,8 @@ static void tell(const struct book *b, const struct parcel *p)
 		if (b->move[i].key == p->o.key)
 			printf("--- moved at %" PRIu64 " to relay %u\n",
 				b->move[i].at, b->move[i].relay + 1);
+	for (unsigned r = 0; r < b->w->nrelay; r++)
+		tell_machine(&b->m[r], r + 1);
 }
 
 static const char *name_of(const struct parcel *p, char out[static 96])
