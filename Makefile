@@ -109,6 +109,12 @@ $(B)/tests/sim/sim: tests/sim/main.c $(SIM_SRC:%.c=$(B)/%.o) $(SIM_LIB)
 sim: $(B)/tests/sim/sim
 	$(Q)$< $(SIM)
 
+# Faults that the simulator must find, each in a simulator of its own.
+seeded-bugs: $(B)/tests/sim/sim $(B)/tests/sim/main.o
+	$(Q)CC='$(CC)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS) $(LIBS)' \
+		tests/sim/seeded-bugs $< $(B)/tests/sim/main.o \
+		$(SIM_SRC:%.c=$(B)/%.o) $(SIM_LIB)
+
 build/fuzz/%: tests/fuzz/%.c $(SRC)
 	@mkdir -p $(@D)
 	$(Q)$(MAKE) -s MODE=fuzz CC=clang build/fuzz-clang/libumbra.a
@@ -168,7 +174,7 @@ clean:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .PHONY: all programs unit-programs setup-build setup-test test unit tsan \
-	run-tsan system crash sim fuzz fuzz-programs bench lint docs tidy fmt \
-	run pair install clean
+	run-tsan system crash sim seeded-bugs model fuzz fuzz-programs bench \
+	lint docs tidy fmt run pair install clean
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -3,6 +3,8 @@
  *   --seeds N      random worlds to run (200)
  *   --pair N       worlds of several relays to run (200)
  *   --from N       the first of their seeds (1)
+ *   --stop         ends with the first world that fails
+ *   --worlds-only  without the stories that are always the same
  *   --seed N       only the random world of this seed, in this process
  *   --pair-seed N  only the world of several relays of this seed
  *   --trace        with the logs of the relays
@@ -25,7 +27,7 @@ enum { FIXED = 7 };
 struct run {
 	unsigned passed, failed;
 	uint64_t seeds, pairs, from, only;
-	int one, pair, trace, facts;
+	int one, pair, trace, facts, stop, worlds_only;
 	struct random_facts sum;
 	struct pair_facts pair_sum;
 };
@@ -198,17 +200,22 @@ static void one_pair(struct run *r, uint64_t seed)
 			seed, seed);
 }
 
+static int go_on(const struct run *r)
+{
+	return !r->stop || !r->failed;
+}
+
 static void all(struct run *r)
 {
 	const struct scenario_options o = {.seed = 1, .print = r->trace};
 
-	for (size_t i = 0; i < FIXED; i++)
+	for (size_t i = 0; i < FIXED && !r->worlds_only; i++)
 		tell(r, apart(run_fixed, &o, i).bad);
-	for (uint64_t i = 0; i < r->seeds; i++)
+	for (uint64_t i = 0; i < r->seeds && go_on(r); i++)
 		one_world(r, r->from + i);
 	printf("sim: %" PRIu64 " random worlds: ", r->seeds);
 	say(&r->sum);
-	for (uint64_t i = 0; i < r->pairs; i++)
+	for (uint64_t i = 0; i < r->pairs && go_on(r); i++)
 		one_pair(r, r->from + i);
 	printf("sim: %" PRIu64 " worlds of several relays: ", r->pairs);
 	say_pair(&r->pair_sum);
@@ -232,6 +239,8 @@ static int arguments(struct run *r, int argc, char **argv)
 		{"seed", required_argument, NULL, 's'},
 		{"trace", no_argument, NULL, 't'},
 		{"facts", no_argument, NULL, 'v'},
+		{"stop", no_argument, NULL, 'e'},
+		{"worlds-only", no_argument, NULL, 'w'},
 		{NULL, 0, NULL, 0},
 	};
 	int c, bad = 0;
@@ -261,6 +270,12 @@ static int arguments(struct run *r, int argc, char **argv)
 		case 'v':
 			r->facts = 1;
 			break;
+		case 'e':
+			r->stop = 1;
+			break;
+		case 'w':
+			r->worlds_only = 1;
+			break;
 		default:
 			bad = 1;
 		}
@@ -285,7 +300,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (arguments(&r, argc, argv) != 0) {
 		fputs("usage: sim [--seeds N] [--pair N] [--from N] [--seed N] "
-		      "[--pair-seed N] [--trace] [--facts]\n",
+		      "[--pair-seed N] [--trace] [--facts] "
+		      "[--stop] [--worlds-only]\n",
 			stderr);
 		return 64;
 	}
