@@ -113,8 +113,30 @@ void disks_check_owners(struct world *w, int rest, const char *when)
 	disks_fini(&d);
 }
 
-static int elsewhere(const struct disks *d, const struct lying *x)
+/* r knows that it is finished: a bit of a note (mta/shadow/finished.c). */
+static int has_finished(const struct relay *r, const struct mid *m)
 {
+	enum { BITS = 1024, STAMP = 8 };
+	char key[33] = "f";
+	struct span v;
+
+	memcpy(key + 1, m->sid, 16);
+	for (unsigned i = 0; i < 8; i++) {
+		key[17 + i] = (char)(m->inc >> (56 - 8 * i));
+		key[25 + i] = (char)(m->seq / BITS >> (56 - 8 * i));
+	}
+	v = sim_disk_note(r->disk, span(key, sizeof key));
+	return v.n == STAMP + BITS / 8 &&
+	       (uint8_t)v.p[STAMP + m->seq % BITS / 8] >> m->seq % 8 & 1;
+}
+
+static int elsewhere(
+	const struct world *w, const struct disks *d, const struct lying *x)
+{
+	for (unsigned i = 0; i < w->nrelay; i++)
+		if (i != x->relay && has_finished(&w->relay[i], &x->mid))
+			return 1;
+
 	for (size_t i = 0; i < d->n; i++)
 		if (d->v[i].relay != x->relay && mid_eq(&d->v[i].mid, &x->mid))
 			return 1;
@@ -141,7 +163,7 @@ void disks_check_copies(
 	for (size_t i = 0; i < d.n; i++) {
 		struct lying *x = &d.v[i];
 
-		if (!x->own || !x->mid.seq || elsewhere(&d, x) ||
+		if (!x->own || !x->mid.seq || elsewhere(w, &d, x) ||
 			!was_there(before, x))
 			continue;
 		mid_text(&x->mid, text);

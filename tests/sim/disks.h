@@ -33,7 +33,8 @@ int disks_has_mid(
 /* Nobody else may own what somebody owns, in the same generation; at rest also
  * in no other. */
 void disks_check_owners(struct world *w, int rest, const char *when);
-/* What has an identity and an owner here lies on another disk as well; before:
+/* What has an identity and an owner here lies on another disk as well, or is
+ * known to be finished there (the owner's was rolled back); before:
  * what was read a while ago (what is younger may still be on its way). */
 void disks_check_copies(
 	struct world *w, const struct disks *before, const char *when);

@@ -140,6 +140,13 @@ size_t sim_disk_files(const struct sim_disk *d)
 	return d->files.n;
 }
 
+struct span sim_disk_note(const struct sim_disk *d, struct span key)
+{
+	const struct sim_note *n = disk_note(d, key);
+
+	return n ? span(n->p, n->n) : span("", 0);
+}
+
 int sim_disk_has(const struct sim_disk *d, struct msg_id id)
 {
 	struct sim_record *r = disk_record(d, id.v);

@@ -75,6 +75,8 @@ int sim_disk_has(const struct sim_disk *d, struct msg_id id);
 /* The records, empty when there is none. */
 struct span sim_disk_env(const struct sim_disk *d, struct msg_id id);
 struct span sim_disk_status(const struct sim_disk *d, struct msg_id id);
+/* A note's value. */
+struct span sim_disk_note(const struct sim_disk *d, struct span key);
 /* The body, wherever it is; empty when there is none. */
 struct span sim_disk_body(const struct sim_disk *d, struct msg_id id);
 /* All records but those set aside, in no special order. */
