@@ -187,33 +187,36 @@ enum err copy_own(struct copy *c, const struct ownership *o,
 	return e;
 }
 
-/* The set as text, of a message of ours that is barred or of a copy. 1: c is
- * still there, with something pending; 0: it is gone, or leaves. What cannot
- * be read now is left out: a recipient may get a second copy. */
 int copy_finished(struct copy *c, struct span done)
 {
-	struct queue *q = c->s->o.queue;
+	struct shadow *s = c->s;
+	struct queue *q = s->o.queue;
 	struct wire_set set;
 	struct copy_view v;
 	const char *why = "";
 	unsigned n, pending = 1;
+	int live = c->state == COPY_LIVE;
 	enum err e;
 
 	if (!done.n)
 		return 1;
+	if (live && queue_bar(q, c->m) != 0)
+		return -1;
 	e = queue_read(q, c->m, 0, &v);
-	if (e != ERR_OK)
-		return err_temporary(e);
-	n = v.env->nrcpt;
-	queue_read_end(q, &v);
-	if (wire_set_read(done, n, &c->s->scratch, &set, &why) == 0)
-		e = queue_finished(q, c->m, set.v, set.n, &pending);
-	arena_fini(&c->s->scratch);
-	if (e != ERR_OK)
-		return err_temporary(e);
+	if (e == ERR_OK) {
+		n = v.env->nrcpt;
+		queue_read_end(q, &v);
+		if (wire_set_read(done, n, &s->scratch, &set, &why) == 0)
+			e = queue_finished(q, c->m, set.v, set.n, &pending);
+		arena_fini(&s->scratch);
+	}
+	if (e != ERR_OK && !err_temporary(e))
+		return 0; /* damaged: c is gone */
 	if (pending == 0)
 		copy_drop(c, 0);
-	return pending != 0;
+	else if (live)
+		copy_unbar(c);
+	return pending && !live;
 }
 
 /* --- what the queue says ---------------------------------------------------

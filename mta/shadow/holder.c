@@ -81,18 +81,12 @@ int holder_status(struct shadow *s, const struct peer *p, const struct mid *m,
 	return done < 0 ? -1 : 0;
 }
 
-/* Recipients that are done elsewhere, of a copy, or of ours that is not in
- * delivery. */
 static void note_finished(struct copy *c, const struct wire_done *d)
 {
-	int live = c->state == COPY_LIVE;
-
-	if (live && queue_bar(c->s->o.queue, c->m) != 0)
-		return;
-	if (d->whole)
+	if (!d->whole)
+		(void)!copy_finished(c, d->set);
+	else if (c->state != COPY_LIVE || queue_bar(c->s->o.queue, c->m) == 0)
 		copy_drop(c, 0);
-	else if (copy_finished(c, d->set) && live)
-		copy_unbar(c);
 }
 
 void holder_done(struct shadow *s, const struct wire_done *d)

@@ -245,6 +245,9 @@ void copy_holder(struct copy *c, struct peer *p);
 /* Deletes it; a note makes it finished unless aloof. */
 void copy_drop(struct copy *c, int aloof);
 void copy_unbar(struct copy *c);
+/* Recipients that are finished elsewhere (the text of a set), of a copy or of
+ * ours. -1: ours, and in somebody's hands: nothing has changed. 1: barred or a
+ * copy as before, with something left; 0: c may be gone. */
 int copy_finished(struct copy *c, struct span done);
 void copies_end(struct shadow *s); /* those that the queue does not know */
 /* Writes owner and targets; done hears. With an error that is not temporary c

@@ -106,19 +106,25 @@ void takeover_begun(struct copy *c, enum takeover_reason why)
 /* --- answers
  * ------------------------------------------------------------------------ */
 
-/* p keeps a copy for us; what it delivered before is not delivered again. 0:
- * nothing is left to do, c leaves. */
+/* p keeps a copy for us; what it delivered before is not delivered again: of
+ * what is in somebody's hands p is asked later. 0: c may be gone. */
 static int ceded(struct copy *c, struct peer *p, struct span done)
 {
+	int left;
+
 	c->unclaimed &= ~(1u << p->index);
 	if (p->current >= 0)
 		copy_target(c, p);
-	if (c->state == COPY_LIVE) {
+	if (c->state == COPY_LIVE)
 		copy_holder(c, p);
-		return 1;
-	}
-	c->heir = p;
-	return copy_finished(c, done);
+	else
+		c->heir = p;
+	left = copy_finished(c, done);
+	if (left >= 0)
+		return left;
+	c->unclaimed |= 1u << p->index;
+	c->busy = 1;
+	return 1;
 }
 
 /* It is finished, or somebody else's: out of the schedule, if it is not in
