@@ -150,12 +150,9 @@ static void on_unlinked(struct store_op *op)
 		free(op);
 }
 
-int intake_unlink_drop(struct store_op *op)
+int intake_unlinks(const struct store_op *op)
 {
-	if (op->done != on_unlinked)
-		return -1;
-	free(op);
-	return 0;
+	return op->done == on_unlinked;
 }
 
 /* The body file of a message that was not committed: with an error nothing

@@ -386,7 +386,10 @@ void on_again(struct timer *t)
 			container_of(op, struct status_write, op);
 
 		next = op->next;
-		if (op->verb == STORE_DELETE) {
+		if (op->verb == STORE_DELETE && intake_unlinks(op)) {
+			op->next = NULL;
+			store_submit(q->store, op);
+		} else if (op->verb == STORE_DELETE) {
 			op->next = message_leaving(
 				q, container_of(op, struct message, del));
 			store_submit(q->store, op);
@@ -410,7 +413,9 @@ void again_drop(struct queue *q)
 		next = op->next;
 		if (op->verb == STORE_STATUS)
 			write_free(container_of(op, struct status_write, op));
-		else if (intake_unlink_drop(op) != 0)
+		else if (intake_unlinks(op))
+			free(op);
+		else
 			message_deleted(q,
 				container_of(op, struct message, del),
 				ERR_CANCELED);

@@ -253,8 +253,8 @@ void message_route(struct queue *q, struct message *m, const struct envelope *e,
 struct span *route_keys(struct queue *q, const struct envelope *e);
 void message_reroute(struct queue *q, struct message *m);
 void intake_run_refused(struct queue *q);
-/* op will not be tried again. 0: it was of intake, and is gone. */
-int intake_unlink_drop(struct store_op *op);
+/* A delete of no message, only of a body file: allocated by itself. */
+int intake_unlinks(const struct store_op *op);
 void on_reroute(struct timer *t);
 
 /* recover.c: how many recipients are pending; the legs of what is. */
