@@ -2,7 +2,9 @@
  *
  * Runs of bytes, copied or referenced, gather during a turn and leave in one
  * writev at its end. What the kernel does not take becomes a write request
- * that owns its memory, and the stream begins a new list.
+ * that owns its memory, and the stream begins a new list. With TLS they gather
+ * as they are and are encrypted at the end of the turn: a record costs about
+ * the same for 40 octets as for 4,000.
  */
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -85,6 +87,24 @@ void out_forget(struct net *net)
 	buf_fini(&net->big);
 }
 
+static const char *seg_at(const struct out *o, const struct seg *g)
+{
+	return g->ref ? g->p : o->copy.p + g->off;
+}
+
+static void out_ref(
+	struct net *net, struct out *o, struct blob *b, struct span part)
+{
+	struct seg *g;
+
+	out_begin(net, o);
+	g = new_seg(o);
+	g->ref = blob_ref(b);
+	g->p = part.p;
+	g->n = part.n;
+	o->bytes += part.n;
+}
+
 static unsigned out_bufs(const struct out *o, uv_buf_t *v, unsigned max)
 {
 	unsigned n = 0;
@@ -95,7 +115,7 @@ static unsigned out_bufs(const struct out *o, uv_buf_t *v, unsigned max)
 
 		if (g->n == 0)
 			continue;
-		p = g->ref ? g->p : o->copy.p + g->off;
+		p = seg_at(o, g);
 		/* libuv's buffers are not const; it only reads these. */
 		memcpy(&v[n].base, &p, sizeof p);
 		v[n++].len = g->n;
@@ -139,6 +159,62 @@ void out_close(struct stream *s, size_t before)
 	s->out.seg[s->out.nseg - 1].n += s->out.copy.n - before;
 	s->out.bytes += s->out.copy.n - before;
 	stream_mark_dirty(s);
+}
+
+/* --- encryption ---------------------------------------------------------- */
+
+static int seal_some(struct stream *s, struct span plain)
+{
+	struct buf *to = &s->out.copy;
+
+	return tls_engine_send(s->tls, plain, to) == TLS_OPEN && !to->full;
+}
+
+/* Fills up the record that gathers in net->record; *have of it is there.
+ * Whole records, and what comes alone, go past it. */
+static int seal_run(struct stream *s, struct span run, int last, size_t *have)
+{
+	while (run.n) {
+		size_t n = run.n;
+		int ok = 1;
+
+		if (*have == 0 && !last)
+			n -= n % RECORD;
+		if (*have == 0 && n) {
+			ok = seal_some(s, span_head(run, n));
+		} else {
+			n = run.n < RECORD - *have ? run.n : RECORD - *have;
+			memcpy(s->net->record + *have, run.p, n);
+			*have += n;
+		}
+		if (*have == RECORD) {
+			ok = seal_some(s, span(s->net->record, RECORD));
+			*have = 0;
+		}
+		if (!ok)
+			return -1;
+		run = span_skip(run, n);
+	}
+	return 0;
+}
+
+enum err stream_seal(struct stream *s)
+{
+	const struct out *o = &s->plain;
+	size_t have = 0, before;
+	int bad = 0;
+
+	if (!o->bytes)
+		return ERR_OK;
+	before = out_open(s);
+	for (unsigned i = 0; i < o->nseg && !bad; i++)
+		bad = seal_run(s, span(seg_at(o, &o->seg[i]), o->seg[i].n),
+			i + 1 == o->nseg, &have);
+	if (have && !bad)
+		bad = !seal_some(s, span(s->net->record, have));
+	out_close(s, before);
+	out_clear(s->net, &s->plain);
+	return bad ? ERR_TLS : ERR_OK;
 }
 
 /* Everything is written: close, or, when the peer may still be sending,
@@ -191,10 +267,16 @@ static void flush(struct stream *s)
 {
 	uv_buf_t v[SEGS_AT_ONCE];
 	unsigned n;
+	enum err e;
 	int rc;
 
 	if (s->wreq || s->state == CONNECTING || s->state == CLOSING)
 		return;
+	e = stream_seal(s);
+	if (e != ERR_OK) {
+		stream_finish(s, e);
+		return;
+	}
 	while (s->out.bytes) {
 		n = out_bufs(&s->out, v, SEGS_AT_ONCE);
 		rc = uv_try_write(&s->h.stream, v, n);
@@ -253,48 +335,31 @@ void stream_flush_dirty(struct hook *h)
 
 void stream_write(struct stream *s, struct span data)
 {
+	struct out *o = s->tls ? &s->plain : &s->out;
+
 	check_obj(s, STREAM_MAGIC);
 	if (s->state != OPEN || data.n == 0)
 		return;
 	if (s->tls_pending)
 		return; /* nothing goes out in clear any more */
-	if (s->tls) {
-		size_t before = out_open(s);
-
-		if (tls_engine_send(s->tls, data, &s->out.copy) != TLS_OPEN)
-			s->out.copy.full = 1;
-		out_close(s, before);
-	} else {
-		out_copy(s->net, &s->out, data);
-	}
-	if (s->out.copy.full) {
-		stream_finish(s, s->tls ? ERR_TLS : ERR_LIMIT);
-		return;
-	}
-	stream_mark_dirty(s);
+	out_copy(s->net, o, data);
+	if (o->copy.full)
+		stream_finish(s, ERR_LIMIT);
+	else
+		stream_mark_dirty(s);
 }
 
 void stream_write_ref(struct stream *s, struct blob *b, struct span part)
 {
-	struct seg *g;
-
 	check_obj(s, STREAM_MAGIC);
-	if (s->state != OPEN || part.n == 0)
+	if (s->state != OPEN || part.n == 0 || s->tls_pending)
 		return;
-	if (s->tls) {
-		stream_write(s, part);
-		return;
-	}
-	out_begin(s->net, &s->out);
-	g = new_seg(&s->out);
-	g->ref = blob_ref(b);
-	g->p = part.p;
-	g->n = part.n;
-	s->out.bytes += part.n;
+	out_ref(s->net, s->tls ? &s->plain : &s->out, b, part);
 	stream_mark_dirty(s);
 }
 
 size_t stream_pending(const struct stream *s)
 {
-	return s->out.bytes + (s->wreq ? s->wreq->out.bytes : 0);
+	return s->plain.bytes + s->out.bytes +
+	       (s->wreq ? s->wreq->out.bytes : 0);
 }

@@ -19,6 +19,7 @@ enum {
 	CLOSE_FLUSH_MS = 5000,
 	LINGER_MS = 2000,
 	LINGER_BYTES = 4 << 20,
+	RECORD = 16 << 10, /* the most that a TLS record carries */
 };
 
 /* One run of bytes to be written: a part of a blob, or of the out buffer. */
@@ -50,6 +51,7 @@ struct net {
 	struct buf big;
 	struct buf plain; /* decrypted bytes on their way to on_data */
 	char read[STREAM_READ];
+	char record[RECORD]; /* what the next record is made of */
 };
 
 enum stream_state { CONNECTING, OPEN, FLUSHING, LINGERING, CLOSING };
@@ -69,6 +71,7 @@ struct stream {
 	struct timer deadline;
 	struct list dirty, released;
 	struct buf unread;
+	struct out plain; /* with TLS: what is to be encrypted */
 	struct out out;
 	struct wreq *wreq; /* what the kernel did not take at once */
 	size_t lingered;
@@ -101,6 +104,7 @@ void stream_shut(struct stream *s);
 void stream_reading(struct stream *s, int on);
 
 /* stream_out.c */
+enum err stream_seal(struct stream *s); /* encrypts what is written */
 void out_clear(struct net *net, struct out *o);
 void out_forget(struct net *net); /* frees the spares */
 /* Room for what a TLS engine appends: out_open, append to out.copy,

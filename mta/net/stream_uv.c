@@ -81,6 +81,7 @@ void stream_shut(struct stream *s)
 	timer_stop(&s->deadline);
 	list_del(&s->dirty);
 	list_del(&s->released);
+	out_clear(s->net, &s->plain);
 	out_clear(s->net, &s->out);
 	buf_fini(&s->unread);
 	tls_engine_destroy(&s->tls);
@@ -317,17 +318,26 @@ void stream_finish(struct stream *s, enum err why)
 	stream_shut(s);
 }
 
+/* What was written, then the word that nothing follows. What cannot be
+ * encrypted is not: a peer must not take the rest for everything. */
+static void close_tls(struct stream *s)
+{
+	size_t before;
+
+	if (stream_seal(s) != ERR_OK)
+		return;
+	before = out_open(s);
+	tls_engine_close(s->tls, &s->out.copy);
+	out_close(s, before);
+}
+
 void stream_close(struct stream *s)
 {
 	check_obj(s, STREAM_MAGIC);
 	if (s->state != OPEN)
 		return;
-	if (s->tls && !s->tls_pending) {
-		size_t before = out_open(s);
-
-		tls_engine_close(s->tls, &s->out.copy);
-		out_close(s, before);
-	}
+	if (s->tls && !s->tls_pending)
+		close_tls(s);
 	s->refused = s->unread.n > 0;
 	s->state = FLUSHING;
 	s->held = 0;
