@@ -76,10 +76,13 @@ void buf_addhex(struct buf *b, const uint8_t *p, size_t n)
 {
 	static const char digit[] = "0123456789abcdef";
 
+	if (b->full || buf_reserve(b, 2 * n) != ERR_OK) {
+		b->full = 1;
+		return;
+	}
 	for (size_t i = 0; i < n; i++) {
-		char t[2] = {digit[p[i] >> 4], digit[p[i] & 15]};
-
-		buf_add(b, span(t, 2));
+		b->p[b->n++] = digit[p[i] >> 4];
+		b->p[b->n++] = digit[p[i] & 15];
 	}
 }
 

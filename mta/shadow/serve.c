@@ -24,6 +24,14 @@ enum {
 /* --- replies
  * ------------------------------------------------------------------ */
 
+static void slot_free(struct serve *v, struct slot *o)
+{
+	list_del(&o->node);
+	v->nslots--;
+	buf_fini(&o->text);
+	free(o);
+}
+
 static void flush_slots(struct serve *v)
 {
 	while (!list_empty(&v->slots)) {
@@ -32,10 +40,7 @@ static void flush_slots(struct serve *v)
 		if (!o->ready)
 			return;
 		stream_write(v->st, buf_span(&o->text));
-		list_del(&o->node);
-		v->nslots--;
-		buf_fini(&o->text);
-		free(o);
+		slot_free(v, o);
 	}
 }
 
@@ -57,9 +62,14 @@ struct slot *serve_slot(struct serve *v)
 void serve_ready(struct serve *v, struct slot *o, struct span text)
 {
 	check_obj(v, SERVE_MAGIC);
-	buf_add(&o->text, text);
-	o->ready = 1;
-	flush_slots(v);
+	if (v->slots.next == &o->node) {
+		stream_write(v->st, text);
+		slot_free(v, o);
+		flush_slots(v);
+	} else {
+		buf_add(&o->text, text);
+		o->ready = 1;
+	}
 }
 
 static void say(struct serve *v, struct span text)
@@ -203,6 +213,8 @@ static int on_store(struct serve *v, struct span rest)
 		end_session(v, "STORE too large");
 		return -1;
 	}
+	if (!v->hash)
+		v->hash = tls_hash_create();
 	v->in = store_in_begin(v, v->p, &w);
 	if (no_room(v->s, wire_payload(&w)))
 		store_in_refuse(v->in, 452, 3, 1, "no room for copies");
@@ -505,13 +517,10 @@ static void on_close(void *arg, enum err why)
 		store_in_drop(v->in);
 	store_in_orphan(s, v);
 	budget_unwait(&v->memory);
-	while (!list_empty(&v->slots)) {
-		struct slot *o = list_item(v->slots.next, struct slot, node);
-
-		list_del(&o->node);
-		buf_fini(&o->text);
-		free(o);
-	}
+	while (!list_empty(&v->slots))
+		slot_free(v, list_item(v->slots.next, struct slot, node));
+	if (v->hash)
+		tls_hash_destroy(&v->hash);
 	list_del(&v->node);
 	v->magic = 0;
 	free(v);

@@ -17,7 +17,8 @@ struct serve {
 	struct peer *p;   /* NULL: not known yet */
 	struct list slots;
 	unsigned nslots, errors;
-	struct store_in *in; /* the payload that is coming, or NULL */
+	struct store_in *in;   /* the payload that is coming, or NULL */
+	struct tls_hash *hash; /* of it; made once: that is dear */
 	struct budget_waiter memory;
 	uint8_t hello, closing, waits_disk, waits_memory;
 	const char *why;

@@ -24,13 +24,11 @@ struct store_in {
 	struct wire_store w;
 	struct buf done;   /* the set of w, copied */
 	struct buf record; /* as it came */
-	struct buf digest;
-	uint64_t left; /* of the part */
+	uint64_t left;     /* of the part */
 	enum part part;
 	int spooling, ended;
 	struct spool spool;
-	struct tls_hash *hash;
-	uint8_t sum[WIRE_DIGEST];
+	uint8_t came[WIRE_DIGEST], sum[WIRE_DIGEST];
 	struct buf refusal; /* the reply; empty: not refused */
 	struct arena mem;
 	struct envelope env;
@@ -44,9 +42,7 @@ static void free_in(struct store_in *i)
 		list_del(&i->node);
 	buf_fini(&i->done);
 	buf_fini(&i->record);
-	buf_fini(&i->digest);
 	buf_fini(&i->refusal);
-	tls_hash_destroy(&i->hash);
 	arena_fini(&i->mem);
 	free(i);
 }
@@ -132,10 +128,8 @@ struct store_in *store_in_begin(
 	buf_add(&i->done, w->done);
 	i->w.done = buf_span(&i->done);
 	buf_init(&i->record, (size_t)w->env);
-	buf_init(&i->digest, WIRE_DIGEST);
 	buf_init(&i->refusal, 512);
-	i->hash = tls_hash_create();
-	tls_hash_start(i->hash);
+	tls_hash_start(v->hash);
 	i->left = w->env;
 	spool_init(&i->spool, v->s->o.loop, q, queue_next_id(q), w->size);
 	i->spool.wake = on_wake;
@@ -172,11 +166,11 @@ size_t store_in_data(struct store_in *i, struct span in, int *end_r)
 	struct span part =
 		span_head(in, i->left < in.n ? (size_t)i->left : in.n);
 
-	i->left -= part.n;
 	if (i->part == PART_DIGEST)
-		buf_add(&i->digest, part);
+		memcpy(i->came + WIRE_DIGEST - i->left, part.p, part.n);
 	else if (!i->refusal.n)
-		tls_hash_add(i->hash, part);
+		tls_hash_add(i->v->hash, part);
+	i->left -= part.n;
 	if (i->part == PART_RECORD && !i->refusal.n)
 		buf_add(&i->record, part);
 	else if (i->part == PART_BODY && !i->refusal.n)
@@ -357,8 +351,8 @@ void store_in_end(struct store_in *i)
 		answer(i, buf_span(&i->refusal));
 		return;
 	}
-	tls_hash_end(i->hash, i->sum);
-	if (memcmp(i->sum, i->digest.p, WIRE_DIGEST) != 0) {
+	tls_hash_end(i->v->hash, i->sum);
+	if (memcmp(i->sum, i->came, WIRE_DIGEST) != 0) {
 		i->s->counts.digests++;
 		log_event(i->s->o.log, EV_SHADOW_DIGEST,
 			F_STR("peer", i->p->name));
