@@ -213,6 +213,10 @@ class Pair:
                 for node in s.nodes:
                     self.add("1 MiB, peak MiB resident, " + node.name, s,
                              node.resident())
+                reply = self.ask_probe("session", s.port, self.count(60),
+                                       1 << 20)[0]
+                self.add("1 MiB, 1 session, us, reply to data", s, reply)
+                s.empty()
 
     def off_rate(self, what, n):
         class Off:
