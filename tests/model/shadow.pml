@@ -49,7 +49,7 @@ bool link[N * (N - 1) / 2] = true;
 byte st[N * N], stsid[N * N], ack[N * N];
 
 /* What only the checker knows. */
-bool acked, prot, solo, aborted, dead, finished, copied, calm;
+bool acked, prot, aborted, dead, finished, copied, calm;
 byte credit, crashes, disks, drops;
 byte snapof, sgen, sown, sosid, slist;
 mtype srec = NONE;
@@ -71,16 +71,22 @@ bool sfin, sknows, restored;
 #endif
 #define GONE(n)		(rec[n] == NONE && !TAKEN(n) && \
 			(fin[n] || (ORIGIN(n) && KNOWN && ph == OVER)))
+/* m would have kept n from delivering, had n heard it */
+#define KNOWS_BETTER(n, m)	(GONE(m) || (rec[m] == HELD && own[m] != n) || \
+			(up[m] && (rec[m] == OWN || TAKEN(m))))
 /* (g1, owner o1) goes before (g2, owner o2) */
 #define BEATS(g1, o1, g2, o2)	((g1) > (g2) || ((g1) == (g2) && (o1) < (o2)))
 
 #if N == 2
 #define COPIES		(rec[0] != NONE || rec[1] != NONE)
-#define PEERS_LINKED	(link[0])
+#define NEVER_AGAIN	(!COPIES && link[0])
 #else
 #define COPIES		(rec[0] != NONE || rec[1] != NONE || rec[2] != NONE)
-#define PEERS_LINKED	(link[0] && link[1])
+#define NEVER_AGAIN	(!COPIES && link[0] && link[1] && \
+			st[WAY(1, 2)] == 0 && st[WAY(2, 1)] == 0)
 #endif
+
+inline over() { ph = OVER; tgt = 0; sent = false }
 
 inline give_credit() { credit = (credit < 4 -> credit + 1 : 4) }
 
@@ -89,21 +95,21 @@ inline no_loss() { assert(!prot || finished || COPIES) }		/* I1 */
 /* After 451, once P has a new link to everyone and nobody has it: for ever. */
 inline judge()
 {
-	dead = dead || (aborted && !COPIES && PEERS_LINKED)
+	dead = dead || (aborted && NEVER_AGAIN)
 }
 
 inline forget(Z)
 {
 	rec[Z] = NONE; gen[Z] = 0; own[Z] = 0; osid[Z] = 0;
-	todo[Z] = 0; conf[Z] = 0; rdy[Z] = true; dlv[Z] = false
+	todo[Z] = 0; conf[Z] = 0; rdy[Z] = true; dlv[Z] = false;
+	if :: Z == P -> list = 0 :: else fi
 }
 
 inline mark(Y) { fin[Y] = !(ORIGIN(Y) && knows) }
 
 inline drop_gone(Y)	/* told that it is finished */
 {
-	assert(finished || !acked);					/* I3 */
-	assert(!TAKEN(P) || restored);
+	assert(finished || (!acked && !TAKEN(P)));					/* I3 */
 	forget(Y); mark(Y); no_loss(); judge()
 }
 
@@ -173,10 +179,10 @@ end:	do
 	/* All failed. Policy require: delete, then 451 (D-a). */
 	:: d_step { n == P && ph == PREP && tgt == 0 ->
 		assert(!acked);
-		ph = OVER; forget(P); aborted = true; judge() }
+		over(); forget(P); aborted = true; judge() }
 	/* All failed. Policy prefer: one copy must do (D-h). */
 	:: d_step { n == P && ph == PREP && tgt == 0 ->
-		ph = OVER; acked = true; solo = true }
+		over(); acked = true }
 
 	:: d_step { up[n] && rec[n] == OWN && rdy[n] && !BUSY(n) ->
 		dlv[n] = true;
@@ -200,7 +206,7 @@ end:	do
 	:: d_step { rec[n] == OWN && !TAKEN(n) && rdy[n] && conf[n] == 0 &&
 		    !(todo[n] & BIT(m)) && REACH(n, m) &&
 		    st[WAY(n, m)] == 0 && ack[WAY(n, m)] == 0 ->
-		if :: n == P && !LISTED(m) -> list = list | ID(m) :: else fi;
+		if :: n == P && gen[P] == 1 && !LISTED(m) -> list = list | ID(m) :: else fi;
 		st[WAY(n, m)] = gen[n]; stsid[WAY(n, m)] = sid[n] }
 
 	/* m reads the STORE, also when the link is already broken. */
@@ -225,7 +231,7 @@ end:	do
 		if
 		:: n == P && ph == PREP && tgt == m ->
 			assert(rec[P] == OWN);				/* I2 */
-			acked = true; prot = true; ph = OVER;
+			acked = true; prot = true; over();
 			conf[P] = 1 << (2 * m + ack[WAY(n, m)] - 1)
 		:: rec[n] == OWN && !TAKEN(n) ->
 			conf[n] = conf[n] | (1 << (2 * m + ack[WAY(n, m)] - 1));
@@ -266,8 +272,7 @@ end:	do
 
 	/* The start barrier of an owner and the CLAIM of a taker (D-d, D-e). */
 	:: d_step { rec[n] == OWN && up[n] && (todo[n] & BIT(m)) && !REACH(n, m) ->
-		if :: !rdy[n] && (GONE(m) || (up[m] && (rec[m] == OWN || TAKEN(m)))) ->
-			give_credit() :: else fi;
+		if :: !rdy[n] && KNOWS_BETTER(n, m) -> give_credit() :: else fi;
 		asked(n, m) }
 	:: d_step { rec[n] == OWN && !BUSY(n) && (todo[n] & BIT(m)) && REACH(n, m) &&
 		    !(rec[m] == OWN && BUSY(m) && BEATS(gen[n], n, gen[m], m)) &&
@@ -312,7 +317,7 @@ inline crash(K)
 	up[K] = false;
 	if :: dlv[K] -> give_credit() :: else fi;
 	dlv[K] = false; rdy[K] = false; todo[K] = 0; conf[K] = 0;
-	if :: K == P && TAKEN(P) -> ph = OVER; tgt = 0; sent = false :: else fi;
+	if :: K == P && TAKEN(P) -> over() :: else fi;
 	cut(K, (K + 1) % N);
 #if N == 3
 	cut(K, (K + 2) % N)
@@ -344,7 +349,7 @@ inline wipe(W)
 {
 	if :: GONE(W) -> give_credit() :: else fi;
 	crash(W); forget(W); fin[W] = false; sid[W] = sid[W] + 1;
-	if :: W == P -> knows = false; list = 0 :: else fi;
+	if :: W == P -> knows = false :: else fi;
 	start(W); no_loss()
 }
 
@@ -366,40 +371,50 @@ inline restore(R)
 	start(R); no_loss()
 }
 
+/* With nothing left that could break, faults are not tried. */
+#if N == 2
+#define FLYING		(st[1] != 0 || st[2] != 0)
+#else
+#define FLYING		(st[1] != 0 || st[2] != 0 || st[3] != 0 || st[5] != 0 || \
+			st[6] != 0 || st[7] != 0)
+#endif
+#define AT_WORK		(!calm && ph != NEW && (ph != OVER || COPIES || FLYING))
+
 proctype Fault(byte n)
 {
 end:	do
-	:: d_step { !calm && up[n] && ph != NEW && crashes < MAXCRASH ->
+	:: d_step { AT_WORK && up[n] && crashes < MAXCRASH ->
 		crashes++; crash(n) }
 	:: d_step { !up[n] -> start(n) }
 #ifndef NO_LOSE
-	:: d_step { !calm && ph != NEW && disks < MAXDISK && sid[n] == 0 ->
+	:: d_step { AT_WORK && disks < MAXDISK && sid[n] == 0 ->
 		disks++; wipe(n) }
 #endif
 #ifdef RESTORE
-	:: d_step { !calm && snapof == 0 && disks < MAXDISK -> snapshot(n) }
+	:: d_step { AT_WORK && snapof == 0 && disks < MAXDISK -> snapshot(n) }
 	:: d_step { !calm && snapof == n + 1 && ph != NEW && disks < MAXDISK ->
 		disks++; restore(n) }
 #endif
-	:: calm && up[n] -> break
 	od
 }
 
 proctype Wire(byte a; byte b)
 {
 end:	do
-	:: d_step { !calm && link[LINK(a, b)] && ph != NEW && drops < MAXDROP ->
+	:: d_step { AT_WORK && link[LINK(a, b)] && drops < MAXDROP ->
 		drops++; link[LINK(a, b)] = false }
 	:: d_step { !link[LINK(a, b)] && up[a] && up[b] -> session(a, b) }
 	od
 }
 
 /* Nothing more can happen: then all is done and nobody keeps anything. */
+#ifdef CALM
 active proctype Calm()
 {
 	calm = true;
-end:	timeout -> assert(!COPIES && (finished || !acked || !prot))	/* I7, I8 */
+end:	timeout -> assert(!COPIES && (finished || !prot))	/* I7, I8 */
 }
+#endif
 
 init {
 	atomic {
