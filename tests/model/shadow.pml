@@ -40,11 +40,12 @@ byte list;				/* P: targets, as ID() */
 bool up[N] = true, rdy[N] = true, dlv[N];	/* dlv: a delivery is in flight */
 byte todo[N];				/* peers that must still be asked */
 byte conf[N];				/* holders that answered, as ID() */
+byte tell;				/* nodes that have DONE to send, as BIT() */
 mtype ph = NEW;
 byte tgt = 1;				/* who is asked to hold it; 0: all failed */
 bool sent;
 
-/* On the way: a STORE (its GEN), and the answer to it (1 + SID). */
+/* On the way: a STORE (its GEN), and the answer to it (2 * GEN + SID). */
 bool link[N * (N - 1) / 2] = true;
 byte st[N * N], stsid[N * N], ack[N * N];
 
@@ -55,8 +56,10 @@ byte snapof, sgen, sown, sosid, slist;
 mtype srec = NONE;
 bool sfin, sknows, restored;
 
-#ifdef NO_IDCHECK		/* the name of the target is enough */
+#if defined(NO_IDCHECK)		/* the name of the target is enough */
 #define LISTED(m)	(list & IDS(m))
+#elif defined(TARGET_NOT_DURABLE)	/* further targets are in memory only */
+#define LISTED(m)	(m != 1 || (list & ID(m)))
 #else
 #define LISTED(m)	(list & ID(m))
 #endif
@@ -71,19 +74,28 @@ bool sfin, sknows, restored;
 #endif
 #define GONE(n)		(rec[n] == NONE && !TAKEN(n) && \
 			(fin[n] || (ORIGIN(n) && KNOWN && ph == OVER)))
+#define HELD_BY(n, m)	(1 << (2 * m + (ack[WAY(n, m)] & 1)))
+#ifdef OLD_HELD			/* an answer from before a cede still counts */
+#define SAME_GEN(n, m)	true
+#else
+#define SAME_GEN(n, m)	((ack[WAY(n, m)] >> 1) == gen[n])
+#endif
 /* m would have kept n from delivering, had n heard it */
-#define KNOWS_BETTER(n, m)	(GONE(m) || (rec[m] == HELD && own[m] != n) || \
-			(up[m] && (rec[m] == OWN || TAKEN(m))))
+#define KNOWS_BETTER(n, m)	(GONE(m) || rec[m] == OWN || TAKEN(m) || \
+			(rec[m] == HELD && own[m] != n))
 /* (g1, owner o1) goes before (g2, owner o2) */
 #define BEATS(g1, o1, g2, o2)	((g1) > (g2) || ((g1) == (g2) && (o1) < (o2)))
 
 #if N == 2
 #define COPIES		(rec[0] != NONE || rec[1] != NONE)
-#define NEVER_AGAIN	(!COPIES && link[0])
+#define TAKERS_STORE	(st[WAY(0, 1)] > 1 || st[WAY(1, 0)] != 0)
+#define NEVER_AGAIN	(!COPIES && link[0] && !TAKERS_STORE)
 #else
 #define COPIES		(rec[0] != NONE || rec[1] != NONE || rec[2] != NONE)
-#define NEVER_AGAIN	(!COPIES && link[0] && link[1] && \
-			st[WAY(1, 2)] == 0 && st[WAY(2, 1)] == 0)
+#define TAKERS_STORE	(st[WAY(0, 1)] > 1 || st[WAY(0, 2)] > 1 || \
+			st[WAY(1, 0)] != 0 || st[WAY(1, 2)] != 0 || \
+			st[WAY(2, 0)] != 0 || st[WAY(2, 1)] != 0)
+#define NEVER_AGAIN	(!COPIES && link[0] && link[1] && !TAKERS_STORE)
 #endif
 
 inline over() { ph = OVER; tgt = 0; sent = false }
@@ -179,7 +191,7 @@ end:	do
 	/* All failed. Policy require: delete, then 451 (D-a). */
 	:: d_step { n == P && ph == PREP && tgt == 0 ->
 		assert(!acked);
-		over(); forget(P); aborted = true; judge() }
+		over(); forget(P); aborted = true; tell = tell | BIT(P); judge() }
 	/* All failed. Policy prefer: one copy must do (D-h). */
 	:: d_step { n == P && ph == PREP && tgt == 0 ->
 		over(); acked = true }
@@ -191,7 +203,7 @@ end:	do
 		if :: copied -> credit = credit - 1 :: else fi;
 		copied = true }
 	:: d_step { dlv[n] ->
-		finished = true; forget(n); mark(n) }
+		finished = true; forget(n); mark(n); tell = tell | BIT(n) }
 	od
 }
 
@@ -212,7 +224,7 @@ end:	do
 	/* m reads the STORE, also when the link is already broken. */
 #ifdef ACK_BEFORE_HELD
 	:: d_step { st[WAY(n, m)] != 0 && REACH(n, m) && ack[WAY(n, m)] == 0 ->
-		ack[WAY(n, m)] = 1 + sid[m] }
+		ack[WAY(n, m)] = 2 * st[WAY(n, m)] + sid[m] }
 #endif
 	:: d_step { st[WAY(n, m)] != 0 && up[m] ->
 		if
@@ -220,7 +232,7 @@ end:	do
 		   (rec[m] == HELD && own[m] == n && st[WAY(n, m)] >= gen[m]) ||
 		   (rec[m] == HELD && BEATS(st[WAY(n, m)], n, gen[m], own[m])) ->
 			hold(m, n, st[WAY(n, m)], stsid[WAY(n, m)]);
-			if :: REACH(n, m) -> ack[WAY(n, m)] = 1 + sid[m] :: else fi
+			if :: REACH(n, m) -> ack[WAY(n, m)] = 2 * gen[m] + sid[m] :: else fi
 		:: else ->	/* it knows better: n has to CLAIM */
 			if :: REACH(n, m) && rec[n] == OWN && !TAKEN(n) ->
 				todo[n] = todo[n] | BIT(m) :: else fi
@@ -232,9 +244,9 @@ end:	do
 		:: n == P && ph == PREP && tgt == m ->
 			assert(rec[P] == OWN);				/* I2 */
 			acked = true; prot = true; over();
-			conf[P] = 1 << (2 * m + ack[WAY(n, m)] - 1)
-		:: rec[n] == OWN && !TAKEN(n) ->
-			conf[n] = conf[n] | (1 << (2 * m + ack[WAY(n, m)] - 1));
+			conf[P] = HELD_BY(n, m)
+		:: rec[n] == OWN && !TAKEN(n) && SAME_GEN(n, m) ->
+			conf[n] = conf[n] | HELD_BY(n, m);
 			prot = prot || acked
 		:: else
 		fi;
@@ -307,7 +319,7 @@ end:	do
 		fi }
 
 	/* DONE (R6, D-f). It may be lost: nothing depends on it. */
-	:: d_step { GONE(n) && REACH(n, m) && rec[m] != NONE && !BUSY(m) ->
+	:: d_step { (tell & BIT(n)) && REACH(n, m) && rec[m] != NONE && !BUSY(m) ->
 		drop_gone(m) }
 	od
 }
@@ -316,7 +328,7 @@ inline crash(K)
 {
 	up[K] = false;
 	if :: dlv[K] -> give_credit() :: else fi;
-	dlv[K] = false; rdy[K] = false; todo[K] = 0; conf[K] = 0;
+	dlv[K] = false; tell = tell & ~BIT(K); rdy[K] = false; todo[K] = 0; conf[K] = 0;
 	if :: K == P && TAKEN(P) -> over() :: else fi;
 	cut(K, (K + 1) % N);
 #if N == 3
