@@ -55,6 +55,7 @@ byte credit, crashes, disks, drops;
 byte snapof, sgen, sown, sosid, slist;
 mtype srec = NONE;
 bool sfin, sknows, restored;
+byte stale;				/* links where the restore was not noticed yet */
 
 #if defined(NO_IDCHECK)		/* the name of the target is enough */
 #define LISTED(m)	(list & IDS(m))
@@ -87,10 +88,12 @@ bool sfin, sknows, restored;
 #define BEATS(g1, o1, g2, o2)	((g1) > (g2) || ((g1) == (g2) && (o1) < (o2)))
 
 #if N == 2
+#define OTHER_LINKS(n)	1
 #define COPIES		(rec[0] != NONE || rec[1] != NONE)
 #define TAKERS_STORE	(st[WAY(0, 1)] > 1 || st[WAY(1, 0)] != 0)
 #define NEVER_AGAIN	(!COPIES && link[0] && !TAKERS_STORE)
 #else
+#define OTHER_LINKS(n)	((n) == 0 -> 3 : ((n) == 1 -> 5 : 6))
 #define COPIES		(rec[0] != NONE || rec[1] != NONE || rec[2] != NONE)
 #define TAKERS_STORE	(st[WAY(0, 1)] > 1 || st[WAY(0, 2)] > 1 || \
 			st[WAY(1, 0)] != 0 || st[WAY(1, 2)] != 0 || \
@@ -152,13 +155,21 @@ inline asked(Q, QM)
 	todo[Q] = todo[Q] & ~BIT(QM); rdy[Q] = rdy[Q] || todo[Q] == 0
 }
 
-/* A new HELLO: what was sent on the older link is not read any more. */
+/* HELLO: neither what was sent on an older link nor its answers are read any
+ * more, and "held" from before the peer's disk became an old copy is void. */
 inline session(S1, S2)
 {
 	link[LINK(S1, S2)] = true;
+	ack[WAY(S1, S2)] = 0; ack[WAY(S2, S1)] = 0;
 #ifndef NO_FENCE
 	st[WAY(S1, S2)] = 0; stsid[WAY(S1, S2)] = 0;
 	st[WAY(S2, S1)] = 0; stsid[WAY(S2, S1)] = 0;
+#endif
+#ifndef TRUST_OLD_HELD
+	if :: stale & BIT(LINK(S1, S2)) ->
+		stale = stale & ~BIT(LINK(S1, S2));
+		conf[S1] = conf[S1] & ~IDS(S2); conf[S2] = conf[S2] & ~IDS(S1)
+	   :: else fi;
 #endif
 	if :: rec[S1] == OWN && gen[S1] > 1 -> todo[S1] = todo[S1] | BIT(S2) :: else fi;
 	if :: rec[S2] == OWN && gen[S2] > 1 -> todo[S2] = todo[S2] | BIT(S1) :: else fi;
@@ -196,6 +207,7 @@ end:	do
 	:: d_step { n == P && ph == PREP && tgt == 0 ->
 		over(); acked = true }
 
+#ifndef STUCK
 	:: d_step { up[n] && rec[n] == OWN && rdy[n] && !BUSY(n) ->
 		dlv[n] = true;
 		assert(!dead || restored);				/* I4 */
@@ -204,6 +216,7 @@ end:	do
 		copied = true }
 	:: d_step { dlv[n] ->
 		finished = true; forget(n); mark(n); tell = tell | BIT(n) }
+#endif
 	od
 }
 
@@ -375,6 +388,7 @@ inline snapshot(V)
 inline restore(R)
 {
 	give_credit(); restored = true;
+	stale = OTHER_LINKS(R);
 	crash(R); forget(R);
 	rec[R] = srec; gen[R] = sgen; own[R] = sown; osid[R] = sosid; fin[R] = sfin;
 	if :: R == P -> knows = sknows; list = slist :: else fi;
@@ -420,11 +434,26 @@ end:	do
 }
 
 /* Nothing more can happen: then all is done and nobody keeps anything. */
+/* Faults are over; nothing more can happen: what must be true then? */
 #ifdef CALM
+#define COUNT(x)	((rec[0] == x) + (rec[1] == x) + (N == 3 && rec[N - 1] == x))
+#if N == 2
+#define FOR_OWNER(n)	(rec[n] != HELD || (rec[own[n]] == OWN && gen[n] == gen[own[n]]))
+#else				/* or for one that holds it for the owner */
+#define FOR_OWNER(n)	(rec[n] != HELD || rec[own[n]] != NONE)
+#endif
+
 active proctype Calm()
 {
 	calm = true;
-end:	timeout -> assert(!COPIES && (finished || !prot))	/* I7, I8 */
+end:	timeout ->
+#ifndef STUCK
+	assert(!COPIES && (finished || !prot))			/* I8 */
+#else	/* The next hop is down: one owner, and a peer that holds it for him. */
+	assert(COPIES || !prot);
+	assert(!COPIES || (COUNT(OWN) == 1 && COUNT(HELD) > 0 &&
+		FOR_OWNER(0) && FOR_OWNER(1) && FOR_OWNER(N - 1)))	/* I7 */
+#endif
 }
 #endif
 
