@@ -81,9 +81,22 @@ byte stale;				/* links where the restore was not noticed yet */
 #else
 #define SAME_GEN(n, m)	((ack[WAY(n, m)] >> 1) == gen[n])
 #endif
+/* m takes a STORE of n with GEN g */
+#define WANTS(m, n, g)	((rec[m] == NONE && !GONE(m) && !TAKEN(m)) || \
+			(rec[m] == HELD && own[m] == n && (g) >= gen[m]) || \
+			(rec[m] == HELD && BEATS(g, n, gen[m], own[m])))
+#define MAY_STORE(n, m)	(rec[n] == OWN && !TAKEN(n) && rdy[n] && conf[n] == 0 && \
+			!(todo[n] & BIT(m)) && REACH(n, m) && \
+			st[WAY(n, m)] == 0 && ack[WAY(n, m)] == 0)
+#if N == 2
+#define ONE_STEP(n)	false
+#else		/* a taker's STORE and its answer: fewer states */
+#define ONE_STEP(n)	(gen[n] > 1)
+#endif
 /* m would have kept n from delivering, had n heard it */
-#define KNOWS_BETTER(n, m)	(GONE(m) || rec[m] == OWN || TAKEN(m) || \
-			(rec[m] == HELD && own[m] != n))
+#define KNOWS_BETTER(n, m)	(GONE(m) || TAKEN(m) || \
+			(rec[m] == OWN && (up[m] || BEATS(gen[m], m, gen[n], n))) || \
+			(rec[m] == HELD && BEATS(gen[m], own[m], gen[n], n)))
 /* (g1, owner o1) goes before (g2, owner o2) */
 #define BEATS(g1, o1, g2, o2)	((g1) > (g2) || ((g1) == (g2) && (o1) < (o2)))
 
@@ -200,17 +213,21 @@ end:	do
 #endif
 	  }
 	/* All failed. Policy require: delete, then 451 (D-a). */
+#ifdef LATE_ABORT
+	:: d_step { n == P && ph == PREP && tgt == 0 && !aborted -> aborted = true }
+#endif
 	:: d_step { n == P && ph == PREP && tgt == 0 ->
 		assert(!acked);
 		over(); forget(P); aborted = true; tell = tell | BIT(P); judge() }
 	/* All failed. Policy prefer: one copy must do (D-h). */
-	:: d_step { n == P && ph == PREP && tgt == 0 ->
+	:: d_step { n == P && ph == PREP && tgt == 0 && !aborted ->
 		over(); acked = true }
 
 #ifndef STUCK
 	:: d_step { up[n] && rec[n] == OWN && rdy[n] && !BUSY(n) ->
 		dlv[n] = true;
 		assert(!dead || restored);				/* I4 */
+		assert(!(aborted && n == P && gen[P] == 1) || restored);
 		assert(!copied || credit > 0);				/* I5 */
 		if :: copied -> credit = credit - 1 :: else fi;
 		copied = true }
@@ -228,11 +245,15 @@ end:	do
 	:: d_step { n == P && TAKEN(P) && tgt == m && !sent && REACH(n, m) &&
 		    LISTED(m) ->
 		sent = true; st[WAY(n, m)] = 1; stsid[WAY(n, m)] = sid[n] }
-	:: d_step { rec[n] == OWN && !TAKEN(n) && rdy[n] && conf[n] == 0 &&
-		    !(todo[n] & BIT(m)) && REACH(n, m) &&
-		    st[WAY(n, m)] == 0 && ack[WAY(n, m)] == 0 ->
+	:: d_step { MAY_STORE(n, m) && !ONE_STEP(n) ->
 		if :: n == P && gen[P] == 1 && !LISTED(m) -> list = list | ID(m) :: else fi;
 		st[WAY(n, m)] = gen[n]; stsid[WAY(n, m)] = sid[n] }
+	:: d_step { MAY_STORE(n, m) && ONE_STEP(n) ->
+		if
+		:: WANTS(m, n, gen[n]) ->
+			hold(m, n, gen[n], sid[n]); conf[n] = conf[n] | ID(m)
+		:: else -> todo[n] = todo[n] | BIT(m)
+		fi }
 
 	/* m reads the STORE, also when the link is already broken. */
 #ifdef ACK_BEFORE_HELD
@@ -241,9 +262,7 @@ end:	do
 #endif
 	:: d_step { st[WAY(n, m)] != 0 && up[m] ->
 		if
-		:: (rec[m] == NONE && !GONE(m) && !TAKEN(m)) ||
-		   (rec[m] == HELD && own[m] == n && st[WAY(n, m)] >= gen[m]) ||
-		   (rec[m] == HELD && BEATS(st[WAY(n, m)], n, gen[m], own[m])) ->
+		:: WANTS(m, n, st[WAY(n, m)]) ->
 			hold(m, n, st[WAY(n, m)], stsid[WAY(n, m)]);
 			if :: REACH(n, m) -> ack[WAY(n, m)] = 2 * gen[m] + sid[m] :: else fi
 		:: else ->	/* it knows better: n has to CLAIM */
@@ -271,6 +290,9 @@ end:	do
 	:: d_step { rec[n] == HELD && own[n] == m && REACH(n, m) && GONE(m) ->
 		drop_gone(n) }
 	:: d_step { rec[n] == HELD && own[n] == m && REACH(n, m) && !GONE(m) &&
+#ifdef NO_UNKNOWN
+		    false &&
+#endif
 		    (sid[m] != osid[n] || (rec[m] == NONE && !TAKEN(m)) ||
 		     (rec[m] != NONE && gen[m] < gen[n])) ->
 		take_over(n) }						/* UNKNOWN */
