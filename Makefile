@@ -4,7 +4,7 @@
 #   make run        install what is missing, build, start a relay to try
 #   make pair       the same with two relays that hold copies for each other
 #   make test       install what is missing, then every test
-#   make lint fuzz crash sim bench install fmt clean
+#   make lint fuzz crash sim model bench install fmt clean
 #
 #   MODE=release | asan (address and undefined) | tsan      CC=gcc | clang
 #   V=1 shows the commands.
@@ -114,6 +114,10 @@ seeded-bugs: $(B)/tests/sim/sim $(B)/tests/sim/main.o
 	$(Q)CC='$(CC)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS) $(LIBS)' \
 		tests/sim/seeded-bugs $< $(B)/tests/sim/main.o \
 		$(SIM_SRC:%.c=$(B)/%.o) $(SIM_LIB)
+
+# The shadow protocol through Spin; MODEL=full takes long, or name some.
+model:
+	@tests/model/run $(MODEL)
 
 build/fuzz/%: tests/fuzz/%.c $(SRC)
 	@mkdir -p $(@D)

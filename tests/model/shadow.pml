@@ -394,7 +394,14 @@ inline start(U)
 
 inline wipe(W)
 {
-	if :: GONE(W) -> give_credit() :: else fi;
+	if	/* with what it knew: each of the others may deliver again */
+	:: GONE(W) || gen[W] > 1 ->
+		give_credit();
+#if N == 3
+		give_credit()
+#endif
+	:: else
+	fi;
 	crash(W); forget(W); fin[W] = false; sid[W] = sid[W] + 1;
 	if :: W == P -> knows = false :: else fi;
 	start(W); no_loss()
