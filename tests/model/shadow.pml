@@ -98,7 +98,11 @@ byte stale;				/* links where the restore was not noticed yet */
 			(rec[m] == OWN && (up[m] || BEATS(gen[m], m, gen[n], n))) || \
 			(rec[m] == HELD && BEATS(gen[m], own[m], gen[n], n)))
 /* (g1, owner o1) goes before (g2, owner o2) */
+#ifdef TIE_LAST		/* the smaller SID may be at either */
+#define BEATS(g1, o1, g2, o2)	((g1) > (g2) || ((g1) == (g2) && (o1) > (o2)))
+#else
 #define BEATS(g1, o1, g2, o2)	((g1) > (g2) || ((g1) == (g2) && (o1) < (o2)))
+#endif
 
 #if N == 2
 #define OTHER_LINKS(n)	1
@@ -480,7 +484,7 @@ end:	timeout ->
 	assert(!COPIES && (finished || !prot))			/* I8 */
 #else	/* The next hop is down: one owner, and a peer that holds it for him. */
 	assert(COPIES || !prot);
-	assert(!COPIES || (COUNT(OWN) == 1 && COUNT(HELD) > 0 &&
+	assert(!COPIES || (COUNT(OWN) == 1 && (COUNT(HELD) > 0 || !acked) &&
 		FOR_OWNER(0) && FOR_OWNER(1) && FOR_OWNER(N - 1)))	/* I7 */
 #endif
 }
