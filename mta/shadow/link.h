@@ -40,6 +40,7 @@ struct store_call {
 	struct copy *copy; /* NULL: it went away */
 	struct peer *peer;
 	struct mid mid;
+	uint32_t gen;
 	struct blob *record;
 	struct body *body;
 	uint64_t octets; /* of the payload */

@@ -70,6 +70,8 @@ static void on_heard(struct call *call, struct peer *p, const struct reply *r,
 	int held = understand(sc, r, text);
 
 	(void)p;
+	/* Ceded or taken over meanwhile: what is held is of another time. */
+	held = held && c && c->gen == sc->gen;
 	if (c)
 		c->storing = NULL;
 	sc->copy = NULL;
@@ -101,6 +103,7 @@ void store_start(struct copy *c, struct peer *p, struct blob *record,
 	sc->copy = c;
 	sc->peer = p;
 	sc->mid = c->mid;
+	sc->gen = c->gen;
 	sc->record = blob_ref(record);
 	sc->body = body_ref(body);
 	sc->octets = wire_payload(&w);
