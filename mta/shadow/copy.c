@@ -322,7 +322,8 @@ void copies_end(struct shadow *s)
 		copy_free(list_item(s->lost.next, struct copy, at));
 }
 
-/* Another's identity is remembered; one of ours is told by its number. */
+/* An identity is remembered, unless it is one of ours that its number tells;
+ * of a database that was rolled back it does not. */
 struct store_op *shadow_leaving(void *shadow, void *tag)
 {
 	struct shadow *s = shadow;
@@ -332,7 +333,8 @@ struct store_op *shadow_leaving(void *shadow, void *tag)
 	if (c->state != COPY_LEAVING)
 		copy_set(c, COPY_LEAVING);
 	if (!c->mid.seq || c->aloof ||
-		memcmp(c->mid.sid, s->me.sid, sizeof s->me.sid) == 0)
+		(memcmp(c->mid.sid, s->me.sid, sizeof s->me.sid) == 0 &&
+			holder_was_ours(s, &c->mid)))
 		return NULL;
 	return finished_add(s->finished, &c->mid);
 }

@@ -26,6 +26,14 @@ int holder_was_ours(const struct shadow *s, const struct mid *m)
 	return 0;
 }
 
+int holder_finished(struct shadow *s, const struct mid *m)
+{
+	if (memcmp(m->sid, s->me.sid, sizeof s->me.sid) == 0 &&
+		holder_was_ours(s, m))
+		return 1;
+	return finished_has(s->finished, m);
+}
+
 /* Another one holds it for sure, and p is not just getting it: p need not. */
 static int elsewhere(const struct copy *c, const struct peer *p)
 {
@@ -71,13 +79,13 @@ int holder_status(struct shadow *s, const struct peer *p, const struct mid *m,
 		answer_copy(c, p, a_r);
 		return 0;
 	}
-	if (memcmp(m->sid, s->me.sid, sizeof s->me.sid) == 0) {
-		a_r->state =
-			holder_was_ours(s, m) ? WIRE_GONE : WIRE_UNKNOWABLE;
-		return 0;
-	}
-	done = finished_has(s->finished, m);
-	a_r->state = done > 0 ? WIRE_GONE : WIRE_NONE;
+	done = holder_finished(s, m);
+	if (done > 0)
+		a_r->state = WIRE_GONE;
+	else
+		a_r->state = memcmp(m->sid, s->me.sid, sizeof s->me.sid)
+				     ? WIRE_NONE
+				     : WIRE_UNKNOWABLE;
 	return done < 0 ? -1 : 0;
 }
 

@@ -119,9 +119,7 @@ void keeper_claim(struct shadow *s, struct peer *p, const struct wire_claim *w,
 	int done;
 
 	if (!c) {
-		done = memcmp(w->mid.sid, s->me.sid, 16) == 0
-			       ? holder_was_ours(s, &w->mid)
-			       : finished_has(s->finished, &w->mid);
+		done = holder_finished(s, &w->mid);
 		if (done > 0)
 			none.said = WIRE_CEDE_GONE;
 		if (done < 0)

@@ -144,6 +144,8 @@ enum err peer_identify(struct peer *p, const uint8_t sid[16], uint64_t inc,
 	if (is_clone(p, i, inc, prev))
 		return clone_found(p, p->name, inc);
 	p->current = i;
+	if (p->inc != inc)
+		takeover_tell_again(p); /* it may have an older database */
 	p->inc = inc;
 	peer_alive(p);
 	if (was == i)

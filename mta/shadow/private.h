@@ -266,11 +266,15 @@ void holder_take(struct copy *c, enum takeover_reason why);
 void holder_take_all(struct peer *p, enum takeover_reason why);
 /* 1: one of our database's numbers that was given out; 0: it was not. */
 int holder_was_ours(const struct shadow *s, const struct mid *m);
+/* 1: a message of which there is no record is finished; 0: not that we know;
+ * -1: cannot be looked up now. */
+int holder_finished(struct shadow *s, const struct mid *m);
 
 /* takeover.c: what we took over, and who is to hear of it. */
 void takeover_log(const struct copy *c, enum takeover_reason why);
 void takeover_begun(struct copy *c, enum takeover_reason why); /* is durable */
 void takeover_tell(struct copy *c); /* begins to ask everybody */
+void takeover_tell_again(struct peer *p);
 void takeover_claimed(struct copy *c, struct peer *p, const struct reply *r,
 	struct span text);
 void takeover_tick(struct shadow *s);

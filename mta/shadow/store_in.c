@@ -242,9 +242,7 @@ static int known(struct store_in *i)
 	struct shadow *s = i->s;
 	struct copy *c = copy_find(s, &i->w.mid);
 	struct wire_claim claim = {.mid = i->w.mid, .gen = i->w.gen};
-	int done = memcmp(i->w.mid.sid, s->me.sid, 16) == 0
-			   ? holder_was_ours(s, &i->w.mid)
-			   : finished_has(s->finished, &i->w.mid);
+	int done = c ? 0 : holder_finished(s, &i->w.mid);
 
 	if (!c && done < 0) {
 		refuse(i, 451, 3, 0, "cannot be looked up now");

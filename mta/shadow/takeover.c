@@ -81,6 +81,18 @@ void takeover_tell(struct copy *c)
 		keeper_go(c);
 }
 
+/* All that was taken over is claimed from p as if it had never been asked. */
+void takeover_tell_again(struct peer *p)
+{
+	if (!p->configured || p->witness)
+		return;
+	list_each (it, &p->s->taken) {
+		struct copy *c = list_item(it, struct copy, taken);
+
+		c->unclaimed |= 1u << p->index;
+	}
+}
+
 /* Said when it is decided: when the program dies before it has heard that the
  * decision is durable, the reason for a second copy is in the log all the
  * same. */
