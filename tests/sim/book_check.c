@@ -100,18 +100,18 @@ static const struct accepted *line_of_key(const struct book *b, uint64_t key)
 	return NULL;
 }
 
-/* The relay said 4xx to it; NULL: not that we know. Ids that were not used are
- * used again by the next life. */
+/* The relay said 4xx to it; NULL: not that we know. Ids that were not used, or
+ * are forgotten by a disk that was rolled back, are used again: what was
+ * accepted is another one. */
 static const struct refusal *refusal_of(
 	const struct book *b, const struct job *j, const struct origin *o)
 {
-	const struct accepted *a = line_of_key(b, o->key);
-
+	if (line_of_key(b, o->key))
+		return NULL;
 	for (size_t i = 0; i < b->nrefusal; i++) {
 		const struct refusal *f = &b->refusal[i];
 
-		if (f->job == j && f->relay == o->relay && f->id.v == o->id.v &&
-			(!a || a->at <= f->at))
+		if (f->job == j && f->relay == o->relay && f->id.v == o->id.v)
 			return f;
 	}
 	return NULL;

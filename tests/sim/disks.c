@@ -89,6 +89,24 @@ int disks_has_mid(
 	return has;
 }
 
+static int both_own(const struct lying *a, const struct lying *b)
+{
+	return a->own && b->own && a->mid.seq && mid_eq(&a->mid, &b->mid);
+}
+
+unsigned disks_twice_owned(const struct world *w)
+{
+	struct disks d;
+	unsigned n = 0;
+
+	disks_read(&d, w);
+	for (size_t i = 0; i < d.n; i++)
+		for (size_t k = i + 1; k < d.n; k++)
+			n += both_own(&d.v[i], &d.v[k]) != 0;
+	disks_fini(&d);
+	return n;
+}
+
 void disks_check_owners(struct world *w, int rest, const char *when)
 {
 	char text[MID_TEXT];
@@ -99,8 +117,7 @@ void disks_check_owners(struct world *w, int rest, const char *when)
 		for (size_t k = i + 1; k < d.n; k++) {
 			struct lying *a = &d.v[i], *b = &d.v[k];
 
-			if (!a->own || !b->own || !a->mid.seq ||
-				!mid_eq(&a->mid, &b->mid))
+			if (!both_own(a, b))
 				continue;
 			mid_text(&a->mid, text);
 			if (rest || a->gen == b->gen)

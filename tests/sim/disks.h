@@ -30,6 +30,8 @@ struct msg_id disks_find(const struct relay *r, const struct mid *mid);
 int disks_has_mid(
 	const struct relay *r, struct msg_id id, const struct mid *mid);
 
+/* Pairs of owners of one message. */
+unsigned disks_twice_owned(const struct world *w);
 /* Nobody else may own what somebody owns, in the same generation; at rest also
  * in no other. */
 void disks_check_owners(struct world *w, int rest, const char *when);
