@@ -12,12 +12,12 @@
 enum { SHADOW_IS_THERE = 1 };
 
 enum {
-	TAKEOVER_MS = 10 * MINUTE,
 	OWNERS_MS = 30 * SECOND, /* until a message has one owner again */
 	/* What is in somebody's hands is not ceded: one delivery more. */
 	LATE_OWNERS_MS = 11 * MINUTE,
 	CALM_MS = 15 * MINUTE, /* until everything has copies again */
 	CALM_TAKEOVER_MS = 3 * MINUTE,
+	STRANGER_MS = 25 * SECOND, /* a connection that is not a link yet */
 	QUIET_MS = 16 * HOUR
 };
 
@@ -57,13 +57,12 @@ static void write_conf(struct pair *p, unsigned i, unsigned n, struct buf *out)
 		"  cert: /sim/shadow.pem\n"
 		"  key: /sim/shadow.key\n"
 		"  ca: /sim/shadow-ca.pem\n"
-		"  takeover_after: %um\n"
+		"  takeover_after: %us\n"
 		"  fence: %s\n"
 		"  window: %u\n"
 		"  peers:\n",
-		i + 1, TAKEOVER_MS / MINUTE,
-		p->w->seed % 5 == 4 ? "lease" : "off",
-		p->w->seed % 7 == 6 ? 2 : 64);
+		i + 1, (unsigned)(p->takeover / SECOND),
+		p->lease ? "lease" : "off", p->w->seed % 7 == 6 ? 2 : 64);
 	for (unsigned k = 0; k < n; k++)
 		if (k != i)
 			buf_addf(out,
@@ -110,6 +109,37 @@ static void check_policy(struct pair *p, struct relay *r, struct span line)
 			SPAN_ARG(span_trim(line)));
 }
 
+/* It waits for this line to die at. */
+static void plan_of(struct machine *m, int mine, struct span line)
+{
+	if (!m->crash_at || (!mine && !m->crash_by_others) || m->crash.armed ||
+		!line_is(line, m->crash_at))
+		return;
+	m->crash_at = NULL;
+	timer_start(&m->crash, world_below(m->p->w, 40));
+}
+
+/* R4: whoever serves a link has ended those before it. Connections that have
+ * not got so far as to be one end by themselves. */
+static void check_links(struct pair *p, struct relay *r, struct span line)
+{
+	struct span peer = line_field(line, "peer");
+
+	for (unsigned i = 0; i < p->w->nrelay; i++) {
+		struct net_addr to = p->w->relay[i].addr;
+
+		to.port = 2526;
+		if (span_eq(span_str(p->w->relay[i].name), peer) &&
+			sim_net_older(p->w->net, &r->addr, &to, STRANGER_MS) >
+				0)
+			world_fault(p->w,
+				"%s: %.*s still serves a link of "
+				"before: %.*s",
+				r->name, SPAN_ARG(peer),
+				SPAN_ARG(span_trim(line)));
+	}
+}
+
 static void on_line(struct relay *r, struct span line)
 {
 	struct pair *p = r->w->arg;
@@ -122,10 +152,10 @@ static void on_line(struct relay *r, struct span line)
 		check_policy(p, r, line);
 	if (line_is(line, "shadow.takeover"))
 		check_takeover(p, r, line);
-	if (m->crash_at && line_is(line, m->crash_at) && !m->crash.armed) {
-		m->crash_at = NULL;
-		timer_start(&m->crash, world_below(r->w, 40));
-	}
+	if (line_is(line, "shadow.link_up"))
+		check_links(p, r, line);
+	for (unsigned i = 0; i < r->w->nrelay; i++)
+		plan_of(&p->m[i], &p->m[i] == m, line);
 }
 
 static void on_down(struct relay *r, int failed)
@@ -331,8 +361,10 @@ static void set_up(
 	w->acked = on_acked;
 	p->shadowed = SHADOW_IS_THERE && o->seed % 8 != 7;
 	p->mild = o->seed % 16 == 3;
+	p->lease = o->seed % 5 == 4;
+	p->takeover = (o->seed % 4 == 1 ? 10 : 3) * MINUTE;
 	p->require = world_chance(w, 2);
-	add_relays(p, world_chance(w, 3) ? 3 : 2);
+	add_relays(p, world_chance(w, 2) ? 3 : 2);
 	chaos_sites(w);
 	add_clients(p, span_ms);
 	for (unsigned i = 0; i < w->nrelay; i++)

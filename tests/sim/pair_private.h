@@ -14,6 +14,7 @@ struct machine {
 	struct timer boot, crash;
 	const char *crash_at; /* the event in its log that sets it off */
 	int crash_on_take, stopping;
+	int crash_by_others;     /* or in anybody's */
 	struct sim_disk *backup; /* or NULL */
 	uint64_t backed_up;
 	enum { KEEP, LOSE, RESTORE } disk; /* at the next boot */
@@ -29,11 +30,13 @@ struct pair {
 	unsigned njob;
 	struct client *client[PAIR_CLIENTS];
 	uint64_t sick_site[WORLD_SITES], sick_name[WORLD_SITES];
-	int shadowed;    /* they hold copies for each other */
-	int require;     /* no 250 without a copy, else they may do without */
-	int mild;        /* nothing happens to the machines */
-	int calm;        /* nothing happens to them now */
-	uint64_t calmed; /* when that began */
+	int shadowed;      /* they hold copies for each other */
+	int require;       /* no 250 without a copy, else they may do without */
+	int mild;          /* nothing happens to the machines */
+	int calm;          /* nothing happens to them now */
+	uint64_t calmed;   /* when that began */
+	int lease;         /* nobody delivers what may have been taken over */
+	uint64_t takeover; /* ms of silence */
 	int spent;  /* a disk was lost or rolled back since the last calm */
 	int healed; /* all is over: who ends does not come back */
 	struct pair_facts facts;

@@ -35,7 +35,7 @@ void pair_crash(struct machine *m)
 	int survives = world_chance(w, 2);
 
 	m->crash_at = NULL;
-	m->crash_on_take = 0;
+	m->crash_on_take = m->crash_by_others = 0;
 	timer_stop(&m->crash);
 	if (!m->r->process)
 		return;
@@ -64,6 +64,7 @@ static void plan_crash(struct machine *m)
 		m->crash_on_take = 1;
 	else
 		m->crash_at = at[world_below(w, countof(at))];
+	m->crash_by_others = m->crash_at && world_chance(w, 3);
 }
 
 /* They come back together, or nearly. */
@@ -188,6 +189,11 @@ static void way_hurt(struct pair *p, struct machine *from, struct machine *to,
 	case 6:
 		k->refuse = 1;
 		break;
+	case 7: /* what is under way comes late, behind what is newer */
+		k->stuck = loop_now(w->loop) + 1;
+		from->sick_way[to->r->index] =
+			loop_now(w->loop) + 8000 + world_below(w, 16000);
+		break;
 	default:
 		k->slice = 1 + world_below(w, 100);
 		k->window = 1000;
@@ -201,7 +207,7 @@ static void plan_way(struct pair *p)
 	struct machine *to =
 		&p->m[(from->r->index + 1 + world_below(w, w->nrelay - 1)) %
 			w->nrelay];
-	unsigned kind = world_below(w, 8);
+	unsigned kind = world_below(w, 9);
 	uint64_t end = until(p);
 
 	way_hurt(p, from, to, kind, end);
@@ -355,7 +361,7 @@ void pair_heal_machines(struct pair *p)
 		struct machine *m = &p->m[i];
 
 		m->crash_at = NULL;
-		m->crash_on_take = 0;
+		m->crash_on_take = m->crash_by_others = 0;
 		timer_stop(&m->crash);
 		heal_machine(m, UINT64_MAX);
 		disk_heal(m);

@@ -40,6 +40,7 @@ struct stream {
 	struct list node;
 	struct stream *peer;               /* NULL: gone */
 	const struct sim_link *way, *back; /* for what leaves, for what comes */
+	uint64_t begun;
 	uint64_t lost; /* nothing comes any more; noticed then; 0: no */
 	int client, held, in_data, dirty;
 	int owing; /* on_drain, when the last of out has left */
@@ -288,7 +289,7 @@ static void on_arrive(struct timer *t)
 	struct seg *g;
 
 	while ((g = list_first(&s->line, struct seg, node))) {
-		if (s->back->partition)
+		if (s->back->partition || s->begun < s->back->stuck)
 			return; /* sim_net_heal starts it again */
 		if (g->due > now) {
 			timer_start(&s->arrive, g->due - now);
@@ -398,6 +399,7 @@ static struct stream *stream_new(struct sim_net *n)
 
 	s->magic = STREAM_MAGIC;
 	s->net = n;
+	s->begun = loop_now(n->loop);
 	buf_init(&s->out, OUT_LIMIT);
 	buf_init(&s->unread, OUT_LIMIT);
 	list_init(&s->line);
@@ -590,6 +592,22 @@ struct net_addr stream_peer(const struct stream *s)
 struct net_addr stream_local(const struct stream *s)
 {
 	return s->from;
+}
+
+unsigned sim_net_older(struct sim_net *n, const struct net_addr *from,
+	const struct net_addr *to, uint64_t ms)
+{
+	uint64_t now = loop_now(n->loop);
+	unsigned k = 0;
+
+	list_each (it, &n->streams) {
+		const struct stream *s = list_item(it, struct stream, node);
+
+		k += !s->client && s->state == OPEN && !s->ending &&
+		     s->begun + ms < now && net_addr_eq(&s->to, from) &&
+		     net_addr_eq(&s->from, to) && s->from.port == to->port;
+	}
+	return k;
 }
 
 /* Nobody hears of it when the machine is gone. */

@@ -34,6 +34,8 @@ struct sim_link {
 				 would come behind it on that connection; nobody
 				 is told for two hours (keep-alive); new
 				 connections time out */
+	uint64_t stuck;       /* loop_now: on connections that began before
+				 then nothing passes, until it is 0 */
 	uint64_t reset_after; /* octets towards the address on one connection,
 				 then both ends see a reset; 0: never */
 	size_t window;        /* octets under way; 0: 256 KiB */
@@ -51,7 +53,7 @@ struct sim_link *sim_net_link(struct sim_net *n, struct span ip);
 /* What goes from one address to the other; made like a link. */
 struct sim_link *sim_net_pair(
 	struct sim_net *n, struct span from, struct span to);
-/* After a partition is over: what waits moves on. */
+/* After a partition, or a link that was stuck: what waits moves on. */
 void sim_net_heal(struct sim_net *n);
 /* All faults of all links are over, but for their latencies. */
 void sim_net_calm(struct sim_net *n);
@@ -61,6 +63,10 @@ uint64_t sim_net_bytes(const struct sim_net *n); /* delivered */
 void sim_net_tap(struct sim_net *n,
 	void (*tap)(const struct net_addr *from, const struct net_addr *to,
 		struct span data));
+/* Connections from one address to the other that are older than ms and that
+ * the one that was called has not ended. */
+unsigned sim_net_older(struct sim_net *n, const struct net_addr *from,
+	const struct net_addr *to, uint64_t ms);
 uint64_t sim_net_hash(const struct sim_net *n); /* of them, and of when */
 /* The process at ip dies: its ends of all streams are gone, and what it had
  * not written yet with them. Who talked to it gets what is on its way, then a
