@@ -94,8 +94,10 @@ static void acknowledged(
 	if (holder)
 		a->peer = span_str(holder->name);
 	copy_set(c, COPY_LIVE);
-	if (holder)
+	if (holder) {
+		copy_sure(c, holder);
 		copy_holder(c, holder);
+	}
 	finish(a, ERR_OK, level);
 	copy_unbar(c);
 }

@@ -115,6 +115,13 @@ int copy_has_target(const struct copy *c, const struct peer *p)
 	return 0;
 }
 
+void copy_sure(struct copy *c, const struct peer *p)
+{
+	for (unsigned i = 0; i < c->ntarget; i++)
+		if (c->target[i] == p->index)
+			c->term[i] = p->term;
+}
+
 /* When there are too many, one whose database is gone makes room, else the
  * oldest: its copy is resolved by its own question. */
 void copy_target(struct copy *c, struct peer *p)
@@ -132,9 +139,12 @@ void copy_target(struct copy *c, struct peer *p)
 			TARGETS_MAX - 1u - at);
 		memmove(c->target_sid + at, c->target_sid + at + 1,
 			TARGETS_MAX - 1u - at);
+		memmove(c->term + at, c->term + at + 1,
+			(TARGETS_MAX - 1u - at) * sizeof c->term[0]);
 		c->ntarget--;
 	}
 	c->target[c->ntarget] = (uint8_t)p->index;
+	c->term[c->ntarget] = p->term;
 	c->target_sid[c->ntarget++] = (uint8_t)p->current;
 }
 
@@ -341,7 +351,5 @@ struct store_op *shadow_leaving(void *shadow, void *tag)
 
 int shadow_may_deliver(void *shadow, void *tag)
 {
-	const struct copy *c = tag;
-
-	return fence_may_deliver(shadow, c);
+	return fence_may_deliver(shadow, tag);
 }

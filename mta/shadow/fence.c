@@ -34,29 +34,42 @@ int fence_may_take_over(struct shadow *s, const struct peer *owner)
 	return nodes <= 2 || votes * 2 > nodes;
 }
 
+int fence_lapsed(const struct peer *p)
+{
+	struct shadow *s = p->s;
+	uint64_t after = s->conf->shadow.takeover_after, margin;
+
+	/* The holder counts with its own setting, if it has told. */
+	if (p->takeover && p->takeover < after)
+		after = p->takeover;
+	margin = after / 5 + shadow_beat(s);
+	return !p->leased || shadow_now(s) - p->leased + margin > after;
+}
+
 /* With the lease (R11) a copy is only sent out while its holder cannot have
  * begun to think that we are dead: it counts from what it heard, which we sent
- * before. */
-int fence_may_deliver(struct shadow *s, const struct copy *c)
+ * before. Once it may have, it must say first that it has not taken c over. */
+int fence_may_deliver(struct shadow *s, struct copy *c)
 {
-	uint64_t after, margin, now = shadow_now(s);
-
 	if (!s->conf || s->conf->shadow.fence != FENCE_LEASE)
 		return 1;
 	for (unsigned i = 0; i < c->ntarget; i++) {
-		const struct peer *p = s->peer[c->target[i]];
+		struct peer *p = s->peer[c->target[i]];
+		struct copy *v[1] = {c};
 
 		/* A database that is gone takes nothing over. */
 		if (!p->configured ||
 			(p->current >= 0 && p->current != c->target_sid[i]))
 			continue;
-		/* The holder counts with its own setting, if it has told. */
-		after = s->conf->shadow.takeover_after;
-		if (p->takeover && p->takeover < after)
-			after = p->takeover;
-		margin = after / 10 + shadow_beat(s) / 2;
-		if (now - p->leased + 2 * margin > after)
+		if (fence_lapsed(p))
 			return 0;
+		if (c->term[i] == p->term)
+			continue;
+		/* About what it keeps it is asked whenever its link comes up;
+		 * about the rest when it is needed. */
+		if (link_up(p) && p->asking < STATUS_CALLS)
+			ask_status(p, v, 1);
+		return 0;
 	}
 	return 1;
 }

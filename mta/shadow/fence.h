@@ -10,7 +10,11 @@
  * which it sent what the holder answered last, which was before the holder
  * heard it, and stops a margin earlier. Both use clocks that never jump; the
  * margin is for clocks that run at different speeds, and for the attempt that
- * was begun just before.
+ * was begun just before. After a silence that was longer nothing is delivered
+ * of which the holder has not said that it did not take it over.
+ *
+ * What it cannot prevent: the owner delivers before it must stop, and cannot
+ * tell the holder, who takes over and delivers again.
  */
 #pragma once
 
@@ -21,4 +25,6 @@ struct copy;
 /* Everything that is held for owner may be taken over now. */
 int fence_may_take_over(struct shadow *s, const struct peer *owner);
 /* A delivery of c, which is ours, may begin now. */
-int fence_may_deliver(struct shadow *s, const struct copy *c);
+int fence_may_deliver(struct shadow *s, struct copy *c);
+/* p may have thought that we are dead. */
+int fence_lapsed(const struct peer *p);

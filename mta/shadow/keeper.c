@@ -227,6 +227,8 @@ void keeper_answer(struct copy *c, struct peer *p, const struct wire_answer *a)
 		c->gen = a->gen; /* our database was rolled back */
 	if (!ours && lost_to(c, p, a))
 		return;
+	if (ours || a->state == WIRE_NONE || a->state == WIRE_UNKNOWABLE)
+		copy_sure(c, p);
 	if (c->state == COPY_LIVE) {
 		if (ours && copy_has_target(c, p))
 			copy_holder(c, p);
@@ -337,6 +339,7 @@ void keeper_stored(struct store_call *sc, struct copy *c, int held)
 	if (!c || c->moving || c->state != COPY_LIVE)
 		return;
 	if (held && copy_has_target(c, p)) {
+		copy_sure(c, p);
 		copy_holder(c, p);
 		some_again(c->s);
 		return;

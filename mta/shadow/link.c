@@ -150,6 +150,7 @@ static void welcome(struct link *l, const struct reply *r)
 	p->window = w.window ? w.window : 1;
 	p->bytes = w.bytes;
 	p->free = w.free;
+	p->term += fence_lapsed(p) != 0;
 	p->leased = shadow_now(p->s);
 	l->pinged = p->leased;
 	buf_clear(&p->trouble);

@@ -74,7 +74,9 @@ struct peer {
 	int ever_heard;
 	uint64_t
 		takeover; /* ms: its takeover_after, as HELLO told; 0 not yet */
-	uint64_t leased;  /* when what it answered last was sent */
+	uint64_t leased;  /* when what it answered last was sent; 0: never */
+	uint16_t term; /* one more whenever its link comes up after it may have
+			  thought that we are dead */
 	enum wire_free free;
 	uint32_t window;
 	uint64_t bytes;
@@ -129,16 +131,19 @@ struct copy {
 	uint8_t asked;      /* WAIT: bits of targets that need not be asked */
 	uint8_t ntarget, owner_sid;
 	uint8_t target[TARGETS_MAX], target_sid[TARGETS_MAX];
-	uint32_t gen, next_gen; /* next: moving to it */
-	uint32_t unclaimed;     /* bits: peers that are to hear of a takeover */
-	uint32_t elsewhere;     /* bits: peers that were told they need not hold
-				   it, and no STORE to them began since */
-	uint32_t epoch;         /* of the peer it was asked about at */
-	uint16_t claims;        /* CLAIMs under way */
-	struct peer *owner;     /* HELD: whose; WAIT: who is asked */
-	struct peer *holder;    /* of ours: holds it for sure, or NULL */
-	struct peer *heir;      /* moving: to whom, NULL: to us; barred: who has
-				   said that it holds a copy for us */
+	uint16_t term[TARGETS_MAX]; /* of the target, when it said last that
+				       it has not taken it over */
+	uint32_t gen, next_gen;     /* next: moving to it */
+	uint32_t unclaimed;  /* bits: peers that are to hear of a takeover */
+	uint32_t elsewhere;  /* bits: peers that were told they need not hold
+				it, and no STORE to them began since */
+	uint32_t epoch;      /* of the peer it was asked about at; LIVE:
+				of the holder */
+	uint16_t claims;     /* CLAIMs under way */
+	struct peer *owner;  /* HELD: whose; WAIT: who is asked */
+	struct peer *holder; /* of ours: holds it for sure, or NULL */
+	struct peer *heir;   /* moving: to whom, NULL: to us; barred: who has
+				said that it holds a copy for us */
 	uint64_t since, checked; /* loop_now */
 	uint64_t size;
 	struct list at;    /* peer->held, kept, waiting; s->bare */
@@ -240,6 +245,8 @@ void copy_free(struct copy *c);
 void copy_set(struct copy *c, enum copy_state st); /* leaves its list */
 void copy_target(struct copy *c, struct peer *p);  /* p at its present sid */
 int copy_has_target(const struct copy *c, const struct peer *p);
+/* p has said that it has not taken c over (mta/shadow/fence.h). */
+void copy_sure(struct copy *c, const struct peer *p);
 /* Who holds c for sure; NULL: nobody, it is bare. */
 void copy_holder(struct copy *c, struct peer *p);
 /* Deletes it; a note makes it finished unless aloof. */

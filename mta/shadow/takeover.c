@@ -118,22 +118,47 @@ void takeover_begun(struct copy *c, enum takeover_reason why)
 /* --- answers
  * ------------------------------------------------------------------------ */
 
+static void on_noted(struct own *w, enum err e)
+{
+	struct copy *c = container_of(w, struct copy, own);
+
+	c->moving = 0;
+	if (e == ERR_OK && may_go(c))
+		keeper_go(c);
+}
+
+/* With the lease a new start must know too who may take it over from us. 1: it
+ * is being written. */
+static int note_target(struct shadow *s, const struct mid *mid)
+{
+	struct copy *c = copy_find(s, mid);
+
+	if (s->conf->shadow.fence != FENCE_LEASE || !c || !c->m || c->moving ||
+		(c->state != COPY_CLAIM && c->state != COPY_LIVE))
+		return 0;
+	(void)!copy_own(c, NULL, on_noted);
+	return 1;
+}
+
 /* p keeps a copy for us; what it delivered before is not delivered again: of
  * what is in somebody's hands p is asked later. 0: c may be gone. */
 static int ceded(struct copy *c, struct peer *p, struct span done)
 {
+	struct shadow *s = c->s;
+	const struct mid mid = c->mid;
 	int left;
 
 	c->unclaimed &= ~(1u << p->index);
 	if (p->current >= 0)
 		copy_target(c, p);
+	copy_sure(c, p);
 	if (c->state == COPY_LIVE)
 		copy_holder(c, p);
 	else
 		c->heir = p;
 	left = copy_finished(c, done);
 	if (left >= 0)
-		return left;
+		return note_target(s, &mid) ? 0 : left;
 	c->unclaimed |= 1u << p->index;
 	c->busy = 1;
 	return 1;
