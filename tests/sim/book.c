@@ -6,13 +6,15 @@
 #include "tests/sim/book_private.h"
 #include "tests/sim/disks.h"
 
-struct book *book_create(struct world *w, struct job *job, unsigned njob)
+struct book *book_create(
+	struct world *w, struct job *job, unsigned njob, int lease)
 {
 	struct book *b = x_calloc(1, sizeof *b);
 
 	b->w = w;
 	b->job = job;
 	b->njob = njob;
+	b->lease = lease;
 	return b;
 }
 
@@ -151,10 +153,11 @@ static struct parcel *parcel(struct book *b, uint64_t key, struct span to)
 }
 
 static void happened(struct book *b, struct parcel *p, enum what what,
-	unsigned relay, unsigned life)
+	unsigned relay, unsigned life, uint64_t begun)
 {
 	must(p->n < PARCEL_EVENTS);
-	p->e[p->n++] = (struct event){loop_now(b->w->loop), what, relay, life};
+	p->e[p->n++] =
+		(struct event){loop_now(b->w->loop), begun, what, relay, life};
 }
 
 /* Octets may still be on their way when the relay that sent them is dead. */
@@ -169,7 +172,7 @@ static void taken(struct book *b, struct parcel *p, const struct site *s,
 	while (life < b->m[r].ndeath &&
 		m->connection > b->m[r].death[life].connections[s - b->w->site])
 		life++;
-	happened(b, p, TAKEN, r, life);
+	happened(b, p, TAKEN, r, life, m->begun);
 }
 
 static void took_message(struct book *b, struct site *s,
@@ -355,6 +358,7 @@ static void moved(struct book *b, struct relay *r, struct span line)
 	v->relay = r->index;
 	(void)!span_u64(line_field(line, "gen"), UINT32_MAX, &gen);
 	v->gen = (unsigned)gen;
+	v->silence = span_eq(line_field(line, "reason"), SPAN("silence"));
 }
 
 static void reported(struct book *b, struct relay *r, struct span line)
@@ -381,7 +385,7 @@ void book_line(struct book *b, struct relay *r, struct span line)
 		happened(b,
 			parcel(b, key_of_line(b, r, line),
 				line_field(line, "to")),
-			SENT, r->index, b->m[r->index].ndeath);
+			SENT, r->index, b->m[r->index].ndeath, 0);
 	else if (line_is(line, "shadow.takeover"))
 		moved(b, r, line);
 	else if (line_is(line, "report.queued"))

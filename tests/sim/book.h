@@ -16,7 +16,8 @@
  *     one disk had it (solo) and that disk was lost or rolled back later;
  *   - each extra copy of a parcel has one reason of its own: a doubt that was
  *     logged (D1), a death before the delivery could have been recorded (D2),
- *     a logged move, a disk that was rolled back behind the delivery;
+ *     a logged move, a disk that was rolled back behind the delivery; with a
+ *     lease, no delivery that its old owner began after a move by silence;
  *   - what got 4xx is never delivered, unless the relay died or its disk was
  *     rolled back before that was certain, or the message was moved;
  *   - a key that no client was told of is accounted for by a client that did
@@ -41,7 +42,9 @@ struct pair_facts {
 
 struct book;
 
-struct book *book_create(struct world *w, struct job *job, unsigned njob);
+/* lease: who may have been taken over by silence delivers nothing. */
+struct book *book_create(
+	struct world *w, struct job *job, unsigned njob, int lease);
 void book_destroy(struct book **b);
 
 void book_took(struct book *b, struct site *s, const struct peer_message *m);

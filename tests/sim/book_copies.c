@@ -17,6 +17,9 @@ enum { CAUSES_MOST = 256 };
 /* Something that happened and may have caused one more copy; only one. */
 struct cause {
 	enum reason why;
+	int lease; /* MOVE: the old owner knew when to stop, unless the disk
+		      of the new one was changed later */
+	const struct machine_book *m;
 	unsigned relay, life; /* D1, D2: who did not know; MOVE: whose now */
 	uint64_t at, since;
 	int serves; /* the copy that it is the reason of; -1: none yet */
@@ -29,6 +32,15 @@ struct matching {
 	struct cause cause[CAUSES_MOST];
 	unsigned n;
 };
+
+static int changed_between(
+	const struct machine_book *m, uint64_t from, uint64_t to)
+{
+	for (unsigned i = 0; i < m->nchange; i++)
+		if (m->change[i].at >= from && m->change[i].at <= to)
+			return 1;
+	return 0;
+}
 
 /* --- causes --------------------------------------------------------------- */
 
@@ -73,12 +85,14 @@ static void add_deaths(struct matching *m)
 			}
 }
 
-/* What was decided twice, because the first time was forgotten, is one. */
+/* What was decided twice, because the program died before the first time was
+ * durable, is one. */
 static int again(const struct book *b, const struct move *v)
 {
 	for (const struct move *o = b->move; o < v; o++)
 		if (o->key == v->key && o->relay == v->relay &&
-			o->gen == v->gen)
+			o->gen == v->gen &&
+			!changed_between(&b->m[v->relay], o->at, v->at))
 			return 1;
 	return 0;
 }
@@ -91,6 +105,8 @@ static void add_moves(struct matching *m)
 		if (v->key == m->p->o.key && !again(m->b, v))
 			add_cause(m, (struct cause){.why = MOVE,
 					     .relay = v->relay,
+					     .lease = m->b->lease && v->silence,
+					     .m = &m->b->m[v->relay],
 					     .at = v->at});
 	}
 }
@@ -151,12 +167,21 @@ static int forgot(
 	       (!sent || c->at <= forgets_until(m->b, c->relay, sent->at));
 }
 
+/* With the lease: by another one than c's new owner, who should have known. */
+static int too_late(const struct cause *c, const struct event *e)
+{
+	return e->relay != c->relay && e->begun > c->at + IN_HANDS_MS;
+}
+
 /* It went from who sent h to who sent e, perhaps by others, or the other way;
  * the new owner has a part in it. */
 static int passed_on(
 	const struct cause *c, const struct event *h, const struct event *e)
 {
 	if (c->at > e->at)
+		return 0;
+	if (c->lease && !changed_between(c->m, c->at, e->at) &&
+		(too_late(c, h) || too_late(c, e)))
 		return 0;
 	if (h->relay == e->relay)
 		return c->relay == e->relay && h->at < c->at;

@@ -9,6 +9,8 @@ enum {
 	/* SENT in the log to its record on the disk: D2. Two commits may lie
 	 * in between, and 20 ms of waiting for company. */
 	RECORD_MS = 20 + 3 * 200,
+	/* An attempt that had begun may go on to another host. */
+	IN_HANDS_MS = 5 * MINUTE,
 	/* After a full disk has room again: until the status is written. */
 	FULL_MS = 90 * SECOND
 };
@@ -16,7 +18,7 @@ enum {
 enum what { TAKEN, SENT };
 
 struct event {
-	uint64_t at;
+	uint64_t at, begun;
 	enum what what;
 	unsigned relay, life;
 };
@@ -53,6 +55,7 @@ struct move {
 	uint64_t key, at;
 	unsigned relay; /* whose it is now */
 	unsigned gen;
+	int silence; /* because nothing was heard of the owner */
 };
 
 enum shadowed { COPY_OFF, COPY_PEER, COPY_SOLO };
@@ -104,6 +107,7 @@ struct book {
 	struct world *w;
 	struct job *job;
 	unsigned njob;
+	int lease;
 	struct machine_book m[WORLD_RELAYS];
 	struct parcel *parcel;
 	struct notice *notice;

@@ -12,6 +12,24 @@ struct reading {
 	const struct relay *r;
 };
 
+static unsigned bit_of(const struct world *w, const struct target *t)
+{
+	for (unsigned i = 0; i < w->nrelay; i++)
+		if (span_eq(span_str(w->relay[i].name), t->node))
+			return 1u << i;
+	return 0;
+}
+
+static unsigned targets_of(
+	const struct world *w, const struct envelope *e, const struct status *s)
+{
+	unsigned bits = s->moved ? 0 : bit_of(w, &e->target);
+
+	for (unsigned i = 0; i < s->ntarget; i++)
+		bits |= bit_of(w, &s->target[i]);
+	return bits;
+}
+
 static void add(
 	void *arg, struct msg_id id, struct span env, struct span status)
 {
@@ -39,6 +57,7 @@ static void add(
 		.mid = e.mid,
 		.gen = o->gen,
 		.own = o->node.n == 0,
+		.targets = targets_of(g->r->w, &e, &s),
 	};
 	arena_fini(&mem);
 }
@@ -63,30 +82,50 @@ void disks_fini(struct disks *d)
 	*d = (struct disks){0};
 }
 
-struct msg_id disks_find(const struct relay *r, const struct mid *mid)
+int disks_by_id(const struct relay *r, struct msg_id id, struct lying *x_r)
 {
 	struct disks d = {0};
-	struct msg_id id = {0};
+	int found = -1;
 
 	read_one(&d, r);
-	for (size_t i = 0; i < d.n; i++)
-		if (mid_eq(&d.v[i].mid, mid))
-			id = d.v[i].id;
+	for (size_t i = 0; i < d.n && found != 0; i++)
+		if (d.v[i].id.v == id.v) {
+			*x_r = d.v[i];
+			found = 0;
+		}
 	disks_fini(&d);
-	return id;
+	return found;
+}
+
+int disks_by_mid(
+	const struct relay *r, const struct mid *mid, struct lying *x_r)
+{
+	struct disks d = {0};
+	int found = -1;
+
+	read_one(&d, r);
+	for (size_t i = 0; i < d.n && found != 0; i++)
+		if (mid_eq(&d.v[i].mid, mid)) {
+			*x_r = d.v[i];
+			found = 0;
+		}
+	disks_fini(&d);
+	return found;
+}
+
+struct msg_id disks_find(const struct relay *r, const struct mid *mid)
+{
+	struct lying x = {.id = {0}};
+
+	return disks_by_mid(r, mid, &x) == 0 ? x.id : (struct msg_id){0};
 }
 
 int disks_has_mid(
 	const struct relay *r, struct msg_id id, const struct mid *mid)
 {
-	struct disks d = {0};
-	int has = 0;
+	struct lying x;
 
-	read_one(&d, r);
-	for (size_t i = 0; i < d.n; i++)
-		has |= d.v[i].id.v == id.v && mid_eq(&d.v[i].mid, mid);
-	disks_fini(&d);
-	return has;
+	return disks_by_id(r, id, &x) == 0 && mid_eq(&x.mid, mid);
 }
 
 static int both_own(const struct lying *a, const struct lying *b)

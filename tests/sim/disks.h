@@ -13,7 +13,8 @@ struct lying { /* one record on one disk */
 	struct msg_id id;
 	struct mid mid; /* seq 0: no copy is ever made of it */
 	uint32_t gen;
-	int own; /* that relay's to deliver */
+	int own;          /* that relay's to deliver */
+	unsigned targets; /* bits of relays that may hold a copy */
 };
 
 struct disks {
@@ -24,6 +25,10 @@ struct disks {
 void disks_read(struct disks *d, const struct world *w);
 void disks_fini(struct disks *d);
 
+/* One record on r's disk; -1: it is not there. */
+int disks_by_id(const struct relay *r, struct msg_id id, struct lying *x_r);
+int disks_by_mid(
+	const struct relay *r, const struct mid *mid, struct lying *x_r);
 /* The record of mid on r's disk; 0: none. */
 struct msg_id disks_find(const struct relay *r, const struct mid *mid);
 /* r's disk has mid as the mid of a record of that id. */

@@ -16,8 +16,6 @@ enum {
 	/* What is in somebody's hands is not ceded: one delivery more. */
 	LATE_OWNERS_MS = 11 * MINUTE,
 	CALM_MS = 15 * MINUTE, /* until everything has copies again */
-	CALM_TAKEOVER_MS = 3 * MINUTE,
-	STRANGER_MS = 25 * SECOND, /* a connection that is not a link yet */
 	QUIET_MS = 16 * HOUR
 };
 
@@ -88,27 +86,6 @@ static void on_took(struct site *s, const struct peer_message *m)
 	}
 }
 
-/* Nothing has been wrong for long: who is silent then? */
-static void check_takeover(struct pair *p, struct relay *r, struct span line)
-{
-	uint64_t now = loop_now(p->w->loop);
-
-	if (p->mild || (p->calm && now > p->calmed + CALM_TAKEOVER_MS))
-		world_fault(p->w, "%s: takes over from the living: %.*s",
-			r->name, SPAN_ARG(span_trim(line)));
-}
-
-/* A 250 without a copy: only where that is allowed. */
-static void check_policy(struct pair *p, struct relay *r, struct span line)
-{
-	struct span with = line_field(line, "shadow");
-	int off = with.n == 0 || span_eq(with, SPAN("off"));
-
-	if (p->shadowed && (off || (p->require && span_eq(with, SPAN("solo")))))
-		world_fault(p->w, "%s: accepted without a copy: %.*s", r->name,
-			SPAN_ARG(span_trim(line)));
-}
-
 /* It waits for this line to die at. */
 static void plan_of(struct machine *m, int mine, struct span line)
 {
@@ -119,27 +96,6 @@ static void plan_of(struct machine *m, int mine, struct span line)
 	timer_start(&m->crash, world_below(m->p->w, 40));
 }
 
-/* R4: whoever serves a link has ended those before it. Connections that have
- * not got so far as to be one end by themselves. */
-static void check_links(struct pair *p, struct relay *r, struct span line)
-{
-	struct span peer = line_field(line, "peer");
-
-	for (unsigned i = 0; i < p->w->nrelay; i++) {
-		struct net_addr to = p->w->relay[i].addr;
-
-		to.port = 2526;
-		if (span_eq(span_str(p->w->relay[i].name), peer) &&
-			sim_net_older(p->w->net, &r->addr, &to, STRANGER_MS) >
-				0)
-			world_fault(p->w,
-				"%s: %.*s still serves a link of "
-				"before: %.*s",
-				r->name, SPAN_ARG(peer),
-				SPAN_ARG(span_trim(line)));
-	}
-}
-
 static void on_line(struct relay *r, struct span line)
 {
 	struct pair *p = r->w->arg;
@@ -148,12 +104,7 @@ static void on_line(struct relay *r, struct span line)
 	book_line(p->book, r, line);
 	if (line_is(line, "queue.fatal"))
 		r->disk_failed = loop_now(r->w->loop);
-	if (line_is(line, "message.accepted"))
-		check_policy(p, r, line);
-	if (line_is(line, "shadow.takeover"))
-		check_takeover(p, r, line);
-	if (line_is(line, "shadow.link_up"))
-		check_links(p, r, line);
+	pair_rules(p, r, line);
 	for (unsigned i = 0; i < r->w->nrelay; i++)
 		plan_of(&p->m[i], &p->m[i] == m, line);
 }
@@ -191,10 +142,12 @@ static void on_boot(struct timer *t)
 	if (m->disk == LOSE) {
 		sim_disk_lose(d, rand_u64(&p->w->rand));
 		book_lost(p->book, m->r);
+		pair_ranks_forget(p, m->r);
 		p->facts.losses++;
 	} else if (m->disk == RESTORE) {
 		sim_disk_restore(d, m->backup);
 		book_restored(p->book, m->r, m->backed_up);
+		pair_ranks_forget(p, m->r);
 		p->facts.restores++;
 	}
 	m->disk = KEEP;
@@ -340,7 +293,7 @@ static void add_clients(struct pair *p, unsigned span_ms)
 		chaos_job(w, &p->job[p->njob], p->njob + 1, span_ms);
 		p->njob++;
 	}
-	p->book = book_create(w, p->job, p->njob);
+	p->book = book_create(w, p->job, p->njob, p->lease);
 	for (unsigned i = 0; i < PAIR_CLIENTS; i++) {
 		unsigned from = p->njob * i / PAIR_CLIENTS;
 
@@ -402,6 +355,7 @@ static int tear_down(struct pair *p)
 	for (unsigned i = 0; i < p->njob; i++)
 		buf_fini(&p->job[i].raw);
 	book_destroy(&p->book);
+	free(p->rank);
 	world_destroy(&p->w);
 	return bad;
 }

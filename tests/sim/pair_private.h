@@ -8,6 +8,8 @@ enum { PAIR_CLIENTS = 4, PAIR_JOBS = 64 };
 
 struct pair;
 
+struct rank;
+
 struct machine {
 	struct pair *p;
 	struct relay *r;
@@ -17,6 +19,7 @@ struct machine {
 	int crash_by_others;     /* or in anybody's */
 	struct sim_disk *backup; /* or NULL */
 	uint64_t backed_up;
+	uint64_t changed; /* when its disk was lost or rolled back */
 	enum { KEEP, LOSE, RESTORE } disk; /* at the next boot */
 	uint64_t sick_disk, sick_link;     /* when it is over; 0: well */
 	uint64_t sick_way[WORLD_RELAYS];
@@ -39,8 +42,14 @@ struct pair {
 	uint64_t takeover; /* ms of silence */
 	int spent;  /* a disk was lost or rolled back since the last calm */
 	int healed; /* all is over: who ends does not come back */
+	struct rank *rank;
+	size_t nrank;
 	struct pair_facts facts;
 };
+
+/* A line of r's log, against the rules; r's disk knows less than its log. */
+void pair_rules(struct pair *p, struct relay *r, struct span line);
+void pair_ranks_forget(struct pair *p, const struct relay *r);
 
 /* One more trouble, of any kind that may be now. */
 void pair_trouble(struct pair *p);

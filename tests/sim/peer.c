@@ -244,6 +244,7 @@ static void mail(struct conn *c, struct span line)
 		return;
 	forget(c);
 	c->mailed = 1;
+	c->m.begun = loop_now(c->p->loop);
 	c->m.sender = text_of(line);
 }
 

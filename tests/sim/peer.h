@@ -44,6 +44,7 @@ struct peer_message {
 	struct buf data;
 	unsigned connection;
 	struct net_addr from; /* whose connection */
+	uint64_t begun;       /* loop_now of MAIL */
 	int bdat;
 };
 
