@@ -17,9 +17,7 @@ enum { CAUSES_MOST = 256 };
 /* Something that happened and may have caused one more copy; only one. */
 struct cause {
 	enum reason why;
-	int lease; /* MOVE: the old owner knew when to stop, unless the disk
-		      of the new one was changed later */
-	const struct machine_book *m;
+	const struct move *lease; /* MOVE, by silence and with the lease */
 	unsigned relay, life; /* D1, D2: who did not know; MOVE: whose now */
 	uint64_t at, since;
 	int serves; /* the copy that it is the reason of; -1: none yet */
@@ -105,8 +103,9 @@ static void add_moves(struct matching *m)
 		if (v->key == m->p->o.key && !again(m->b, v))
 			add_cause(m, (struct cause){.why = MOVE,
 					     .relay = v->relay,
-					     .lease = m->b->lease && v->silence,
-					     .m = &m->b->m[v->relay],
+					     .lease = m->b->lease && v->silence
+							      ? v
+							      : NULL,
 					     .at = v->at});
 	}
 }
@@ -167,21 +166,38 @@ static int forgot(
 	       (!sent || c->at <= forgets_until(m->b, c->relay, sent->at));
 }
 
-/* With the lease: by another one than c's new owner, who should have known. */
-static int too_late(const struct cause *c, const struct event *e)
+/* What r's ownership was at ms, by its moves; 1: by birth, if ever. */
+static unsigned generation(
+	const struct book *b, uint64_t key, unsigned r, uint64_t ms)
 {
-	return e->relay != c->relay && e->begun > c->at + IN_HANDS_MS;
+	unsigned gen = 1;
+
+	for (size_t i = 0; i < b->nmove; i++)
+		if (b->move[i].key == key && b->move[i].relay == r &&
+			b->move[i].at <= ms && b->move[i].gen > gen)
+			gen = b->move[i].gen;
+	return gen;
+}
+
+/* With the lease: v's owner of before should have known, and stopped. Two who
+ * held it may both take it over. */
+static int too_late(
+	const struct book *b, const struct move *v, const struct event *e)
+{
+	return e->relay != v->relay && e->begun > v->at + IN_HANDS_MS &&
+	       generation(b, v->key, e->relay, e->begun) < v->gen;
 }
 
 /* It went from who sent h to who sent e, perhaps by others, or the other way;
- * the new owner has a part in it. */
-static int passed_on(
-	const struct cause *c, const struct event *h, const struct event *e)
+ * the new owner has a part in it. A new owner whose disk was changed does not
+ * count with the lease: it cannot tell what it did. */
+static int passed_on(const struct book *b, const struct cause *c,
+	const struct event *h, const struct event *e)
 {
 	if (c->at > e->at)
 		return 0;
-	if (c->lease && !changed_between(c->m, c->at, e->at) &&
-		(too_late(c, h) || too_late(c, e)))
+	if (c->lease && !changed_between(&b->m[c->relay], c->at, e->at) &&
+		(too_late(b, c->lease, h) || too_late(b, c->lease, e)))
 		return 0;
 	if (h->relay == e->relay)
 		return c->relay == e->relay && h->at < c->at;
@@ -202,7 +218,7 @@ static int explains(
 	case D2:
 		return forgot(m, c, i, k);
 	case MOVE:
-		return passed_on(c, h, e);
+		return passed_on(m->b, c, h, e);
 	case RESTORE:
 		return c->at <= e->at && c->at >= h->at &&
 		       c->since <= forgets_until(m->b, h->relay, h->at);
