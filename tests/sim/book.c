@@ -435,6 +435,11 @@ void book_full(struct book *b, struct relay *r, int yes)
 		m->full[m->nfull++].to = now;
 }
 
+void book_hopeless(struct book *b)
+{
+	b->hopeless = loop_now(b->w->loop);
+}
+
 static void changed(struct book *b, struct relay *r, uint64_t since, int lost)
 {
 	struct machine_book *m = &b->m[r->index];

@@ -56,5 +56,7 @@ void book_full(struct book *b, struct relay *r, int yes);
 /* r's disk is another one, or is as it was at since. */
 void book_lost(struct book *b, struct relay *r);
 void book_restored(struct book *b, struct relay *r, uint64_t since);
+/* All that was accepted up to now may be lost: no disk is left that has it. */
+void book_hopeless(struct book *b);
 /* Everything is over: finds faults, counts. */
 void book_check(struct book *b, struct pair_facts *facts_r);

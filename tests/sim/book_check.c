@@ -31,6 +31,8 @@ static int changed_after(const struct book *b, unsigned relay, uint64_t ms)
 /* Only one disk had it, and that is gone. */
 static int may_be_lost(const struct book *b, const struct accepted *a)
 {
+	if (a->at <= b->hopeless)
+		return 1;
 	if (a->shadowed == COPY_SOLO && changed_after(b, a->relay, a->at))
 		return 1;
 	for (size_t i = 0; i < b->nsolo; i++)

@@ -179,12 +179,23 @@ static unsigned generation(
 	return gen;
 }
 
-/* With the lease: v's owner of before should have known, and stopped. Two who
- * held it may both take it over. */
+static uint64_t accepted_at(const struct book *b, uint64_t key)
+{
+	for (size_t i = 0; i < b->naccepted; i++)
+		if (b->accepted[i].key == key)
+			return b->accepted[i].at;
+	return 0;
+}
+
+/* With the lease: v's owner of before should have known, and stopped, unless
+ * it was rolled back and does not know who holds it. Two who held it may both
+ * take it over. */
 static int too_late(
 	const struct book *b, const struct move *v, const struct event *e)
 {
 	return e->relay != v->relay && e->begun > v->at + IN_HANDS_MS &&
+	       !changed_between(
+		       &b->m[e->relay], accepted_at(b, v->key), e->begun) &&
 	       generation(b, v->key, e->relay, e->begun) < v->gen;
 }
 

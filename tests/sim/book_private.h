@@ -108,6 +108,7 @@ struct book {
 	struct job *job;
 	unsigned njob;
 	int lease;
+	uint64_t hopeless; /* until then nothing is promised */
 	struct machine_book m[WORLD_RELAYS];
 	struct parcel *parcel;
 	struct notice *notice;

@@ -2,7 +2,8 @@
  *
  *   --seeds N      random worlds to run (200)
  *   --pair N       worlds of several relays to run (200)
- *   --from N       the first of their seeds (1)
+ *   --from N       the first of their seeds (1), and that of the stories
+ *                  about the table of failures
  *   --stop         ends with the first world that fails
  *   --worlds-only  without the stories that are always the same
  *   --seed N       only the random world of this seed, in this process
@@ -93,7 +94,7 @@ static void say_pair(const struct pair_facts *f)
 }
 
 struct told {
-	int bad;
+	int bad, none;
 	struct random_facts facts;
 	struct pair_facts pair;
 };
@@ -143,6 +144,15 @@ static struct told run_pair(const struct scenario_options *o, size_t which)
 
 	(void)which;
 	r.bad = scenario_pair(o, &r.pair);
+	return r;
+}
+
+static struct told run_table(const struct scenario_options *o, size_t which)
+{
+	struct told r = {.bad = 0};
+
+	if (!scenario_table((unsigned)which, o, &r.bad))
+		r.none = 1;
 	return r;
 }
 
@@ -211,6 +221,15 @@ static void all(struct run *r)
 
 	for (size_t i = 0; i < FIXED && !r->worlds_only; i++)
 		tell(r, apart(run_fixed, &o, i).bad);
+	for (size_t i = 0; !r->worlds_only; i++) {
+		const struct scenario_options t = {
+			.seed = r->from, .print = r->trace};
+		struct told x = apart(run_table, &t, i);
+
+		if (x.none)
+			break;
+		tell(r, x.bad);
+	}
 	for (uint64_t i = 0; i < r->seeds && go_on(r); i++)
 		one_world(r, r->from + i);
 	printf("sim: %" PRIu64 " random worlds: ", r->seeds);

@@ -105,6 +105,8 @@ static void on_line(struct relay *r, struct span line)
 	if (line_is(line, "queue.fatal"))
 		r->disk_failed = loop_now(r->w->loop);
 	pair_rules(p, r, line);
+	if (p->story && span_has(span_head(line, 40), " shadow."))
+		buf_addf(&p->told, "%u %.*s", r->index, SPAN_ARG(line));
 	for (unsigned i = 0; i < r->w->nrelay; i++)
 		plan_of(&p->m[i], &p->m[i] == m, line);
 }
@@ -203,7 +205,6 @@ static void calm(struct pair *p)
 		world_fault(w, "a relay does not come up");
 	p->calmed = loop_now(w->loop);
 	sim_loop_step(w->loop, OWNERS_MS);
-	disks_check_owners(w, 0, "calm");
 	while (disks_twice_owned(w) &&
 		loop_now(w->loop) < p->calmed + LATE_OWNERS_MS)
 		sim_loop_step(w->loop, 10 * SECOND);
@@ -302,26 +303,43 @@ static void add_clients(struct pair *p, unsigned span_ms)
 	}
 }
 
-static void set_up(
-	struct pair *p, const struct scenario_options *o, unsigned span_ms)
+/* Everything but the relays. */
+static struct world *begin(
+	struct pair *p, const struct scenario_options *o, const char *name)
 {
 	struct world *w = p->w = world_create(o->seed, o->print);
+
+	p->name = name;
+	buf_init(&p->told, 16 << 20);
 
 	w->arg = p;
 	w->took = on_took;
 	w->line = on_line;
 	w->down = on_down;
 	w->acked = on_acked;
+	return w;
+}
+
+static void start_all(struct pair *p, unsigned nrelay, unsigned span_ms)
+{
+	add_relays(p, nrelay);
+	chaos_sites(p->w);
+	add_clients(p, span_ms);
+	for (unsigned i = 0; i < nrelay; i++)
+		world_start(&p->w->relay[i]);
+}
+
+static void set_up(
+	struct pair *p, const struct scenario_options *o, unsigned span_ms)
+{
+	struct world *w = begin(p, o, "pair world");
+
 	p->shadowed = SHADOW_IS_THERE && o->seed % 8 != 7;
 	p->mild = o->seed % 16 == 3;
 	p->lease = o->seed % 5 == 4;
 	p->takeover = (o->seed % 4 == 1 ? 10 : 3) * MINUTE;
 	p->require = world_chance(w, 2);
-	add_relays(p, world_chance(w, 2) ? 3 : 2);
-	chaos_sites(w);
-	add_clients(p, span_ms);
-	for (unsigned i = 0; i < w->nrelay; i++)
-		world_start(&w->relay[i]);
+	start_all(p, world_chance(w, 2) ? 3 : 2, span_ms);
 }
 
 static int tear_down(struct pair *p)
@@ -335,7 +353,7 @@ static int tear_down(struct pair *p)
 	p->facts.bytes = sim_net_bytes(w->net);
 	bad = w->nfaults > 0;
 	if (bad)
-		fprintf(stderr, "sim: pair world %llu: %u faults\n%s",
+		fprintf(stderr, "sim: %s %llu: %u faults\n%s", p->name,
 			(unsigned long long)w->seed, w->nfaults,
 			buf_str(&w->faults));
 	w->line = NULL;
@@ -355,6 +373,7 @@ static int tear_down(struct pair *p)
 	for (unsigned i = 0; i < p->njob; i++)
 		buf_fini(&p->job[i].raw);
 	book_destroy(&p->book);
+	buf_fini(&p->told);
 	free(p->rank);
 	world_destroy(&p->w);
 	return bad;
@@ -376,6 +395,25 @@ int scenario_pair(const struct scenario_options *o, struct pair_facts *facts_r)
 	come_to_rest(p);
 	bad = tear_down(p);
 	*facts_r = p->facts;
+	free(p);
+	return bad;
+}
+
+int pair_story(const struct scenario_options *o, const struct pair_story *t)
+{
+	struct pair *p = x_calloc(1, sizeof *p);
+	int bad;
+
+	begin(p, o, t->name);
+	p->story = 1;
+	p->shadowed = 1;
+	p->require = t->require;
+	p->lease = t->lease;
+	p->takeover = t->takeover_ms;
+	start_all(p, t->nrelay, t->span_ms);
+	t->play(p);
+	come_to_rest(p);
+	bad = tear_down(p);
 	free(p);
 	return bad;
 }

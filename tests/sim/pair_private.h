@@ -45,7 +45,21 @@ struct pair {
 	struct rank *rank;
 	size_t nrank;
 	struct pair_facts facts;
+	const char *name;
+	int story;
+	struct buf told; /* a story's: lines about shadow, with the relay */
 };
+
+/* What happens once, in this order, to a pair of which everything is checked in
+ * the end. */
+struct pair_story {
+	const char *name;
+	void (*play)(struct pair *p);
+	unsigned nrelay, span_ms, takeover_ms; /* span: until all was sent */
+	int require, lease;
+};
+
+int pair_story(const struct scenario_options *o, const struct pair_story *t);
 
 /* A line of r's log, against the rules; r's disk knows less than its log. */
 void pair_rules(struct pair *p, struct relay *r, struct span line);
