@@ -307,12 +307,13 @@ static void on_close(void *arg, enum err why)
 	struct session *s = arg;
 
 	check_obj(s, SESSION_MAGIC);
+	/* First: what the transaction gives back may be what it waits for. */
+	budget_unwait(&s->memory);
 	log_event(s->r->o.log, EV_SESSION_CLOSE, F_U("session", s->number),
 		F_STR("reason", s->why ? s->why : err_text(why)),
 		F_U("messages", s->messages), F_U("errors", s->errors),
 		F_MS("seconds", loop_now(s->r->o.loop) - s->opened));
 	transaction_end(s);
-	budget_unwait(&s->memory);
 	receive_session_gone(s->r, s);
 	buf_fini(&s->helo);
 	s->magic = 0;

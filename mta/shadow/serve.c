@@ -32,7 +32,7 @@ static void slot_free(struct serve *v, struct slot *o)
 	free(o);
 }
 
-static void flush_slots(struct serve *v)
+static void write_ready(struct serve *v)
 {
 	while (!list_empty(&v->slots)) {
 		struct slot *o = list_item(v->slots.next, struct slot, node);
@@ -42,6 +42,14 @@ static void flush_slots(struct serve *v)
 		stream_write(v->st, buf_span(&o->text));
 		slot_free(v, o);
 	}
+}
+
+static void read_on(struct serve *v);
+
+static void flush_slots(struct serve *v)
+{
+	write_ready(v);
+	read_on(v);
 }
 
 static struct slot *slot_new(struct serve *v)
@@ -138,6 +146,11 @@ static void on_hello(struct serve *v, struct span rest)
 		say_reply(v, 501, 5, 4, why);
 		return;
 	}
+	if (!p->configured) { /* not any more */
+		say_reply(v, 550, 7, 1, "you are not a configured peer");
+		end_session(v, "no longer a peer");
+		return;
+	}
 	if (stale_link(p, &h)) {
 		s->counts.stale_links++;
 		say_reply(v, 550, 7, 1, "stale LINK");
@@ -208,7 +221,7 @@ static int on_store(struct serve *v, struct span rest)
 		end_session(v, why);
 		return -1;
 	}
-	if (w.env > ENV_MOST || w.env == 0 || v->nslots > SLOTS_MOST) {
+	if (w.env > ENV_MOST || w.env == 0) {
 		say_reply(v, 552, 3, 4, "envelope record too large");
 		end_session(v, "STORE too large");
 		return -1;
@@ -361,27 +374,57 @@ static void set_deadline(struct serve *v)
 	stream_deadline(v->st, v->hello ? ms : HELLO_MS);
 }
 
+/* One STORE of a peer is always taken in: two nodes that wait for each other's
+ * memory would wait for ever. */
+static int short_of_memory(struct serve *v)
+{
+	return v->nslots > 1 && budget_over(queue_budget(v->s->o.queue));
+}
+
+/* It sends and does not read what it is answered. */
+static int behind(const struct serve *v)
+{
+	return v->nslots > SLOTS_MOST || stream_pending(v->st) > PENDING_MOST;
+}
+
 /* Memory is short for everybody, or this body waits for our disk. */
 static void pace(struct serve *v)
 {
-	struct budget *b = queue_budget(v->s->o.queue);
-
 	if (v->in && store_in_busy(v->in) && !v->waits_disk) {
 		v->waits_disk = 1;
 		stream_hold(v->st);
 	}
-	if (!v->waits_memory && budget_over(b)) {
+	if (!v->waits_memory && short_of_memory(v)) {
 		v->waits_memory = 1;
 		stream_hold(v->st);
-		budget_wait(b, &v->memory);
+		budget_wait(queue_budget(v->s->o.queue), &v->memory);
+	}
+	if (!v->waits_peer && behind(v)) {
+		v->waits_peer = 1;
+		stream_hold(v->st);
 	}
 }
 
 static void unhold(struct serve *v)
 {
-	if (v->waits_disk || v->waits_memory || v->closing)
+	if (v->waits_disk || v->waits_memory || v->waits_peer || v->closing)
 		return;
 	stream_release(v->st);
+}
+
+/* Something was answered, or what was answered has left. */
+static void read_on(struct serve *v)
+{
+	int was = v->waits_memory || v->waits_peer;
+
+	if (v->waits_memory && v->nslots <= 1) {
+		budget_unwait(&v->memory);
+		v->waits_memory = 0;
+	}
+	if (v->waits_peer && !behind(v))
+		v->waits_peer = 0;
+	if (was)
+		unhold(v);
 }
 
 void serve_wake(struct serve *v)
@@ -407,7 +450,8 @@ static size_t on_data(void *arg, struct span unread)
 	int end;
 
 	check_obj(v, SERVE_MAGIC);
-	while (in.n && !v->closing && !v->waits_disk && !v->waits_memory) {
+	while (in.n && !v->closing && !v->waits_disk && !v->waits_memory &&
+		!v->waits_peer) {
 		if (v->in) {
 			end = 0;
 			used = store_in_data(v->in, in, &end);
@@ -499,7 +543,10 @@ static void on_deadline(void *arg)
 
 static void on_drain(void *arg)
 {
-	(void)arg;
+	struct serve *v = arg;
+
+	check_obj(v, SERVE_MAGIC);
+	read_on(v);
 }
 
 static void on_close(void *arg, enum err why)
@@ -508,6 +555,9 @@ static void on_close(void *arg, enum err why)
 	struct shadow *s = v->s;
 
 	check_obj(v, SERVE_MAGIC);
+	/* First: what is given back here may be what it waits for. */
+	budget_unwait(&v->memory);
+	v->closing = 1;
 	if (v->p && v->p->serve == v)
 		v->p->serve = NULL;
 	if (v->hello)
@@ -516,7 +566,6 @@ static void on_close(void *arg, enum err why)
 	if (v->in)
 		store_in_drop(v->in);
 	store_in_orphan(s, v);
-	budget_unwait(&v->memory);
 	while (!list_empty(&v->slots))
 		slot_free(v, list_item(v->slots.next, struct slot, node));
 	if (v->hash)

@@ -20,7 +20,8 @@ struct serve {
 	struct store_in *in;   /* the payload that is coming, or NULL */
 	struct tls_hash *hash; /* of it; made once: that is dear */
 	struct budget_waiter memory;
-	uint8_t hello, closing, waits_disk, waits_memory;
+	/* waits: held, until there is room again */
+	uint8_t hello, closing, waits_disk, waits_memory, waits_peer;
 	const char *why;
 };
 
