@@ -1,6 +1,7 @@
 """More than two nodes, nodes that keep nothing, and peers that come and go
 while the relay runs."""
 import contextlib
+import socket
 import time
 
 from pair import NAMES, Pair
@@ -265,6 +266,20 @@ def test_a_reload_with_an_error_changes_nothing():
         bad["shadow"]["peers"][0]["address"] = "nowhere"
         assert a.reload(bad).event == "config.refused"
         assert kept_by(a, "kept") == B
+
+
+def test_a_reload_that_cannot_listen_changes_nothing():
+    with nodes(2, policy="prefer", start=False) as (p, _):
+        a = p.node(0)
+        none = p.conf(0)
+        del none["shadow"]
+        a.configure(none)
+        a.start()
+        with socket.create_server(("127.0.0.1", a.shadow_port)):
+            assert a.reload(p.conf(0)).event == "config.refused"
+        assert "copy" not in post(a, "alone").text
+        assert a.reload(p.conf(0)).event == "config.loaded"
+        a.wait("shadow.listen")
 
 
 def test_the_address_of_a_peer_changes():
