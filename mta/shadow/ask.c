@@ -127,6 +127,7 @@ static void on_claimed(struct call *call, struct peer *p, const struct reply *r,
 	struct copy *c = copy_find(p->s, &cc->mid);
 
 	free(cc);
+	p->claiming--; /* also when c has gone meanwhile */
 	if (c)
 		takeover_claimed(c, p, r, text);
 }
@@ -137,6 +138,7 @@ void ask_claim(struct copy *c, struct peer *p, const struct wire_set *finished)
 	struct wire_claim w = {.mid = c->mid, .gen = c->gen};
 	struct buf set;
 
+	p->claiming++;
 	cc->call.heard = on_claimed;
 	cc->mid = c->mid;
 	buf_init(&cc->call.line, WIRE_LINE);

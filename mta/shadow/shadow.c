@@ -308,7 +308,7 @@ void shadow_stop(struct shadow *s, void (*stopped)(void *arg), void *arg)
 
 static void peer_free(struct peer *p)
 {
-	must(!p->link && !p->serve);
+	must(!p->link && !p->serve && !p->claiming && !p->asking);
 	buf_fini(&p->trouble);
 	buf_fini(&p->dones);
 	free(p);

@@ -34,7 +34,6 @@ static void claim_from(struct copy *c, struct peer *p)
 
 	takeover_finished(c, &s->scratch, &set);
 	c->claims++;
-	p->claiming++;
 	c->checked = shadow_now(s);
 	ask_claim(c, p, &set);
 	arena_fini(&s->scratch);
@@ -211,8 +210,6 @@ static int understand(
 void takeover_claimed(
 	struct copy *c, struct peer *p, const struct reply *r, struct span text)
 {
-	if (p->claiming)
-		p->claiming--;
 	if (c->claims)
 		c->claims--;
 	if (!c->m || c->moving ||
