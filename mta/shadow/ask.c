@@ -210,7 +210,7 @@ void ask_done(
 	struct wire_set set = {.n = n};
 	unsigned from = 0;
 
-	if (!link_up(p))
+	if (!link_up(p) || p->dones.n > DONE_MOST)
 		return;
 	if (!p->batching)
 		open_batch(p);

@@ -27,7 +27,7 @@ static struct peer *peer_new(struct shadow *s, struct span name)
 	p->current = -1;
 	p->heard = shadow_now(s);
 	buf_init(&p->trouble, 512);
-	buf_init(&p->dones, 1 << 20);
+	buf_init(&p->dones, DONE_MOST + (1 << 20));
 	list_init(&p->held);
 	list_init(&p->kept);
 	list_init(&p->waiting);

@@ -46,6 +46,7 @@ enum {
 	CLAIM_AGAIN = 5000,     /* ms: after busy */
 	DONE_AFTER = 50,        /* ms that DONE notices gather */
 	DONE_BATCH = 16 * 1024, /* octets of them that do not wait */
+	DONE_MOST = 256 * 1024, /* the holder asks about what is beyond (R7) */
 	TICK = 1000,            /* ms; less with short heartbeats */
 	TURN_COPIES = 64,       /* copies of a long list per tick or turn */
 	ACCEPT_MOST = 60000,    /* ms from the end of data to the reply */

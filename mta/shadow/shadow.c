@@ -282,8 +282,13 @@ static void tell_leaving(struct shadow *s)
 
 		if (c->state != COPY_LEAVING || c->aloof)
 			continue;
-		for (unsigned i = 0; i < c->ntarget; i++)
-			ask_done(s->peer[c->target[i]], &c->mid, NULL, 0);
+		for (unsigned i = 0; i < c->ntarget; i++) {
+			struct peer *p = s->peer[c->target[i]];
+
+			if (p->dones.n > DONE_BATCH)
+				ask_done_flush(p);
+			ask_done(p, &c->mid, NULL, 0);
+		}
 	}
 }
 
