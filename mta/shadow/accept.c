@@ -505,8 +505,6 @@ void accept_stop(struct shadow *s)
 		move(a, &s->active);
 		if (a->state == AT_STORING && a->local == LOCAL_DURABLE)
 			a->state = AT_PARKED;
-		else if (a->state == AT_STORING && !a->held_by)
-			a->state = AT_SOLO;
 		if (a->state == AT_PARKED && a->local != LOCAL_COMMITTING)
 			give_up(a);
 	}

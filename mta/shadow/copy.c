@@ -169,8 +169,11 @@ void copy_drop(struct copy *c, int aloof)
 
 void copy_unbar(struct copy *c)
 {
-	enum err e = queue_unbar(c->s->o.queue, c->m);
+	enum err e;
 
+	must(!c->moving);
+	list_del(&c->own.node); /* it may wait for this already */
+	e = queue_unbar(c->s->o.queue, c->m);
 	if (e != ERR_OK && err_temporary(e))
 		list_append(&c->s->retry, &c->own.node);
 }
@@ -183,6 +186,8 @@ enum err copy_own(struct copy *c, const struct ownership *o,
 	enum err e;
 
 	must(!c->moving);
+	if (!list_empty(&c->own.node))
+		return ERR_NOMEM; /* it was, and its unbarring is still owed */
 	for (unsigned i = 0; i < c->ntarget; i++) {
 		struct peer *p = s->peer[c->target[i]];
 
