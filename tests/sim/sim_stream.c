@@ -246,7 +246,7 @@ static void feed_tls(struct stream *s, struct span cipher)
 		end_with(s, st == TLS_FAILED ? ERR_TLS : ERR_EOF);
 }
 
-static void take(struct stream *s, struct seg *g)
+static void take_seg(struct stream *s, struct seg *g)
 {
 	struct stream *from = s->peer;
 
@@ -299,7 +299,7 @@ static void on_arrive(struct timer *t)
 			s->unread.n > STREAM_UNREAD)
 			return; /* the reader is behind: stream_release */
 		if (g->kind == SEG_DATA)
-			take(s, g);
+			take_seg(s, g);
 		else if (g->kind == SEG_TLS)
 			heard_tls(s);
 		else if (s->state == OPEN)
