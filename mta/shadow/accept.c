@@ -265,8 +265,7 @@ static void further_target(struct accept *a, struct peer *p)
 	a->tried |= 1u << p->index;
 	a->state = AT_TARGET;
 	a->next = p;
-	copy_target(c, p);
-	e = copy_own(c, NULL, on_target);
+	e = copy_own_target(c, p, on_target);
 	if (e != ERR_OK && err_temporary(e))
 		park(a);
 }

@@ -202,6 +202,24 @@ enum err copy_own(struct copy *c, const struct ownership *o,
 	return e;
 }
 
+enum err copy_own_target(
+	struct copy *c, struct peer *p, void (*done)(struct own *w, enum err e))
+{
+	uint8_t target[TARGETS_MAX], sid[TARGETS_MAX], n = c->ntarget;
+	enum err e;
+
+	memcpy(target, c->target, sizeof target);
+	memcpy(sid, c->target_sid, sizeof sid);
+	copy_target(c, p);
+	e = copy_own(c, NULL, done);
+	if (e == ERR_OK || !err_temporary(e))
+		return e;
+	memcpy(c->target, target, sizeof target);
+	memcpy(c->target_sid, sid, sizeof sid);
+	c->ntarget = n;
+	return e;
+}
+
 int copy_finished(struct copy *c, struct span done)
 {
 	struct shadow *s = c->s;

@@ -305,9 +305,8 @@ static void copy_again(struct copy *c, struct peer *p)
 		send_copy(c, p);
 		return;
 	}
-	copy_target(c, p);
 	c->heir = p;
-	(void)!copy_own(c, NULL, on_target);
+	(void)!copy_own_target(c, p, on_target);
 }
 
 static void some_again(struct shadow *s)

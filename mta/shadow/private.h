@@ -262,6 +262,10 @@ void copies_end(struct shadow *s); /* those that the queue does not know */
  * is gone; with a temporary one nothing has changed. */
 enum err copy_own(struct copy *c, const struct ownership *o,
 	void (*done)(struct own *w, enum err e));
+/* p is durably a target when done hears, before anything leaves for it (R2);
+ * errors as above. */
+enum err copy_own_target(struct copy *c, struct peer *p,
+	void (*done)(struct own *w, enum err e));
 void copy_hold(struct copy *c, struct peer *owner, int sid, uint32_t gen);
 struct span copy_mid(const struct copy *c, char text[static MID_TEXT]);
 
