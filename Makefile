@@ -4,7 +4,7 @@
 #   make run        install what is missing, build, start a relay to try
 #   make pair       the same with two relays that hold copies for each other
 #   make test       install what is missing, then every test
-#   make lint fuzz crash sim model bench install fmt clean
+#   make lint fuzz crash crash-pair sim model bench install fmt clean
 #
 #   MODE=release | asan (address and undefined) | tsan      CC=gcc | clang
 #   V=1 shows the commands.
@@ -98,6 +98,11 @@ system: programs
 crash: programs
 	$(Q)UMBRA_BIN=$(B)/mta $(PYTEST) tests/crash
 
+# All 240 runs of the matrix for two nodes; RUNS=body/slow/ only some.
+crash-pair: programs
+	$(Q)UMBRA_BIN=$(B)/mta RUNS=$(or $(RUNS),all) $(PYTEST) -rs -s \
+		tests/crash/test_pair_matrix.py
+
 SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 SIM_LIB := $(filter-out %/loop_uv.o %/stream_uv.o %/stream_out.o \
 	%/listener.o $(B)/queue/store%.o %/bodyfile.o %/writer.o \
@@ -178,7 +183,7 @@ clean:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .PHONY: all programs unit-programs setup-build setup-test test unit tsan \
-	run-tsan system crash sim seeded-bugs model fuzz fuzz-programs bench \
+	run-tsan system crash crash-pair sim seeded-bugs model fuzz fuzz-programs bench \
 	lint docs tidy fmt run pair install clean
 .DELETE_ON_ERROR:
 .SECONDARY:

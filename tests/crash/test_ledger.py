@@ -5,7 +5,7 @@ be exactly these."""
 import pytest
 
 from ledger import (CHANGED, DUPLICATE, FALSE_BOUNCE, LOST, REPORT, STRANGER,
-                    Ledger, address)
+                    Ledger, PairLedger, address)
 
 R1, R2 = "one@a.test", "two@b.test"
 BODY = b"Subject: x\r\n\r\nbody\r\n"
@@ -150,3 +150,73 @@ def test_queued_is_not_lost():
     assert [f[2] for f in led.check({("t", R1)})[0]] == [R2]
     assert led.check({("t", R1), ("t", REPORT)})[0] == []
     assert [f[2] for f in led.check({("t", REPORT)})[0]] == [R1]
+
+
+# --- of a pair ---------------------------------------------------------------
+
+def got(t, who, *rcpts):
+    return (t, "copy", address("t"), rcpts, BODY, who)
+
+
+def took(t, who="b", why="silence"):
+    return (t, "took_over", "t", who, why)
+
+
+NO_COPY = (2, "answer", "t", 451, "4.3.0 the message could not be made "
+           "redundant, try again later")
+PAIR = {
+    "once": ([got(3, "a", R1, R2)], [], []),
+    "never": ([], [LOST, LOST], []),
+    "by each of them, nobody says why":
+        ([got(3, "a", R1, R2), got(4, "b", R1, R2)], [DUPLICATE] * 2, []),
+    "taken over": ([got(3, "a", R1, R2), took(3.5), got(4, "b", R1, R2)],
+                   [], ["D5", "D5"]),
+    "the first owner is late":
+        ([took(3), got(3.5, "b", R1, R2), got(4, "a", R1)], [], ["D5"]),
+    "another message was taken over":
+        ([got(3, "a", R1, R2), (3, "took_over", "u", "b", "silence"),
+          got(4, "b", R1)], [DUPLICATE], []),
+    "taken over once, three copies":
+        ([got(3, "a", R1, R2), took(3.5), got(4, "b", R1), got(5, "b", R1)],
+         [DUPLICATE, DUPLICATE], ["D5"]),
+    "taken over twice, three copies":
+        ([got(3, "a", R1, R2), took(3.5), got(4, "b", R1), took(4.5, "a"),
+          got(5, "a", R1)], [DUPLICATE], ["D5", "D5"]),
+    "killed in delivery, the other one goes on":
+        ([got(3, "a", R1, R2), ("a", 3.1, "killing"), ("a", 3.2, "ended"),
+          got(3.3, "b", R1)], [], ["D2"]),
+    "the other one was killed":
+        ([got(3, "a", R1, R2), ("b", 3.1, "killing"), ("b", 3.2, "ended"),
+          got(3.3, "a", R1)], [DUPLICATE], []),
+    "an older disk delivers again":
+        ([got(3, "a", R1, R2), (4, "restore", "a"), got(5, "a", R1)],
+         [], ["D6"]),
+    "an older disk, and the other one delivers":
+        ([got(3, "a", R1, R2), (4, "restore", "a"), got(5, "b", R1)],
+         [DUPLICATE], []),
+    "refused for want of a copy": ([NO_COPY], [], []),
+    "and comes": ([NO_COPY, got(3, "a", R1)], [STRANGER], []),
+    "and comes from who took it over":
+        ([NO_COPY, took(3), got(4, "b", R1)], [], []),
+}
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_pair(name):
+    story, findings, why = PAIR[name]
+    now = [0.0]
+    ledger = PairLedger(clock=lambda: now[0])
+    steps = [("a", 0, "born"), ("b", 0, "born"),
+             (1, "send", "t", [R1, R2], BODY),
+             (2, "answer", "t", 250, "2.0.0 Ok: queued as Q"), *story]
+    for step in steps:
+        to = ledger
+        if isinstance(step[0], str):
+            to, step = ledger.node(step[0]), step[1:]
+        now[0] = step[0]
+        getattr(to, step[1])(*step[2:])
+    found, reasons = ledger.check()
+    assert sorted(f.kind for f in found) == sorted(findings), found
+    assert sorted(r[0] for r in reasons) == sorted(why)
+    # The same again: nothing was used up.
+    assert ledger.check() == (found, reasons)

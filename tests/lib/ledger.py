@@ -89,6 +89,7 @@ class Ledger:
         self.doubts = {}     # token, or report's id -> [time]
         self.strangers = []  # findings
         self.lives = []
+        self.who = {}        # (token, rcpt, time) -> whose copy, in a pair
 
     # --- the sender's side --------------------------------------------------
 
@@ -108,36 +109,40 @@ class Ledger:
 
     # --- the sink's side ----------------------------------------------------
 
-    def copy(self, sender, rcpts, body):
+    def copy(self, sender, rcpts, body, who=None):
         """All of a message is here; called before it is answered."""
         now = self.clock()
         token = token_of(sender)
         with self.lock:
             for r in rcpts:
                 if sender == "" and token_of(r):
-                    self._report(token_of(r), r, body, now)
+                    self._report(token_of(r), r, body, now, who)
                 elif token is None:
                     self.strangers.append(Finding(
                         STRANGER, sender, r, "no token"))
                 else:
+                    self.who[token, r, now] = who
                     self.attempts.setdefault((token, r), []).append(
                         (now, "copy", digest(body)))
 
-    def refused(self, sender, rcpt):
+    def refused(self, sender, rcpt, who=None):
         """A 5xx is going to be said to this recipient."""
+        token, now = token_of(sender), self.clock()
         with self.lock:
-            self.attempts.setdefault((token_of(sender), rcpt), []).append(
-                (self.clock(), "refused", None))
+            self.who[token, rcpt, now] = who
+            self.attempts.setdefault((token, rcpt), []).append(
+                (now, "refused", None))
 
-    def _report(self, token, to, body, now):
+    def _report(self, token, to, body, now, who):
         text = body.decode("utf-8", "replace")
         own = re.search(r"(?im)^message-id:\s*(\S+)", text)
         # The machine readable part: a block of fields per recipient.
         blocks = re.findall(r"(?ims)^final-recipient:.*?(?=\r\n\r\n)", text)
         for b in blocks:
-            who = re.search(r"(?i)final-recipient:[^;]*;\s*(\S+)", b)
+            about = re.search(r"(?i)final-recipient:[^;]*;\s*(\S+)", b)
             if re.search(r"(?im)^action:\s*failed", b):
-                self.reports.setdefault((token, who[1]), {}).setdefault(
+                self.who[token, f"{about[1]} (report)", now] = who
+                self.reports.setdefault((token, about[1]), {}).setdefault(
                     own[1] if own else "?", []).append(now)
         if not blocks:
             self.strangers.append(Finding(
@@ -198,7 +203,7 @@ class Ledger:
                 "reports": sum(len(r) for r in self.reports.values()),
                 "kills": sum(x.killed is not None for x in self.lives)}
 
-    def _reason(self, a, b, keys):
+    def _reason(self, a, b, keys, token=None, rcpt=None):
         """Why there was something at b after the same at a."""
         for life in self.lives:
             if life.killed is not None and life.holds(a) and \
@@ -214,7 +219,7 @@ class Ledger:
     def _repeats(self, token, rcpt, times, keys, found, reasons):
         times = sorted(times)
         for a, b in zip(times, times[1:]):
-            why = self._reason(a, b, keys)
+            why = self._reason(a, b, keys, token, rcpt)
             if why:
                 reasons.append((why, token, rcpt))
             else:
@@ -286,3 +291,95 @@ class Ledger:
         for why, _, _ in reasons:
             tally[why] = tally.get(why, 0) + 1
         return tally
+
+
+class NodeLedger:
+    """What one relay of several enters; all else is the ledger's."""
+
+    def __init__(self, whole, name):
+        self.whole, self.name, self.lives = whole, name, []
+
+    def __getattr__(self, what):
+        return getattr(self.whole, what)
+
+    born, killing, ended = Ledger.born, Ledger.killing, Ledger.ended
+
+    def copy(self, sender, rcpts, body):
+        self.whole.copy(sender, rcpts, body, self.name)
+
+    def refused(self, sender, rcpt):
+        self.whole.refused(sender, rcpt, self.name)
+
+
+class PairLedger(Ledger):
+    """Of relays that keep copies for each other. Two more reasons: D5 a relay
+    said that it took the message over; D6 the test gave a relay back an older
+    state of its disk, and that one made the further copy.
+
+    A message that was refused for want of a copy (451) comes only if somebody
+    took over what it had of it, and no recipient gets more than `most`."""
+
+    def __init__(self, most=2, **more):
+        super().__init__(**more)
+        self.most = most
+        self.nodes = {}
+        self.mids = {}       # mid -> token
+        self.takeovers = {}  # token -> [(time, who, reason)]
+        self.restored = []   # (time, who)
+        self.used = {}       # (token, rcpt) -> takeovers that explained one
+
+    def node(self, name):
+        return self.nodes.setdefault(name, NodeLedger(self, name))
+
+    def took_over(self, token, who, reason):
+        with self.lock:
+            self.takeovers.setdefault(token, []).append(
+                (self.clock(), who, reason))
+
+    def restore(self, who):
+        with self.lock:
+            self.restored.append((self.clock(), who))
+
+    def counts(self):
+        got = super().counts()
+        got["kills"] = sum(x.killed is not None for n in self.nodes.values()
+                           for x in n.lives)
+        return got
+
+    def _life(self, who, t):
+        lives = self.nodes[who].lives if who in self.nodes else ()
+        return next((x for x in lives if x.holds(t)), None)
+
+    def _reason(self, a, b, keys, token=None, rcpt=None):
+        first = self.who.get((token, rcpt, a))
+        life = self._life(first, a)
+        if life and life.killed is not None and \
+                life.killed - a <= self.window and b >= life.killed - 0.05:
+            return "D2"
+        if any(a - 0.002 <= t <= b for k in keys
+               for t in self.doubts.get(k, ())):
+            return "D1"
+        taken = self.takeovers.get(token, ())
+        if len(taken) > self.used.get((token, rcpt), 0):
+            self.used[token, rcpt] = self.used.get((token, rcpt), 0) + 1
+            return "D5"
+        second = self.who.get((token, rcpt, b))
+        if any(a < t < b and w == second for t, w in self.restored):
+            return "D6"
+        return None
+
+    def check(self, queued=()):
+        self.used = {}
+        found, reasons = super().check(queued)
+        for (token, rcpt), tries in self.attempts.items():
+            copies = [t for t, k, _ in tries if k == "copy"]
+            s = self.sent.get(token)
+            if len(copies) > self.most:
+                found.append(Finding(DUPLICATE, token, rcpt,
+                                     f"{len(copies)} copies"))
+            if s and copies and s.code == 451 and "redundant" in s.text and \
+                    token not in self.takeovers and not self.restored:
+                found.append(Finding(
+                    STRANGER, token, rcpt,
+                    "was refused for want of a copy and came"))
+        return found, reasons
