@@ -524,6 +524,38 @@ def test_takeover_while_the_owner_has_delivered():
             x.cut()
 
 
+def test_an_order_for_an_owner_that_lives():
+    """An administrator was wrong: the owner cedes, one of them delivers."""
+    with two(shadow={"heartbeat": "200ms"}) as (a, b, s0, s1, _):
+        late(s0)
+        late(s1)
+        for i in range(3):
+            taken(a, f"m{i}")
+        b.cli("shadow", "takeover", A, "--yes")
+        b.wait("shadow.takeover", reason="operator", count=3)
+        a.wait("shadow.ceded", owner=B, count=3)
+        assert not queued(a)
+        del s0.on["MAIL"], s1.on["MAIL"]
+        for i in range(3):
+            came(s1, f"m{i}")
+        emptied(b)
+        assert not s0.messages and len(s1.messages) == 3
+
+
+def test_an_order_while_it_is_delivered():
+    """What is in hands is not ceded; the peer hears that it is done."""
+    with two(shadow={"heartbeat": "200ms"}) as (a, b, s0, s1, _):
+        with gated(s0, "END") as go:
+            taken(a, "busy")
+            s0.gated("END")
+            b.cli("shadow", "takeover", A, "--yes")
+            b.wait("shadow.takeover", reason="operator")
+            go.set()
+            emptied(a)
+        emptied(b)
+        assert len(copies(s0, "busy")) == 1 and not s1.messages
+
+
 # --- the shadow ends, or both ------------------------------------------------
 
 

@@ -486,7 +486,7 @@ def test_our_own_database(node, link):
 def test_what_a_peer_stores_is_delivered_when_it_is_lost():
     """The records made here are good ones: the node takes them over, and
     only what is not done."""
-    with alone() as (a, sink, _):
+    with alone(start_barrier="0s") as (a, sink, _):
         ident = identity()
         with Link(a.shadow_port, B, ident=ident) as k:
             k.hello()
@@ -509,7 +509,7 @@ def test_what_a_peer_stores_is_delivered_when_it_is_lost():
 
 def test_a_peer_that_loses_its_disk_again_and_again():
     """More often than a node remembers at a time."""
-    with alone() as (a, sink, _):
+    with alone(start_barrier="0s") as (a, sink, _):
         for i in range(70):
             with Link(a.shadow_port, B) as k:
                 k.hello()
