@@ -118,7 +118,7 @@ class Run:
         c.send(body.replace(b"\r\n.", b"\r\n.."), b".\r\n")
         return c
 
-    # --- the phases: where x is when the wire is damaged ---------------------
+    # --- the phases: where x is when the wire is damaged --------------------
 
     def before(self):
         self.lab.main[0].late = True
@@ -195,7 +195,7 @@ class Run:
                since=at)
         self.damage()
 
-    # --- what befalls ---------------------------------------------------------
+    # --- what befalls ------------------------------------------------------
 
     def damage(self):
         self.net.fault(self.fault)
@@ -220,7 +220,7 @@ class Run:
         """The fault lasts so long: time is what these runs are made of."""
         time.sleep(seconds)
 
-    # --- all of it -------------------------------------------------------------
+    # --- all of it ---------------------------------------------------------
 
     def queue(self, prefix, count):
         """What is in the queue when things happen, at both relays."""

@@ -21,7 +21,7 @@ import time
 
 from pair import certificates
 from peer import DROP
-from smtp import Closed, Smtp, octets
+from smtp import Smtp, octets
 from wait import until
 
 WINDOW = "WINDOW=64 BYTES=67108864"
@@ -270,7 +270,3 @@ class FakePeer:
         """The n-th line with this in it."""
         return until(lambda: [x for x in list(self.said) if word in x][n - 1:],
                      text=lambda: f"no {word} among {self.said}")[0]
-
-
-__all__ = ["Closed", "FakePeer", "Link", "crc32c", "field", "identity",
-           "payload", "record", "seal", "tls"]
