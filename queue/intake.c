@@ -21,10 +21,10 @@ uint64_t queue_next_seq(struct queue *q)
 	return q->next_seq++;
 }
 
-uint64_t queue_damaged(const struct queue *q)
+uint64_t queue_suspect(const struct queue *q)
 {
 	check_obj(q, QUEUE_MAGIC);
-	return q->damaged;
+	return q->suspect;
 }
 
 uint64_t queue_first_free_seq(const struct queue *q)

@@ -130,7 +130,7 @@ struct queue {
 	struct queue_events ev;
 	struct store *store;
 	struct budget budget;
-	uint64_t next_id, next_seq, damaged;
+	uint64_t next_id, next_seq, suspect;
 	int stopped;         /* fatal was called, or is about to be */
 	enum err late_error; /* about to be */
 	const char *late_text;

@@ -165,8 +165,10 @@ uint64_t queue_large_body(const struct queue *q);
 
 /* A number for env->mid.seq, for the intake that follows at once. */
 uint64_t queue_next_seq(struct queue *q);
-/* How many records this start could not read and has set aside. */
-uint64_t queue_damaged(const struct queue *q);
+/* How many of the starts of the database, from the oldest on, may have had
+ * records that were set aside as damaged: that there is no record of a number
+ * of theirs proves nothing. */
+uint64_t queue_suspect(const struct queue *q);
 /* The one that queue_next_seq would give. */
 uint64_t queue_first_free_seq(const struct queue *q);
 

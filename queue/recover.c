@@ -30,7 +30,6 @@ static void *room(void *v, size_t n, size_t *cap, size_t size)
 
 static void damaged(struct recovery *r, struct msg_id id, const char *why)
 {
-	r->q->damaged++;
 	log_event(r->q->o.log, EV_QUEUE_DAMAGED, F_ID("msg", id),
 		F_STR("reason", why));
 	r->damaged = room(r->damaged, r->ndamaged, &r->cap, sizeof *r->damaged);
@@ -160,6 +159,27 @@ static enum err set_aside(struct recovery *r, struct buf *why)
 	return ERR_OK;
 }
 
+/* All earlier starts when this one found something damaged. Else those that
+ * the last one knew of that did: another may have ended before anybody asked.
+ */
+static void suspect(struct queue *q, size_t ndamaged)
+{
+	unsigned n;
+
+	store_starts(q->store, &n);
+	if (ndamaged) {
+		q->suspect = n - 1;
+		return;
+	}
+	q->suspect = 0;
+	if (store_read_note(q->store, NOTE_ASIDE, &q->tmp) != ERR_OK)
+		return;
+	for (size_t i = 0; i < q->tmp.n; i++)
+		q->suspect = q->suspect << 8 | (uint8_t)q->tmp.p[i];
+	if (q->suspect > n - 1) /* not ours: nonsense */
+		q->suspect = n - 1;
+}
+
 enum err queue_recover(struct queue *q, struct buf *why)
 {
 	struct recovery r = {.q = q};
@@ -169,6 +189,7 @@ enum err queue_recover(struct queue *q, struct buf *why)
 	check_obj(q, QUEUE_MAGIC);
 	must(list_empty(&q->messages));
 	e = store_scan(q->store, on_record, &r, &orphans);
+	suspect(q, r.ndamaged);
 	if (e != ERR_OK)
 		buf_addf(why, "%s: the queue cannot be read: %s", q->o.dir,
 			err_text(e));

@@ -147,7 +147,9 @@ enum err store_scan(struct store *s,
 	void *arg, uint64_t *orphans_r) must_use;
 
 /* Puts a damaged message out of the way: its records move to the "damaged"
- * database for later inspection. */
+ * database for later inspection. With it goes the note NOTE_ASIDE: how many
+ * starts there were until then (8 octets, big-endian). */
+#define NOTE_ASIDE SPAN("d")
 enum err store_set_aside(struct store *s, struct msg_id id);
 
 /* Body files: <dir>/bodies/xx/ID. These block; they are called in a

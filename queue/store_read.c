@@ -396,8 +396,10 @@ enum err store_set_aside(struct store *s, struct msg_id id)
 {
 	enum err e = (enum err)atomic_load(&s->failed);
 	struct MDB_txn *t;
+	uint8_t starts[8];
 
 	check_obj(s, STORE_MAGIC);
+	put_be(starts, s->nstart, sizeof starts);
 	if (e == ERR_OK)
 		e = db_begin(s, &t);
 	if (e != ERR_OK)
@@ -407,6 +409,9 @@ enum err store_set_aside(struct store *s, struct msg_id id)
 		e = clear_id(s, t, DB_STATUS, id.v, 's');
 	if (e == ERR_OK)
 		e = clear_id(s, t, DB_BODY, id.v, 'b');
+	if (e == ERR_OK)
+		e = db_put(t, s->db[DB_NOTES], NOTE_ASIDE,
+			span((const char *)starts, sizeof starts));
 	e = db_end(s, t, e);
 	return e == ERR_OK ? bodyfile_set_aside(s, id.v) : e;
 }

@@ -18,7 +18,7 @@ int holder_was_ours(const struct shadow *s, const struct mid *m)
 	v = store_starts(queue_store(s->o.queue), &n);
 	for (unsigned i = n; i-- > 0;)
 		if (v[i].inc == m->inc)
-			return (i + 1 == n || !queue_damaged(s->o.queue)) &&
+			return i >= queue_suspect(s->o.queue) &&
 			       m->seq >= v[i].first &&
 			       m->seq < (i + 1 < n ? v[i + 1].first
 						   : queue_first_free_seq(

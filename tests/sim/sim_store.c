@@ -450,11 +450,17 @@ enum err store_scan(struct store *s,
 enum err store_set_aside(struct store *s, struct msg_id id)
 {
 	struct sim_record *r = disk_record(s->d, id.v);
+	char starts[8];
+	unsigned n;
 
 	if (!r || r->aside)
 		return ERR_NOTFOUND;
 	r->aside = 1;
 	s->d->ndamaged++;
+	store_starts(s, &n);
+	for (unsigned i = 8; i-- > 0; n >>= 8)
+		starts[i] = (char)n;
+	disk_note_set(s->d, NOTE_ASIDE, span(starts, sizeof starts));
 	return ERR_OK;
 }
 

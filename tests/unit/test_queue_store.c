@@ -268,7 +268,9 @@ static void test_damaged(void **state)
 	sim_loop_step(w->loop, 100);
 	for (int i = 0; i < 3; i++)
 		sim_disk_damage(w->disk, id[i], what[i]);
+	assert_int_equal(queue_suspect(w->q), 0);
 	restart(w, 0);
+	assert_int_equal(queue_suspect(w->q), 1);
 	assert_int_equal(logged(w, "queue.damaged"), 2);
 	assert_int_equal(w->disk->ndamaged, 2);
 	assert_int_equal(queue_retry_now(w->q, NULL), 2);
@@ -282,6 +284,12 @@ static void test_damaged(void **state)
 	assert_non_null(strstr(buf_str(&w->lines), "damaged=2"));
 	/* Ids go on above those that were set aside. */
 	assert_true(queue_next_id(w->q).v > id[3].v);
+	/* The lease that found one was in the second start; no later one is
+	 * suspect, however many there are. */
+	for (int i = 0; i < 3; i++) {
+		restart(w, 0);
+		assert_int_equal(queue_suspect(w->q), 2);
+	}
 }
 
 /* 100k messages: recovered, listed, delivered, in bounded memory each. */
