@@ -297,7 +297,7 @@ static void ask_some(struct peer *p)
 	while (link_up(p) && p->asking < STATUS_CALLS) {
 		n = gather(p, &p->waiting, v, 0);
 		n = gather(p, &p->held, v, n);
-		n = gather(p, &p->kept, v, n);
+		n = gather(p, &p->kept, v, n); /* it may be rolled back */
 		if (n == 0)
 			return;
 		ask_status(p, v, n);

@@ -253,8 +253,10 @@ static void on_deadline(void *arg)
 	struct link *l = arg;
 
 	check_obj(l, LINK_MAGIC);
-	/* Our own disk is slow: the peer waits for us. */
-	if (l->sending && l->sending->reading)
+	/* Our own disk is slow: the peer waits for us. Or what it is sent is
+	 * long, and the way slow, and something has left. */
+	if ((l->sending && l->sending->reading) ||
+		(l->nstores && stream_pending(l->st) < l->unsent))
 		link_deadline(l);
 	else
 		link_fail(l, "no answer in time");

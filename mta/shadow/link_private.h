@@ -19,8 +19,9 @@ struct link {
 	struct peer *p;
 	struct stream *st; /* NULL: none */
 	enum link_at at;
-	int closing; /* for good: freed when the stream is gone */
-	int armed;   /* the deadline runs */
+	int closing;   /* for good: freed when the stream is gone */
+	int armed;     /* the deadline runs */
+	size_t unsent; /* octets that had not left when it began */
 	uint64_t number, pinged, backoff;
 	struct timer retry;
 	struct list words, stores, asked; /* struct call */

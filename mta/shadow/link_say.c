@@ -27,6 +27,7 @@ void link_deadline(struct link *l)
 	else if (ms < 1000 || l->at != LINK_UP)
 		ms = l->at == LINK_UP ? 1000 : CONNECT_MS;
 	l->armed = ms != 0;
+	l->unsent = stream_pending(l->st);
 	stream_deadline(l->st, ms);
 }
 

@@ -455,6 +455,7 @@ static size_t on_data(void *arg, struct span unread)
 		if (v->in) {
 			end = 0;
 			used = store_in_data(v->in, in, &end);
+			peer_alive(v->p);
 			if (end) {
 				store_in_end(v->in);
 				v->in = NULL;

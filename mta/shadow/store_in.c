@@ -236,6 +236,14 @@ static void held_already(struct store_in *i, struct copy *c)
 	}
 }
 
+/* One of ours that the next message here would get. */
+static int not_given_out(const struct shadow *s, const struct mid *m)
+{
+	return memcmp(m->sid, s->me.sid, sizeof s->me.sid) == 0 &&
+	       m->inc == s->me.inc &&
+	       m->seq >= queue_first_free_seq(s->o.queue);
+}
+
 /* 1: answered. */
 static int known(struct store_in *i)
 {
@@ -244,7 +252,9 @@ static int known(struct store_in *i)
 	struct wire_claim claim = {.mid = i->w.mid, .gen = i->w.gen};
 	int done = c ? 0 : holder_finished(s, &i->w.mid);
 
-	if (!c && done < 0) {
+	if (not_given_out(s, &i->w.mid)) {
+		refuse(i, 554, 6, 0, "a number of ours that was not given out");
+	} else if (!c && done < 0) {
 		refuse(i, 451, 3, 0, "cannot be looked up now");
 	} else if (!c && done > 0) {
 		answer_held(i, 1);
