@@ -29,6 +29,7 @@ void book_destroy(struct book **bp)
 	free(b->accepted);
 	free(b->refusal);
 	free(b->solo);
+	free(b->contact);
 	free(b);
 	*bp = NULL;
 }
@@ -373,6 +374,15 @@ static void reported(struct book *b, struct relay *r, struct span line)
 	n->job = job_from(b, line_field(line, "to"));
 }
 
+static void linked(
+	struct book *b, const struct relay *r, const struct relay *to)
+{
+	struct contact *c = more(&b->contact, &b->ncontact, sizeof *c);
+
+	must(to != NULL);
+	*c = (struct contact){loop_now(b->w->loop), r->index, to->index};
+}
+
 void book_line(struct book *b, struct relay *r, struct span line)
 {
 	if (line_is(line, "message.accepted"))
@@ -388,6 +398,10 @@ void book_line(struct book *b, struct relay *r, struct span line)
 			SENT, r->index, b->m[r->index].ndeath, 0);
 	else if (line_is(line, "shadow.takeover"))
 		moved(b, r, line);
+	else if (line_is(line, "shadow.link_up"))
+		linked(b, r, relay_named(b->w, line_field(line, "peer")));
+	else if (line_is(line, "node.start"))
+		linked(b, r, r);
 	else if (line_is(line, "report.queued"))
 		reported(b, r, line);
 	else if (line_is(line, "queue.damaged") ||

@@ -17,7 +17,8 @@ enum { CAUSES_MOST = 256 };
 /* Something that happened and may have caused one more copy; only one. */
 struct cause {
 	enum reason why;
-	const struct move *lease; /* MOVE, by silence and with the lease */
+	const struct move *move;
+	int lease; /* MOVE: by silence, and the old owner knew when to stop */
 	unsigned relay, life; /* D1, D2: who did not know; MOVE: whose now */
 	uint64_t at, since;
 	int serves; /* the copy that it is the reason of; -1: none yet */
@@ -103,9 +104,8 @@ static void add_moves(struct matching *m)
 		if (v->key == m->p->o.key && !again(m->b, v))
 			add_cause(m, (struct cause){.why = MOVE,
 					     .relay = v->relay,
-					     .lease = m->b->lease && v->silence
-							      ? v
-							      : NULL,
+					     .move = v,
+					     .lease = m->b->lease && v->silence,
 					     .at = v->at});
 	}
 }
@@ -199,6 +199,37 @@ static int too_late(
 	       generation(b, v->key, e->relay, e->begun) < v->gen;
 }
 
+static uint64_t start_before(const struct book *b, unsigned r, uint64_t ms)
+{
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < b->ncontact && b->contact[i].at <= ms; i++)
+		if (b->contact[i].from == r && b->contact[i].to == r)
+			at = b->contact[i].at;
+	return at;
+}
+
+/* R9: who accepted it had just come back and did not ask v's new owner. */
+static int too_soon(
+	const struct book *b, const struct move *v, const struct event *e)
+{
+	uint64_t start = start_before(b, e->relay, e->begun);
+
+	if (v->gen != 2 || e->relay == v->relay || e->begun < v->at ||
+		e->begun >= start + BARRIER_MS ||
+		changed_between(
+			&b->m[e->relay], accepted_at(b, v->key), e->begun) ||
+		generation(b, v->key, e->relay, e->begun) > 1)
+		return 0;
+	for (size_t i = 0; i < b->ncontact; i++)
+		if (b->contact[i].from == e->relay &&
+			b->contact[i].to == v->relay &&
+			b->contact[i].at >= start &&
+			b->contact[i].at <= e->begun)
+			return 0;
+	return 1;
+}
+
 /* It went from who sent h to who sent e, perhaps by others, or the other way;
  * the new owner has a part in it. A new owner whose disk was changed does not
  * count with the lease: it cannot tell what it did. */
@@ -207,8 +238,10 @@ static int passed_on(const struct book *b, const struct cause *c,
 {
 	if (c->at > e->at)
 		return 0;
+	if (too_soon(b, c->move, h) || too_soon(b, c->move, e))
+		return 0;
 	if (c->lease && !changed_between(&b->m[c->relay], c->at, e->at) &&
-		(too_late(b, c->lease, h) || too_late(b, c->lease, e)))
+		(too_late(b, c->move, h) || too_late(b, c->move, e)))
 		return 0;
 	if (h->relay == e->relay)
 		return c->relay == e->relay && h->at < c->at;

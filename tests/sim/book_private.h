@@ -9,6 +9,8 @@ enum {
 	/* SENT in the log to its record on the disk: D2. Two commits may lie
 	 * in between, and 20 ms of waiting for company. */
 	RECORD_MS = 20 + 3 * 200,
+	/* Whoever is back waits so long for those who may have taken over. */
+	BARRIER_MS = 59 * SECOND,
 	/* An attempt that had begun may go on to another host. */
 	IN_HANDS_MS = 5 * MINUTE,
 	/* After a full disk has room again: until the status is written. */
@@ -96,6 +98,12 @@ struct change { /* of a disk */
 	int lost;
 };
 
+struct contact { /* a relay's link to another one came up; from itself to
+		    itself: it started */
+	uint64_t at;
+	unsigned from, to;
+};
+
 struct machine_book {
 	struct death death[BOOK_PERIODS];
 	struct period full[BOOK_PERIODS];
@@ -117,7 +125,9 @@ struct book {
 	struct accepted *accepted;
 	struct refusal *refusal;
 	struct solo_notice *solo;
-	size_t nparcel, nnotice, ndoubt, nmove, naccepted, nrefusal, nsolo;
+	struct contact *contact;
+	size_t nparcel, nnotice, ndoubt, nmove, naccepted, nrefusal, nsolo,
+		ncontact;
 	unsigned copies;
 };
 

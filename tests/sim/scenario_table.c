@@ -263,9 +263,9 @@ static void flapping(struct pair *p)
 
 	for (unsigned i = 0; i < 60; i++) {
 		to->reset_after = 200 + world_below(p->w, 3000);
-		pass(p, 2 * SECOND);
+		pass(p, 1 + world_below(p->w, 4 * SECOND));
 		to->reset_after = 0;
-		pass(p, 3 * SECOND);
+		pass(p, 1 + world_below(p->w, 4 * SECOND));
 	}
 	want(p, told(p, A, "shadow.link_down", NULL) > 0, "it was down");
 	want_no_takeover(p);
