@@ -133,7 +133,7 @@ static uint64_t forgets_until(const struct book *b, unsigned r, uint64_t ms)
 	uint64_t until = ms + RECORD_MS;
 
 	for (unsigned i = 0; i < m->nfull; i++)
-		if (m->full[i].from <= until && m->full[i].to + FULL_MS >= ms)
+		if (m->full[i].from <= until && m->full[i].to + FULL_MS > until)
 			until = m->full[i].to + FULL_MS;
 	return until;
 }

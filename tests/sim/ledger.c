@@ -292,7 +292,7 @@ static uint64_t forgets_until(const struct ledger *l, uint64_t ms)
 	uint64_t until = ms + RECORD_MS;
 
 	for (unsigned i = 0; i < l->nfull; i++)
-		if (l->full[i].from <= until && l->full[i].to + FULL_MS >= ms)
+		if (l->full[i].from <= until && l->full[i].to + FULL_MS > until)
 			until = l->full[i].to + FULL_MS;
 	return until;
 }
