@@ -218,7 +218,9 @@ W("shadow.fence", shadow.fence, WORD, "off", "off|lease", RELOAD, \
 	"What happens when the nodes lose sight of each other and both live. " \
 	"`off`: after `shadow.takeover_after` both may deliver the same message. " \
 	"`lease`: a node that no peer answers stops delivering shortly before " \
-	"that, so there are no duplicates; but a dead peer then holds up mail. " \
+	"that, and asks what was taken over before it goes on, so the two do " \
+	"not deliver side by side. What it delivered since the peer last heard " \
+	"of it may still be delivered twice, and a dead peer holds up mail. " \
 	"Give all nodes the same.", \
 	"fence: lease") \
 \
