@@ -209,7 +209,8 @@ static uint64_t start_before(const struct book *b, unsigned r, uint64_t ms)
 	return at;
 }
 
-/* R9: who accepted it had just come back and did not ask v's new owner. */
+/* R9: who accepted it had just come back and did not ask v's new owner, which
+ * has the disk still on which it took it over. */
 static int too_soon(
 	const struct book *b, const struct move *v, const struct event *e)
 {
@@ -219,6 +220,7 @@ static int too_soon(
 		e->begun >= start + BARRIER_MS ||
 		changed_between(
 			&b->m[e->relay], accepted_at(b, v->key), e->begun) ||
+		changed_between(&b->m[v->relay], v->at, e->begun) ||
 		generation(b, v->key, e->relay, e->begun) > 1)
 		return 0;
 	for (size_t i = 0; i < b->ncontact; i++)
