@@ -321,6 +321,11 @@ def test_matrix():
             if isinstance(got, str):
                 pytest.skip(got)
             out += got
+            if "RUNS" in os.environ:
+                name, what, seconds, _ = got[0]
+                print(f"{len(out)}/{len(runs)} {seconds:3.0f} s {name}",
+                      "FAILED" if isinstance(what, str) else what or "",
+                      flush=True)
     tally = {}
     for name, what, seconds, _ in out:
         if isinstance(what, str):
