@@ -121,6 +121,7 @@ static void say_hello(struct link *l)
 	stream_write(l->st, buf_span(&line));
 	buf_fini(&line);
 	l->at = LINK_HELLO;
+	l->hello = shadow_now(s);
 	link_deadline(l);
 }
 
@@ -136,9 +137,12 @@ static void welcome(struct link *l, const struct reply *r)
 		link_fail(l, buf_str(&l->text));
 		return;
 	}
-	if (wire_welcome_read(buf_span(&l->text), &w, &why) != 0 ||
-		w.v != WIRE_VERSION) {
+	if (wire_welcome_read(buf_span(&l->text), &w, &why) != 0) {
 		link_fail(l, why);
+		return;
+	}
+	if (w.v != WIRE_VERSION) {
+		link_fail(l, "it speaks another version");
 		return;
 	}
 	if (peer_identify(p, w.sid, w.inc, NULL) != ERR_OK) {
@@ -151,8 +155,10 @@ static void welcome(struct link *l, const struct reply *r)
 	p->bytes = w.bytes;
 	p->free = w.free;
 	p->term += fence_lapsed(p) != 0;
-	p->leased = shadow_now(p->s);
-	l->pinged = p->leased;
+	/* It lives since then, not since its answer came (R11). */
+	if (l->hello > p->leased)
+		p->leased = l->hello;
+	l->pinged = shadow_now(p->s);
 	buf_clear(&p->trouble);
 	log_event(p->s->o.log, EV_SHADOW_LINK_UP, F_STR("peer", p->name),
 		F_U("held", w.held), F_U("link", l->number));
@@ -160,6 +166,12 @@ static void welcome(struct link *l, const struct reply *r)
 	holder_link_up(p);
 	keeper_peer(p);
 	link_run(l);
+}
+
+/* The reply is to a STORE of which not everything was said. */
+static int too_early(const struct link *l)
+{
+	return l->sending && l->asked.next == &l->sending->call.node;
 }
 
 static void hear(struct link *l, const struct reply *r)
@@ -170,7 +182,7 @@ static void hear(struct link *l, const struct reply *r)
 	} else if (l->at == LINK_HELLO) {
 		welcome(l, r);
 	} else if (l->at == LINK_UP && !list_empty(&l->asked) &&
-		   r->code != 421) {
+		   r->code != 421 && !too_early(l)) {
 		hear_call(l, r);
 	} else {
 		buf_clear(&l->text);
@@ -287,6 +299,7 @@ static void down(struct link *l, const char *why)
 {
 	struct peer *p = l->p;
 	int was_up = l->at == LINK_UP;
+	struct span said = span_head(span_str(why), p->trouble.max);
 
 	l->at = LINK_DOWN;
 	l->armed = 0;
@@ -296,11 +309,11 @@ static void down(struct link *l, const char *why)
 	if (was_up)
 		log_event(p->s->o.log, EV_SHADOW_LINK_DOWN,
 			F_STR("peer", p->name), F_STR("reason", why));
-	else if (!l->closing && !span_eq(buf_span(&p->trouble), span_str(why)))
+	else if (!l->closing && !span_eq(buf_span(&p->trouble), said))
 		log_event(p->s->o.log, EV_SHADOW_LINK_FAILED,
 			F_STR("peer", p->name), F_STR("reason", why));
 	buf_clear(&p->trouble);
-	buf_adds(&p->trouble, why);
+	buf_add(&p->trouble, said);
 	lose(l, &l->asked);
 	lose(l, &l->words);
 	lose(l, &l->stores);
@@ -394,7 +407,7 @@ void link_open(struct peer *p)
 	list_init(&l->words);
 	list_init(&l->stores);
 	list_init(&l->asked);
-	buf_init(&l->text, WIRE_LINE * 2);
+	buf_init(&l->text, REPLY_BYTES); /* no reply is longer */
 	timer_init(&l->retry, p->s->o.loop, on_retry);
 	p->link = l;
 	connect_now(l);

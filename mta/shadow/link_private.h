@@ -22,7 +22,7 @@ struct link {
 	int closing;   /* for good: freed when the stream is gone */
 	int armed;     /* the deadline runs */
 	size_t unsent; /* octets that had not left when it began */
-	uint64_t number, pinged, backoff;
+	uint64_t number, hello, pinged, backoff; /* hello: when it was said */
 	struct timer retry;
 	struct list words, stores, asked; /* struct call */
 	struct store_call *sending;       /* its payload is on its way */

@@ -105,3 +105,32 @@ static unused void letter_end(struct letter **lp, enum err e,
 	free(l);
 	*lp = NULL;
 }
+
+static unused void on_taken_in(struct intake *i, enum err e)
+{
+	struct copy *c = i->tag;
+
+	assert_int_equal(e, ERR_OK);
+	c->m = i->message;
+	free(i);
+}
+
+/* A copy of another's message, held for b.example, whose database is that of
+ * the mid. */
+static unused struct copy *hold_one(struct node *n, struct mid m)
+{
+	struct peer *p = peer_get(n->s, SPAN("b.example"));
+	struct intake *i = x_calloc(1, sizeof *i);
+	struct envelope e = {.id = queue_next_id(n->w.q), .mid = m};
+	struct copy *c = copy_new(n->s, &m, COPY_ACCEPT);
+
+	e.owner = (struct ownership){.node = SPAN("b.example"), .gen = 1};
+	memcpy(e.owner.sid, m.sid, 16);
+	i->tag = c;
+	i->done = on_taken_in;
+	take_in(&n->w, i, &e, &(struct mail){.nrcpt = 1, .to = {"x@y"}});
+	node_step(n, 50);
+	assert_non_null(c->m);
+	copy_hold(c, p, peer_sid(p, m.sid), 1);
+	return c;
+}

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/shadow_world.h"
+#include "tests/unit/shadow_mail.h"
 
 enum { BLOCK = 1024, MOST = 1024, NOTE_KEY = 33 };
 #define WEEK (7 * DAY)
@@ -361,34 +362,6 @@ static void test_prune_and_add(void **state)
 
 /* --- with a delete ----------------------------------------------------------
  */
-
-static void on_taken_in(struct intake *i, enum err e)
-{
-	struct copy *c = i->tag;
-
-	assert_int_equal(e, ERR_OK);
-	c->m = i->message;
-	free(i);
-}
-
-/* A copy of another's message, held for b.example. */
-static struct copy *hold_one(struct node *n, struct mid m)
-{
-	struct peer *p = peer_get(n->s, SPAN("b.example"));
-	struct intake *i = x_calloc(1, sizeof *i);
-	struct envelope e = {.id = queue_next_id(n->w.q), .mid = m};
-	struct copy *c = copy_new(n->s, &m, COPY_ACCEPT);
-
-	e.owner = (struct ownership){.node = SPAN("b.example"), .gen = 1};
-	memcpy(e.owner.sid, m.sid, 16);
-	i->tag = c;
-	i->done = on_taken_in;
-	take_in(&n->w, i, &e, &(struct mail){.nrcpt = 1, .to = {"x@y"}});
-	node_step(n, 50);
-	assert_non_null(c->m);
-	copy_hold(c, p, peer_sid(p, m.sid), 1);
-	return c;
-}
 
 /* Rule: a copy that is done leaves its note in the same transaction; while
  * there is no room for both neither is there, and afterwards both are. */
