@@ -38,7 +38,6 @@ struct far {
 
 	struct stream *out; /* its own link to the node, or NULL */
 	struct buf heard;   /* there */
-	int secure;
 };
 
 static unused unsigned times(const struct buf *b, const char *what)
