@@ -266,9 +266,10 @@ static void on_deadline(void *arg)
 
 	check_obj(l, LINK_MAGIC);
 	/* Our own disk is slow: the peer waits for us. Or what it is sent is
-	 * long, and the way slow, and something has left. */
+	 * long, and the way slow: some has left and not yet all. */
 	if ((l->sending && l->sending->reading) ||
-		(l->nstores && stream_pending(l->st) < l->unsent))
+		(l->nstores && stream_pending(l->st) &&
+			stream_pending(l->st) < l->unsent))
 		link_deadline(l);
 	else
 		link_fail(l, "no answer in time");
