@@ -164,15 +164,16 @@ static enum err set_aside(struct recovery *r, struct buf *why)
  */
 static void suspect(struct queue *q, size_t ndamaged)
 {
+	enum err e = store_read_note(q->store, NOTE_ASIDE, &q->tmp);
 	unsigned n;
 
 	store_starts(q->store, &n);
-	if (ndamaged) {
+	if (ndamaged || (e != ERR_OK && e != ERR_NOTFOUND)) {
 		q->suspect = n - 1;
 		return;
 	}
 	q->suspect = 0;
-	if (store_read_note(q->store, NOTE_ASIDE, &q->tmp) != ERR_OK)
+	if (e != ERR_OK)
 		return;
 	for (size_t i = 0; i < q->tmp.n; i++)
 		q->suspect = q->suspect << 8 | (uint8_t)q->tmp.p[i];

@@ -357,11 +357,59 @@ static void test_was_ours_damaged(void **state)
 
 	sim_disk_damage(n->w.disk, (struct msg_id){1}, 'e');
 	node_restart(n);
-	assert_true(queue_suspect(n->w.q) > 0);
+	assert_int_equal(logged(&n->w, "queue.damaged"), 1);
 	assert_int_equal(ours(n, inc, seq), 0);
 	now = one_of_ours(n);
 	assert_int_equal(ours(n, n->s->me.inc, now), 1);
 	assert_int_equal(ours(n, n->s->me.inc, seq), 0);
+}
+
+/* Rule: what was set aside stays unproven in later starts, which find nothing
+ * damaged: whoever holds the copy may not have asked before. What came after
+ * that start is proven, unless it cannot be read which start it was. */
+static void test_damaged_before(void **state)
+{
+	struct node *n = *state;
+	uint64_t seq = one_of_ours(n), inc = n->s->me.inc, later, inc3;
+
+	sim_disk_damage(n->w.disk, (struct msg_id){1}, 'e');
+	node_restart(n);
+	node_restart(n);
+	inc3 = n->s->me.inc;
+	later = one_of_ours(n);
+	for (unsigned i = 0; i < 3; i++) {
+		node_restart(n);
+		assert_int_equal(logged(&n->w, "queue.damaged"), 1);
+		assert_int_equal(ours(n, inc, seq), 0);
+		assert_int_equal(ours(n, inc3, later), 1);
+	}
+	n->w.disk->fail_read = ERR_NOMEM;
+	node_restart(n);
+	n->w.disk->fail_read = ERR_OK;
+	assert_int_equal(ours(n, inc3, later), 0);
+}
+
+/* Rule: the same of what was set aside while the program ran; that start is
+ * one of those. */
+static void test_lost_before(void **state)
+{
+	struct node *n = *state;
+	uint64_t first = one_of_ours(n), second, third, inc = n->s->me.inc;
+	uint64_t inc2, inc3;
+
+	node_restart(n);
+	inc2 = n->s->me.inc;
+	second = one_of_ours(n);
+	assert_int_equal(ours(n, inc, first), 1);
+	assert_int_equal(
+		store_set_aside(queue_store(n->w.q), (struct msg_id){1}), 0);
+	node_restart(n);
+	inc3 = n->s->me.inc;
+	third = one_of_ours(n);
+	node_restart(n);
+	assert_int_equal(ours(n, inc, first), 0);
+	assert_int_equal(ours(n, inc2, second), 0);
+	assert_int_equal(ours(n, inc3, third), 1);
 }
 
 /* Rule: another's identity is finished when it was noted; one of ours also
@@ -402,6 +450,8 @@ int main(void)
 		TN(test_was_ours),
 		TN(test_was_ours_rolled_back),
 		TN(test_was_ours_damaged),
+		TN(test_damaged_before),
+		TN(test_lost_before),
 		TN(test_finished),
 	};
 
