@@ -452,6 +452,43 @@ static void test_never(void **state)
 	far_fini(&c);
 }
 
+/* Rule (R11): a lease that had lapsed while an answer was owed begins a new
+ * term when it comes: the peer may have taken over meanwhile. */
+static void test_new_term(void **state)
+{
+	struct node *n = *state;
+	struct far *b = far_new(n, 'b');
+	struct letter *l;
+	struct peer *p;
+	struct buf out;
+	unsigned term;
+
+	node_configure(n, 1, 0,
+		"  store_timeout: 5m\n  takeover_after: 20s\n  fence: lease\n");
+	node_step(n, 1000);
+	p = node_peer(n, 'b');
+	b->answer = say_nothing;
+	l = post(n, SHADOW_REQUIRE, 0);
+	node_step(n, 10);
+	term = p->term;
+	assert_false(fence_lapsed(p));
+	node_step(n, 30000);
+	assert_true(link_up(p) && fence_lapsed(p));
+	assert_int_equal(p->term, term);
+	buf_init(&out, 1 << 16);
+	far_held(b, &out);
+	for (unsigned i = times(&b->talk, "PING"); i > 0; i--)
+		far_pong(b, &out);
+	stream_write(b->st, buf_span(&out));
+	buf_fini(&out);
+	node_step(n, 1);
+	assert_true(link_up(p) && !fence_lapsed(p));
+	assert_int_not_equal(p->term, term);
+	letter_wait(l, LOTS);
+	letter_end(&l, ERR_OK, LEVEL_SHADOWED, 30000, 31000);
+	far_fini(&b);
+}
+
 /* --- STATUS -----------------------------------------------------------------
  */
 
@@ -566,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_early),
 		TN(test_never),
+		TN(test_new_term),
 		cmocka_unit_test(test_status),
 		cmocka_unit_test(test_status_longest),
 	};
