@@ -78,6 +78,17 @@ int link_unsay(struct call *c)
 /* --- hearing
  * ------------------------------------------------------------------------- */
 
+/* What was answered had been sent: it lives since then, not since now (R11).
+ * If it may have taken something over before, it must say first that it has
+ * not. */
+static void proof(struct peer *p, uint64_t sent)
+{
+	if (sent <= p->leased)
+		return;
+	p->term += fence_lapsed(p) != 0;
+	p->leased = sent;
+}
+
 static void hear_call(struct link *l, const struct reply *r)
 {
 	struct call *c = list_item(l->asked.next, struct call, node);
@@ -92,9 +103,7 @@ static void hear_call(struct link *l, const struct reply *r)
 		l->nstores--;
 		l->octets -= sc->octets;
 	}
-	/* What was answered had been sent: the peer lives since then. */
-	if (c->sent > p->leased)
-		p->leased = c->sent;
+	proof(p, c->sent);
 	buf_clear(&l->text);
 	wire_reply_text(r, &l->text);
 	c->heard(c, p, r, buf_span(&l->text));
@@ -154,10 +163,7 @@ static void welcome(struct link *l, const struct reply *r)
 	p->window = w.window ? w.window : 1;
 	p->bytes = w.bytes;
 	p->free = w.free;
-	p->term += fence_lapsed(p) != 0;
-	/* It lives since then, not since its answer came (R11). */
-	if (l->hello > p->leased)
-		p->leased = l->hello;
+	proof(p, l->hello);
 	l->pinged = shadow_now(p->s);
 	buf_clear(&p->trouble);
 	log_event(p->s->o.log, EV_SHADOW_LINK_UP, F_STR("peer", p->name),

@@ -76,7 +76,7 @@ struct peer {
 	uint64_t
 		takeover; /* ms: its takeover_after, as HELLO told; 0 not yet */
 	uint64_t leased;  /* when what it answered last was sent; 0: never */
-	uint16_t term; /* one more whenever its link comes up after it may have
+	uint16_t term; /* one more whenever it is heard from after it may have
 			  thought that we are dead */
 	enum wire_free free;
 	uint32_t window;
