@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "mta/base/check.h"
-#include "mta/shadow/wire.h"
+#include "tests/lib/wire_echo.h"
 
 #define SID "0123456789abcdeffedcba9876543210"
 #define INC "00000000000000ff"
@@ -17,104 +17,6 @@
 #define X10 "xxxxxxxxxx"
 #define X50 X10 X10 X10 X10 X10
 #define LABEL X50 X10 "xxx."
-
-/* --- reading and writing back, the same way for every kind of line ---------
- */
-
-/* Reads in with the reader of kind; writes what was read to out. */
-typedef int echo_fn(struct span in, struct buf *out, const char **why);
-
-#define ECHO(kind)                                                             \
-	static int echo_##kind(                                                \
-		struct span in, struct buf *out, const char **why)             \
-	{                                                                      \
-		struct wire_##kind x;                                          \
-                                                                               \
-		if (wire_##kind##_read(in, &x, why) < 0)                       \
-			return -1;                                             \
-		wire_##kind##_write(out, &x);                                  \
-		return 0;                                                      \
-	}
-ECHO(hello)
-ECHO(store)
-ECHO(claim)
-ECHO(ping)
-ECHO(welcome)
-ECHO(pong)
-ECHO(held)
-ECHO(ceded)
-
-static int echo_noted(struct span in, struct buf *out, const char **why)
-{
-	unsigned n;
-
-	if (wire_noted_read(in, &n, why) < 0)
-		return -1;
-	wire_noted_write(out, n);
-	return 0;
-}
-
-static int echo_stale(struct span in, struct buf *out, const char **why)
-{
-	uint32_t gen;
-
-	if (wire_stale_read(in, &gen, why) < 0)
-		return -1;
-	wire_stale_write(out, gen);
-	return 0;
-}
-
-static int echo_done(struct span in, struct buf *out, const char **why)
-{
-	struct wire_batch b;
-	struct wire_done d;
-	struct arena a = {0};
-	int got;
-
-	wire_batch_open(&b, WIRE_DONE, out);
-	while ((got = wire_done_next(&in, &d, why)) > 0) {
-		struct wire_set set;
-		unsigned from = 0;
-
-		if (d.whole) {
-			assert_int_equal(wire_batch_gone(&b, &d.mid), 0);
-			continue;
-		}
-		assert_int_equal(
-			wire_set_read(d.set, WIRE_RCPT, &a, &set, why), 0);
-		assert_int_equal(wire_batch_done(&b, &d.mid, &set, &from), 0);
-	}
-	wire_batch_close(&b);
-	arena_fini(&a);
-	return got;
-}
-
-static int echo_status(struct span in, struct buf *out, const char **why)
-{
-	struct wire_batch b;
-	struct mid m;
-	int got;
-
-	wire_batch_open(&b, WIRE_STATUS, out);
-	while ((got = wire_status_next(&in, &m, why)) > 0)
-		assert_int_equal(wire_batch_status(&b, &m), 0);
-	wire_batch_close(&b);
-	return got;
-}
-
-static int echo_answers(struct span in, struct buf *out, const char **why)
-{
-	struct wire_answer a;
-	struct buf text;
-	int got;
-
-	buf_init(&text, 4096);
-	while ((got = wire_answer_next(&in, &a, why)) > 0)
-		wire_answer_add(&text, &a);
-	wire_reply_write(out, 250, (struct enhanced){2, 0, 0}, buf_span(&text));
-	buf_fini(&text);
-	return got;
-}
 
 struct line_case {
 	echo_fn *echo;
