@@ -37,8 +37,7 @@ const char *shadow_level_name(enum shadow_level l)
 	return name[l];
 }
 
-/* --- the end of an accept
- * ------------------------------------------------------ */
+/* --- the end of an accept ------------------------------------------------- */
 
 static void finish(struct accept *a, enum err e, enum shadow_level level)
 {
@@ -117,8 +116,7 @@ static void move(struct accept *a, struct list *to)
 	list_append(to, &a->node);
 }
 
-/* --- parked: no peer is there
- * ------------------------------------------------- */
+/* --- parked: no peer is there --------------------------------------------- */
 
 /* How long it may still wait for one. */
 static uint64_t patience(const struct accept *a)
@@ -191,8 +189,7 @@ static void on_parking(struct timer *t)
 	}
 }
 
-/* --- STORE
- * -------------------------------------------------------------------------- */
+/* --- STORE ---------------------------------------------------------------- */
 
 static struct peer *pick(const struct accept *a)
 {
@@ -302,8 +299,7 @@ void accept_parked(struct shadow *s)
 		park_until(s, s->hurry ? 0 : TICK);
 }
 
-/* --- the commit here
- * ------------------------------------------------------------------ */
+/* --- the commit here ------------------------------------------------------ */
 
 static void on_local(struct intake *i, enum err e)
 {
@@ -370,9 +366,7 @@ static void commit(struct accept *a, struct peer *p)
 		store_to(a, p);
 }
 
-/* --- next_hop
- * ---------------------------------------------------------------------------
- */
+/* --- next_hop ------------------------------------------------------------- */
 
 /* The time is over. A refusal must not leave a copy that is delivered as well:
  * what somebody has in hands may still be, so its end is awaited. */
@@ -401,9 +395,7 @@ void accept_gone(struct accept *a, enum err e)
 		finish(a, e, LEVEL_NEXT_HOP);
 }
 
-/* --- the door
- * ------------------------------------------------------------------------------
- */
+/* --- the door ------------------------------------------------------------- */
 
 /* The time to answer is over. A STORE under way goes on by itself. */
 static void on_timer(struct timer *t)

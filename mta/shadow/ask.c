@@ -21,8 +21,7 @@ static void nonsense(struct peer *p, const char *verb, const char *why)
 		F_STR("verb", verb), F_STR("reason", why));
 }
 
-/* --- PING
- * ------------------------------------------------------------------------- */
+/* --- PING ----------------------------------------------------------------- */
 
 static void on_pong(
 	struct call *c, struct peer *p, const struct reply *r, struct span text)
@@ -54,8 +53,7 @@ void ask_ping(struct peer *p)
 	link_call(p, c);
 }
 
-/* --- STATUS
- * ------------------------------------------------------------------------ */
+/* --- STATUS --------------------------------------------------------------- */
 
 struct status_call {
 	struct call call; /* first */
@@ -111,9 +109,7 @@ void ask_status(struct peer *p, struct copy *const *v, unsigned n)
 	link_call(p, &sc->call);
 }
 
-/* --- CLAIM
- * ---------------------------------------------------------------------------
- */
+/* --- CLAIM ---------------------------------------------------------------- */
 
 struct claim_call {
 	struct call call; /* first */
@@ -152,9 +148,7 @@ void ask_claim(struct copy *c, struct peer *p, const struct wire_set *finished)
 	link_call(p, &cc->call);
 }
 
-/* --- DONE
- * ------------------------------------------------------------------------------
- */
+/* --- DONE ----------------------------------------------------------------- */
 
 static void on_noted(
 	struct call *c, struct peer *p, const struct reply *r, struct span text)

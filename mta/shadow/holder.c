@@ -3,8 +3,7 @@
 #include "mta/base/check.h"
 #include "mta/shadow/serve.h"
 
-/* --- questions of others
- * -------------------------------------------------------- */
+/* --- questions of others -------------------------------------------------- */
 
 /* Proof that a number of our database was given out, so that its message, of
  * which there is no record, is finished: the start is known and the number is
@@ -106,8 +105,7 @@ void holder_done(struct shadow *s, const struct wire_done *d)
 		note_finished(c, d);
 }
 
-/* --- takeover
- * --------------------------------------------------------------------- */
+/* --- takeover ------------------------------------------------------------- */
 
 static void take_some(struct peer *p);
 
@@ -183,8 +181,7 @@ void holder_new_database(struct peer *p)
 	holder_take_all(p, TAKE_NEW_DATABASE);
 }
 
-/* --- answers of the owner
- * ------------------------------------------------------------ */
+/* --- answers of the owner ------------------------------------------------- */
 
 static void on_adopted(struct own *w, enum err e)
 {
@@ -258,9 +255,7 @@ void holder_answer(struct copy *c, struct peer *p, const struct wire_answer *a)
 	}
 }
 
-/* --- asking
- * ------------------------------------------------------------------------------
- */
+/* --- asking --------------------------------------------------------------- */
 
 static int due(const struct copy *c, const struct peer *p, uint64_t now)
 {

@@ -3,9 +3,7 @@
 #include "mta/base/check.h"
 #include "mta/shadow/serve.h"
 
-/* --- ceding
- * ---------------------------------------------------------------------------
- */
+/* --- ceding --------------------------------------------------------------- */
 
 static void on_ceded(struct own *w, enum err e)
 {
@@ -138,8 +136,7 @@ void keeper_claim(struct shadow *s, struct peer *p, const struct wire_claim *w,
 	}
 }
 
-/* --- the start barrier
- * -------------------------------------------------------------------- */
+/* --- the start barrier ---------------------------------------------------- */
 
 void keeper_go(struct copy *c)
 {
@@ -258,8 +255,7 @@ static void barrier_over(struct shadow *s, struct peer *p)
 	}
 }
 
-/* --- copies made anew
- * --------------------------------------------------------------------- */
+/* --- copies made anew ----------------------------------------------------- */
 
 static struct peer *taker(const struct copy *c)
 {

@@ -32,8 +32,7 @@ unsigned link_stores(const struct peer *p)
 	return p->link ? p->link->nstores : 0;
 }
 
-/* --- calls
- * -------------------------------------------------------------------------- */
+/* --- calls ---------------------------------------------------------------- */
 
 /* What was not answered hears that it never will be. */
 static void lose(struct link *l, struct list *calls)
@@ -75,8 +74,7 @@ int link_unsay(struct call *c)
 	return 0;
 }
 
-/* --- hearing
- * ------------------------------------------------------------------------- */
+/* --- hearing -------------------------------------------------------------- */
 
 /* What was answered had been sent: it lives since then, not since now (R11).
  * If it may have taken something over before, it must say first that it has
@@ -244,8 +242,7 @@ static void on_drain(void *arg)
 	}
 }
 
-/* --- beginning and end
- * ------------------------------------------------------------------- */
+/* --- beginning and end ---------------------------------------------------- */
 
 static void on_tls(void *arg, enum err e)
 {

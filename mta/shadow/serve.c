@@ -21,8 +21,7 @@ enum {
 	STRANGER_MS = 10000, /* between two lines about callers */
 };
 
-/* --- replies
- * ------------------------------------------------------------------ */
+/* --- replies -------------------------------------------------------------- */
 
 static void slot_free(struct serve *v, struct slot *o)
 {
@@ -52,7 +51,7 @@ static void flush_slots(struct serve *v)
 	read_on(v);
 }
 
-static struct slot *slot_new(struct serve *v)
+struct slot *serve_slot(struct serve *v)
 {
 	struct slot *o = x_calloc(1, sizeof *o);
 
@@ -60,11 +59,6 @@ static struct slot *slot_new(struct serve *v)
 	list_append(&v->slots, &o->node);
 	v->nslots++;
 	return o;
-}
-
-struct slot *serve_slot(struct serve *v)
-{
-	return slot_new(v);
 }
 
 void serve_ready(struct serve *v, struct slot *o, struct span text)
@@ -85,7 +79,7 @@ static void say(struct serve *v, struct span text)
 	if (list_empty(&v->slots))
 		stream_write(v->st, text);
 	else
-		serve_ready(v, slot_new(v), text);
+		serve_ready(v, serve_slot(v), text);
 }
 
 static void say_reply(struct serve *v, uint16_t code, unsigned a, unsigned b,
@@ -102,8 +96,7 @@ static void say_reply(struct serve *v, uint16_t code, unsigned a, unsigned b,
 		v->errors++;
 }
 
-/* --- HELLO, PING
- * ----------------------------------------------------------------- */
+/* --- HELLO, PING ---------------------------------------------------------- */
 
 /* An older link of the same start, or the same one, is dead (R4). */
 static int stale_link(const struct peer *p, const struct wire_hello *h)
@@ -198,8 +191,7 @@ static void on_ping(struct serve *v, struct span rest)
 	say(v, buf_span(&s->text));
 }
 
-/* --- STORE
- * -------------------------------------------------------------------------- */
+/* --- STORE ---------------------------------------------------------------- */
 
 static int no_room(const struct shadow *s, uint64_t octets)
 {
@@ -210,7 +202,7 @@ static int no_room(const struct shadow *s, uint64_t octets)
 		       s->space.free < reserve + octets + octets / 2);
 }
 
-static int on_store(struct serve *v, struct span rest)
+static void on_store(struct serve *v, struct span rest)
 {
 	struct wire_store w;
 	const char *why = "";
@@ -219,23 +211,21 @@ static int on_store(struct serve *v, struct span rest)
 		/* How much follows is not known: out of step. */
 		say_reply(v, 501, 5, 4, why);
 		end_session(v, why);
-		return -1;
+		return;
 	}
 	if (w.env > ENV_MOST || w.env == 0) {
 		say_reply(v, 552, 3, 4, "envelope record too large");
 		end_session(v, "STORE too large");
-		return -1;
+		return;
 	}
 	if (!v->hash)
 		v->hash = tls_hash_create();
 	v->in = store_in_begin(v, v->p, &w);
 	if (no_room(v->s, wire_payload(&w)))
 		store_in_refuse(v->in, 452, 3, 1, "no room for copies");
-	return 0;
 }
 
-/* --- DONE, STATUS, CLAIM
- * --------------------------------------------------------------- */
+/* --- DONE, STATUS, CLAIM -------------------------------------------------- */
 
 static void on_done(struct serve *v, struct span rest)
 {
@@ -302,9 +292,7 @@ static void on_claim(struct serve *v, struct span rest)
 	say(v, buf_span(&v->s->text));
 }
 
-/* --- reading
- * ----------------------------------------------------------------------------
- */
+/* --- reading -------------------------------------------------------------- */
 
 static void command(struct serve *v, struct span line)
 {
@@ -474,9 +462,7 @@ static size_t on_data(void *arg, struct span unread)
 	return v->closing ? unread.n : (size_t)(in.p - unread.p);
 }
 
-/* --- life
- * -----------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------- */
 
 static struct peer *who(const struct serve *v)
 {
@@ -495,12 +481,10 @@ static void log_stranger(struct serve *v, const char *why)
 	uint64_t now = shadow_now(v->s);
 	char text[46];
 
-	/* One that calls again and again says no more than one. */
-	if (v->s->strangers_said && now - v->s->strangers_said < STRANGER_MS) {
-		v->s->counts.strangers++;
-		return;
-	}
 	v->s->counts.strangers++;
+	/* One that calls again and again says no more than one. */
+	if (v->s->strangers_said && now - v->s->strangers_said < STRANGER_MS)
+		return;
 	v->s->strangers_said = now;
 	log_event(v->s->o.log, EV_SHADOW_STRANGER_CALL,
 		F_SPAN("client", net_addr_text(&a, text)),

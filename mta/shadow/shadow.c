@@ -247,8 +247,7 @@ enum err shadow_configure(struct shadow *s, struct conf *c, struct buf *why)
 	return ERR_OK;
 }
 
-/* --- the end
- * ------------------------------------------------------------------ */
+/* --- the end -------------------------------------------------------------- */
 
 static void on_stopped(struct post *p)
 {

@@ -170,8 +170,7 @@ struct shadow_copy_view {
 };
 int shadow_describe(const void *tag, struct shadow_copy_view *v_r);
 
-/* --- the queue's events
- * -------------------------------------------------------- */
+/* --- the queue's events --------------------------------------------------- */
 
 void *shadow_found(void *shadow, struct message *m, const struct envelope *e,
 	const struct status *s);

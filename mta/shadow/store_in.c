@@ -47,8 +47,7 @@ static void free_in(struct store_in *i)
 	free(i);
 }
 
-/* --- the payload
- * ----------------------------------------------------------------- */
+/* --- the payload ---------------------------------------------------------- */
 
 static void on_wake(struct spool *sp)
 {
@@ -201,8 +200,7 @@ void store_in_orphan(struct shadow *s, struct serve *v)
 	}
 }
 
-/* --- what is known of it
- * ------------------------------------------------------------ */
+/* --- what is known of it -------------------------------------------------- */
 
 /* 1: it is the same octets that are held; 0: others; -1: cannot be read. The
  * digest is of what the first owner sent: a later one sends its own record, and
@@ -276,8 +274,7 @@ static int known(struct store_in *i)
 	return 1;
 }
 
-/* --- the commit
- * ------------------------------------------------------------------------ */
+/* --- the commit ----------------------------------------------------------- */
 
 static void on_committed(struct intake *in, enum err e)
 {

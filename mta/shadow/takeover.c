@@ -114,8 +114,7 @@ void takeover_begun(struct copy *c, enum takeover_reason why)
 	takeover_tell(c);
 }
 
-/* --- answers
- * ------------------------------------------------------------------------ */
+/* --- answers -------------------------------------------------------------- */
 
 static void on_noted(struct own *w, enum err e)
 {

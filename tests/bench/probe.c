@@ -75,9 +75,7 @@ static int dial(unsigned port)
 	return fd;
 }
 
-/* --- session
- * ----------------------------------------------------------------------------
- */
+/* --- session -------------------------------------------------------------- */
 
 /* The last line of a reply, which must begin with what. */
 static void expect(int fd, char what)
@@ -147,9 +145,7 @@ static void session(unsigned port, unsigned n, size_t size)
 	show(whole, n);
 }
 
-/* --- loopback
- * ---------------------------------------------------------------------------
- */
+/* --- loopback ------------------------------------------------------------- */
 
 static void echo(int listener)
 {
@@ -200,9 +196,7 @@ static void loopback(unsigned n)
 	show(v, n);
 }
 
-/* --- commit
- * -----------------------------------------------------------------------------
- */
+/* --- commit --------------------------------------------------------------- */
 
 static void lm(int rc, const char *what)
 {
