@@ -84,14 +84,13 @@ static void add_deaths(struct matching *m)
 			}
 }
 
-/* What was decided twice, because the program died before the first time was
- * durable, is one. */
-static int again(const struct book *b, const struct move *v)
+/* It was decided again: the program had died before it was durable. */
+static int undone(const struct book *b, const struct move *v)
 {
-	for (const struct move *o = b->move; o < v; o++)
+	for (const struct move *o = v + 1; o < b->move + b->nmove; o++)
 		if (o->key == v->key && o->relay == v->relay &&
 			o->gen == v->gen &&
-			!changed_between(&b->m[v->relay], o->at, v->at))
+			!changed_between(&b->m[v->relay], v->at, o->at))
 			return 1;
 	return 0;
 }
@@ -101,7 +100,7 @@ static void add_moves(struct matching *m)
 	for (size_t i = 0; i < m->b->nmove; i++) {
 		const struct move *v = &m->b->move[i];
 
-		if (v->key == m->p->o.key && !again(m->b, v))
+		if (v->key == m->p->o.key && !undone(m->b, v))
 			add_cause(m, (struct cause){.why = MOVE,
 					     .relay = v->relay,
 					     .move = v,
