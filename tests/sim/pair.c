@@ -13,8 +13,8 @@ enum { SHADOW_IS_THERE = 1 };
 
 enum {
 	OWNERS_MS = 30 * SECOND, /* until a message has one owner again */
-	/* What is in somebody's hands is not ceded: one delivery more. */
-	LATE_OWNERS_MS = 11 * MINUTE,
+	/* What is in hands is not ceded: silence of two hosts, one by one. */
+	LATE_OWNERS_MS = 30 * MINUTE,
 	CALM_MS = 15 * MINUTE, /* until everything has copies again */
 	QUIET_MS = 16 * HOUR
 };
