@@ -243,9 +243,9 @@ def test_peers_come_and_go_at_a_reload():
         a.wait("shadow.link_down", peer=B, reason="no longer a peer")
         assert "copy" not in post(a, "alone-again").text
         # It may not come in either.
-        at = a.mark()
+        at = b.mark()
         b.wait("shadow.link_down", peer=A)
-        a.wait("shadow.refused_caller", since=at)
+        b.wait("shadow.link_failed", since=at, peer=A)
         assert a.reload(full).event == "config.loaded"
         p.wait_up()
         assert kept_by(a, "kept-again") == B
