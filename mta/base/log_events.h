@@ -48,7 +48,7 @@
 	X(EV_SHADOW_LINK_DOWN, "shadow.link_down", LOG_WARN, "Our link to a peer was lost; reason says how.") \
 	X(EV_SHADOW_LINK_FAILED, "shadow.link_failed", LOG_WARN, "A peer cannot be linked; logged once for each reason.") \
 	X(EV_SHADOW_SERVED, "shadow.served", LOG_DEBUG, "A peer's link to us ended.") \
-	X(EV_SHADOW_STRANGER_CALL, "shadow.refused_caller", LOG_WARN, "Somebody called the shadow listener and could not show the certificate of a peer.") \
+	X(EV_SHADOW_STRANGER_CALL, "shadow.refused_caller", LOG_WARN, "Somebody called the shadow listener and could not show the certificate of a peer; at most one line in 10 s.") \
 	X(EV_SHADOW_STRANGER, "shadow.unknown_owner", LOG_ERROR, "A copy on disk belongs to a node of which nothing can be kept (too many names); it is kept and not taken over.") \
 	X(EV_SHADOW_IDENTITY, "shadow.identity", LOG_INFO, "A peer's database was heard of for the first time, or is a new one: its disk was lost, and what was held for it is taken over.") \
 	X(EV_SHADOW_CLONE, "shadow.clone", LOG_ERROR, "Two nodes run on copies of one database; the second is refused. Stop it, and start it with an empty data directory.") \

@@ -41,6 +41,7 @@ static const struct column columns[] = {
 	{"digest_faults", "digest faults", 0, COL_COUNT},
 	{"stale_links", "stale links", 0, COL_COUNT},
 	{"clones", "copied databases", 0, COL_COUNT},
+	{"refused_callers", "refused callers", 0, COL_COUNT},
 	{0},
 };
 
@@ -180,6 +181,7 @@ static void put_counts(struct answer *a)
 	cell_number(a, c.digests);
 	cell_number(a, c.stale_links);
 	cell_number(a, c.clones);
+	cell_number(a, c.strangers);
 }
 
 static void put_peer(struct answer *a, const struct shadow_peer_view *p)

@@ -252,8 +252,7 @@ int copy_finished(struct copy *c, struct span done)
 	return pending && !live;
 }
 
-/* --- what the queue says ---------------------------------------------------
- */
+/* --- what the queue says -------------------------------------------------- */
 
 static void add_target(struct copy *c, const struct target *t)
 {

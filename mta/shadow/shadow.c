@@ -133,8 +133,7 @@ struct shadow *shadow_create(const struct shadow_options *o)
 	return s;
 }
 
-/* --- a snapshot -------------------------------------------------------------
- */
+/* --- a snapshot ----------------------------------------------------------- */
 
 static void on_accepted(void *arg, struct stream *st)
 {

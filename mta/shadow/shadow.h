@@ -58,8 +58,7 @@ void shadow_stop(struct shadow *s, void (*stopped)(void *arg), void *arg);
 /* After queue_close. */
 void shadow_destroy(struct shadow **s);
 
-/* --- taking mail in --------------------------------------------------------
- */
+/* --- taking mail in ------------------------------------------------------- */
 
 enum shadow_level {     /* how safe a message is when it is acknowledged */
 	LEVEL_LOCAL,    /* policy off: on this disk */
@@ -105,8 +104,7 @@ void shadow_accept(struct shadow *s, struct accept *a, struct envelope *env,
 int shadow_behind(const struct shadow *s);
 const char *shadow_level_name(enum shadow_level l); /* "shadowed", "solo" */
 
-/* --- for people --------------------------------------------------------------
- */
+/* --- for people ----------------------------------------------------------- */
 
 struct shadow_counts { /* since the start, but for the first three */
 	uint64_t held, held_bytes; /* copies for others, now */

@@ -100,6 +100,7 @@ int shadow_describe(const void *tag, struct shadow_copy_view *v_r)
 		[COPY_CLAIM] = "takeover",
 		[COPY_HELD] = "held",
 		[COPY_LEAVING] = "leaving",
+		[COPY_LOST] = "lost",
 	};
 	const struct copy *c = tag;
 

@@ -3,8 +3,7 @@
 
 #include "mta/base/check.h"
 
-/* --- the parameters of each line -------------------------------------------
- */
+/* --- the parameters of each line ------------------------------------------ */
 
 struct param {
 	struct span key;
@@ -153,8 +152,7 @@ static void params_write(
 	}
 }
 
-/* --- commands --------------------------------------------------------------
- */
+/* --- commands ------------------------------------------------------------- */
 
 int wire_hello_read(struct span rest, struct wire_hello *h_r, const char **why)
 {
@@ -219,8 +217,7 @@ void wire_noop_write(struct buf *out)
 	buf_add(out, SPAN("NOOP\r\n"));
 }
 
-/* --- replies ---------------------------------------------------------------
- */
+/* --- replies -------------------------------------------------------------- */
 
 int wire_welcome_read(
 	struct span text, struct wire_welcome *w_r, const char **why)

@@ -128,8 +128,7 @@ int wire_status_next(struct span *rest, struct mid *m_r, const char **why)
 	return got;
 }
 
-/* --- answers ---------------------------------------------------------------
- */
+/* --- answers -------------------------------------------------------------- */
 
 static const struct {
 	struct span word;

@@ -89,8 +89,7 @@ int wire_node_valid(struct span name)
 	       domain_valid(name, 0);
 }
 
-/* --- replies ---------------------------------------------------------------
- */
+/* --- replies -------------------------------------------------------------- */
 
 void wire_reply_text(const struct reply *r, struct buf *text)
 {

@@ -198,8 +198,7 @@ static void holder_full(struct pair *p)
 	want_no_takeover(p);
 }
 
-/* --- g: rolled back --------------------------------------------------------
- */
+/* --- g: rolled back ------------------------------------------------------- */
 
 static void rolled_back(struct pair *p)
 {
@@ -372,8 +371,7 @@ static void impostors(struct pair *p)
 	next_hops(p, 1);
 }
 
-/* --- j: clocks -------------------------------------------------------------
- */
+/* --- j: clocks ------------------------------------------------------------ */
 
 static void clock_jumps(struct pair *p)
 {
@@ -388,8 +386,7 @@ static void clock_jumps(struct pair *p)
 	next_hops(p, 1);
 }
 
-/* --- k: two nodes on copies of one database --------------------------------
- */
+/* --- k: two nodes on copies of one database ------------------------------- */
 
 static void cloned(struct pair *p)
 {

@@ -336,8 +336,7 @@ static inline struct msg *add_msg(
 	return m;
 }
 
-/* --- one pool, two hosts -----------------------------------------------------
- */
+/* --- one pool, two hosts -------------------------------------------------- */
 
 #define BODY "Subject: x\r\n\r\nhello\r\n.dot\r\n"
 #define ALL_EXT "PIPELINING\n8BITMIME\nSIZE 100000000\nDSN"

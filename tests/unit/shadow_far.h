@@ -50,8 +50,7 @@ static unused unsigned times(const struct buf *b, const char *what)
 	return k;
 }
 
-/* --- the server -------------------------------------------------------------
- */
+/* --- the server ----------------------------------------------------------- */
 
 static unused void far_items(
 	struct span rest, const char *each, struct buf *text)

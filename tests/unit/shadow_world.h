@@ -23,8 +23,7 @@ struct node {
 	int stopped;
 };
 
-/* --- the queue's events ----------------------------------------------------
- */
+/* --- the queue's events --------------------------------------------------- */
 
 static unused void node_progress(
 	void *arg, void *tag, const unsigned *rcpt, unsigned n)
@@ -72,8 +71,7 @@ static unused int node_is_peer(
 	       net_addr_eq(&at, &want);
 }
 
-/* --- the node ---------------------------------------------------------------
- */
+/* --- the node ------------------------------------------------------------- */
 
 /* world comes first in it: what queue_world.h hands around is the node. */
 static unused void node_start(struct node *n)

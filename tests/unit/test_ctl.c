@@ -458,7 +458,8 @@ static const struct ask_case asks[] = {
 		{"{\"name\":\"relay.example.org\",\"shadow\":\"off\","
 		 "\"sid\":null,\"alone_seconds\":null,\"held\":0,",
 			"\"oldest_waiting_seconds\":null,\"accepted\":0,",
-			"\"clones\":0,\"peers\":[]}\n\4 0\n"}},
+			"\"clones\":0,\"refused_callers\":0,"
+			"\"peers\":[]}\n\4 0\n"}},
 	{"shadow takeover, unknown",
 		"{\"verb\":\"shadow takeover\",\"args\":[\"x\\u001b\"],"
 		"\"yes\":true}",

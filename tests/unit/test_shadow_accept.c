@@ -207,8 +207,7 @@ static void test_table(void **state)
 	}
 }
 
-/* --- beside the table -------------------------------------------------------
- */
+/* --- beside the table ----------------------------------------------------- */
 
 /* What is cached of messages goes: they must be read, and cannot be. */
 static void no_memory(struct node *n)
@@ -311,8 +310,7 @@ static void test_target_first_again(void **state)
 	far_fini(&c);
 }
 
-/* --- next_hop ---------------------------------------------------------------
- */
+/* --- next_hop ------------------------------------------------------------- */
 
 /* Rule: done when every recipient's next hop has it; at the end of the time
  * accepted or refused, as is wanted, but never refused when somebody has it. */

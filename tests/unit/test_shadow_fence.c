@@ -162,8 +162,7 @@ static void test_never_heard(void **state)
 	assert_int_equal(fence_may_take_over(n->s, p), 1);
 }
 
-/* --- the lease --------------------------------------------------------------
- */
+/* --- the lease ------------------------------------------------------------ */
 
 enum { MARGIN = AFTER / 10 + BEAT / 2, REST = AFTER - 2 * MARGIN };
 

@@ -224,8 +224,7 @@ static void test_odd_note(void **state)
 	}
 }
 
-/* --- in time ----------------------------------------------------------------
- */
+/* --- in time -------------------------------------------------------------- */
 
 static void later(struct node *n, uint64_t ms)
 {
@@ -360,8 +359,7 @@ static void test_prune_and_add(void **state)
 	assert_int_equal(has(n, mid_at(1, 1, 4)), 1);
 }
 
-/* --- with a delete ----------------------------------------------------------
- */
+/* --- with a delete -------------------------------------------------------- */
 
 /* Rule: a copy that is done leaves its note in the same transaction; while
  * there is no room for both neither is there, and afterwards both are. */

@@ -15,8 +15,7 @@ enum { BIG = 1 << 20 };
 #define X63 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define NAME X63 "." X63 "." X63 "." X63
 
-/* --- until it is up ---------------------------------------------------------
- */
+/* --- until it is up ------------------------------------------------------- */
 
 /* Rule: with a bad greeting or answer to HELLO the link is not up; it is tried
  * again, and works when the peer does. */
@@ -150,8 +149,7 @@ static void test_lease_from_hello(void **state)
 	far_fini(&b);
 }
 
-/* --- replies to nothing, no replies -----------------------------------------
- */
+/* --- replies to nothing, no replies --------------------------------------- */
 
 /* Rule: what nobody asked for ends the link, and the next one works. */
 static void test_unasked(void **state)
@@ -268,8 +266,7 @@ static void test_no_pong(void **state)
 	far_fini(&b);
 }
 
-/* --- STORE ------------------------------------------------------------------
- */
+/* --- STORE ---------------------------------------------------------------- */
 
 enum { SAY_MID, SAY_DIG, SAY_GONE, SAY_STALE, SAY_OK, SAY_PONG, SAY_421, SAYS };
 
@@ -489,8 +486,7 @@ static void test_new_term(void **state)
 	far_fini(&b);
 }
 
-/* --- STATUS -----------------------------------------------------------------
- */
+/* --- STATUS --------------------------------------------------------------- */
 
 enum { HELD_N = STATUS_ITEMS };
 static int say_states(

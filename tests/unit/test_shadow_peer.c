@@ -169,8 +169,7 @@ static void test_too_many(void **state)
 			copy_free(c[i]);
 }
 
-/* --- peers ------------------------------------------------------------------
- */
+/* --- peers ---------------------------------------------------------------- */
 
 /* Rule: names are the same in any case; so many are ever known. */
 static void test_names(void **state)
@@ -259,8 +258,7 @@ static void test_peer_seen(void **state)
 	assert_int_equal(p->nseen, 0);
 }
 
-/* --- our numbers ------------------------------------------------------------
- */
+/* --- our numbers ---------------------------------------------------------- */
 
 /* One message of ours with an identity, durable. */
 static uint64_t one_of_ours(struct node *n)

@@ -14,8 +14,7 @@
 #define X50 X10 X10 X10 X10 X10
 #define LABEL X50 X10 "xxx."
 
-/* --- replies as a whole ----------------------------------------------------
- */
+/* --- replies as a whole --------------------------------------------------- */
 
 /* The one reply that is in out, joined into text. */
 static unsigned reply_join(const struct buf *out, struct buf *text)
@@ -140,8 +139,7 @@ static void test_answers_most(void **state)
 	buf_fini(&back);
 }
 
-/* --- what was written is what is read --------------------------------------
- */
+/* --- what was written is what is read ------------------------------------- */
 
 static uint64_t any(struct rand *r)
 {

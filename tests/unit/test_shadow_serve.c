@@ -40,8 +40,7 @@ static void hello(struct far *b, uint64_t link)
 	far_expect(b, "250 2.0.0 V=1 SID=");
 }
 
-/* --- who is there -----------------------------------------------------------
- */
+/* --- who is there --------------------------------------------------------- */
 
 /* Rule: a stranger is told so and nothing else; nothing is read of it. */
 static void test_stranger(void **state)
@@ -189,8 +188,7 @@ static void test_silent(void **state)
 	end(state, &b);
 }
 
-/* --- STORE ------------------------------------------------------------------
- */
+/* --- STORE ---------------------------------------------------------------- */
 
 struct parcel {
 	struct buf b; /* the line and its payload */
