@@ -72,6 +72,8 @@ class Tour:
                                            self.text())]
 
     def end(self):
+        """Only after a wait: a shell that runs tests in the background has
+        SIGINT ignored, until the program says that it wants it."""
         self.proc.send_signal(signal.SIGINT)
         return self.proc.wait(2 * LONG)
 
@@ -129,4 +131,5 @@ def test_a_port_that_is_taken(tour):
 
 
 def test_orders_that_are_none(tour):
+    tour.wait("Ctrl-C here stops")
     assert "etc/try-pair break N" in tour.order("break", "3", want=64)
