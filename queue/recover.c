@@ -11,6 +11,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "mta/base/be.h"
+
 struct recovery {
 	struct queue *q;
 	uint64_t *damaged;
@@ -175,8 +177,7 @@ static void suspect(struct queue *q, size_t ndamaged)
 	q->suspect = 0;
 	if (e != ERR_OK)
 		return;
-	for (size_t i = 0; i < q->tmp.n; i++)
-		q->suspect = q->suspect << 8 | (uint8_t)q->tmp.p[i];
+	q->suspect = get_be(q->tmp.p, (unsigned)q->tmp.n);
 	if (q->suspect > n - 1) /* not ours: nonsense */
 		q->suspect = n - 1;
 }

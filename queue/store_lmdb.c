@@ -16,23 +16,6 @@
 
 #define MAP_SIZE ((size_t)1 << 40)
 
-void put_be(uint8_t *p, uint64_t v, unsigned n)
-{
-	while (n--) {
-		p[n] = (uint8_t)v;
-		v >>= 8;
-	}
-}
-
-uint64_t get_be(const char *p, unsigned n)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		v = v << 8 | (uint8_t)p[i];
-	return v;
-}
-
 struct span id_key(struct key *k, uint64_t id)
 {
 	put_be(k->b, id, KEY_ID);

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "mta/base/be.h"
 #include "mta/base/buf.h"
 #include "queue/store.h"
 #include "queue/writer.h"
@@ -122,8 +123,6 @@ struct key {
 };
 struct span id_key(struct key *k, uint64_t id);
 struct span piece_key(struct key *k, uint64_t id, uint64_t piece);
-void put_be(uint8_t *p, uint64_t v, unsigned n);
-uint64_t get_be(const char *p, unsigned n);
 
 /* store_write.c */
 void store_commit(void *arg, struct store_op *first);

@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "mta/base/be.h"
 #include "mta/base/check.h"
 
 enum {
@@ -46,27 +47,12 @@ struct note { /* one write */
 	char key[KEY], v[VALUE];
 };
 
-static void put(char *p, uint64_t v)
-{
-	for (unsigned i = 8; i-- > 0; v >>= 8)
-		p[i] = (char)v;
-}
-
-static uint64_t get(const char *p)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < 8; i++)
-		v = v << 8 | (uint8_t)p[i];
-	return v;
-}
-
 static void key_of(const struct mid *m, char key[static KEY])
 {
 	key[0] = 'f';
 	memcpy(key + 1, m->sid, 16);
-	put(key + 17, m->inc);
-	put(key + 25, m->seq / BITS);
+	put_be(key + 17, m->inc, 8);
+	put_be(key + 25, m->seq / BITS, 8);
 }
 
 struct finished *finished_create(struct shadow *s)
@@ -171,7 +157,7 @@ struct store_op *finished_add(struct finished *f, const struct mid *m)
 
 	if (!b)
 		return NULL;
-	put(b->v, loop_wall(f->s->o.loop));
+	put_be(b->v, loop_wall(f->s->o.loop), 8);
 	b->v[8 + bit / 8] = (char)((uint8_t)b->v[8 + bit / 8] | 1u << bit % 8);
 	b->writes++;
 	n = x_calloc(1, sizeof *n);
@@ -218,7 +204,7 @@ int finished_prune(struct finished *f)
 			return 1;
 		}
 		if (f->key.n != KEY || f->key.p[0] != 'f' || f->v.n != VALUE ||
-			get(f->v.p) + KEEP >= wall)
+			get_be(f->v.p, 8) + KEEP >= wall)
 			continue;
 		at = map_get(&f->blocks, buf_span(&f->key));
 		if (!at || container_of(at, struct block, node)->writes == 0)
