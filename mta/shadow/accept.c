@@ -308,8 +308,8 @@ static void on_local(struct intake *i, enum err e)
 
 	if (e != ERR_OK) {
 		/* A peer that has it is told that it is nothing. */
-		for (unsigned k = 0; c && k < c->ntarget; k++)
-			ask_done(a->s->peer[c->target[k]], &c->mid, NULL, 0);
+		if (c)
+			copy_tell_done(c, NULL, 0);
 		finish(a, e, LEVEL_LOCAL);
 		if (c)
 			copy_free(c);
@@ -356,7 +356,7 @@ static void commit(struct accept *a, struct peer *p)
 	e->target = (struct target){0};
 	c = copy_new(s, &e->mid, COPY_ACCEPT);
 	if (p) {
-		copy_target(c, p);
+		copy_add_target(c, p);
 		e->target.node = span_str(p->name);
 		memcpy(e->target.sid, p->sid[p->current], 16);
 	}

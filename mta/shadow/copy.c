@@ -95,8 +95,7 @@ void copy_holder(struct copy *c, struct peer *p)
 
 	must(c->state == COPY_LIVE);
 	if (c->holder == p || (p && c->elsewhere >> p->index & 1))
-		return; /* p was told that it need not: it may have dropped it
-			 */
+		return; /* p was told that it need not: it may have left */
 	s->counts.bare += !p;
 	s->counts.bare -= !c->holder;
 	c->holder = p;
@@ -109,8 +108,8 @@ void copy_holder(struct copy *c, struct peer *p)
 int copy_has_target(const struct copy *c, const struct peer *p)
 {
 	for (unsigned i = 0; i < c->ntarget; i++)
-		if (c->target[i] == p->index &&
-			c->target_sid[i] == (unsigned)p->current)
+		if (c->target[i].peer == p->index &&
+			c->target[i].sid == (unsigned)p->current)
 			return 1;
 	return 0;
 }
@@ -118,13 +117,13 @@ int copy_has_target(const struct copy *c, const struct peer *p)
 void copy_sure(struct copy *c, const struct peer *p)
 {
 	for (unsigned i = 0; i < c->ntarget; i++)
-		if (c->target[i] == p->index)
-			c->term[i] = p->term;
+		if (c->target[i].peer == p->index)
+			c->target[i].term = p->term;
 }
 
 /* When there are too many, one whose database is gone makes room, else the
  * oldest: its copy is resolved by its own question. */
-void copy_target(struct copy *c, struct peer *p)
+void copy_add_target(struct copy *c, struct peer *p)
 {
 	unsigned at = 0;
 
@@ -133,19 +132,23 @@ void copy_target(struct copy *c, struct peer *p)
 		return;
 	if (c->ntarget == TARGETS_MAX) {
 		while (at < TARGETS_MAX - 1 &&
-			c->s->peer[c->target[at]]->current == c->target_sid[at])
+			c->s->peer[c->target[at].peer]->current ==
+				c->target[at].sid)
 			at++;
 		memmove(c->target + at, c->target + at + 1,
-			TARGETS_MAX - 1u - at);
-		memmove(c->target_sid + at, c->target_sid + at + 1,
-			TARGETS_MAX - 1u - at);
-		memmove(c->term + at, c->term + at + 1,
-			(TARGETS_MAX - 1u - at) * sizeof c->term[0]);
+			(TARGETS_MAX - 1u - at) * sizeof c->target[0]);
 		c->ntarget--;
 	}
-	c->target[c->ntarget] = (uint8_t)p->index;
-	c->term[c->ntarget] = p->term;
-	c->target_sid[c->ntarget++] = (uint8_t)p->current;
+	c->target[c->ntarget++] =
+		(struct copy_target){.peer = (uint8_t)p->index,
+			.sid = (uint8_t)p->current,
+			.term = p->term};
+}
+
+void copy_tell_done(const struct copy *c, const unsigned *rcpt, unsigned n)
+{
+	for (unsigned i = 0; i < c->ntarget; i++)
+		ask_done(c->s->peer[c->target[i].peer], &c->mid, rcpt, n);
 }
 
 void copy_free(struct copy *c)
@@ -189,10 +192,10 @@ enum err copy_own(struct copy *c, const struct ownership *o,
 	if (!list_empty(&c->own.node))
 		return ERR_NOMEM; /* it was, and its unbarring is still owed */
 	for (unsigned i = 0; i < c->ntarget; i++) {
-		struct peer *p = s->peer[c->target[i]];
+		struct peer *p = s->peer[c->target[i].peer];
 
 		t[i].node = span_str(p->name);
-		memcpy(t[i].sid, p->sid[c->target_sid[i]], 16);
+		memcpy(t[i].sid, p->sid[c->target[i].sid], 16);
 	}
 	c->own.done = done;
 	c->moving = 1;
@@ -205,17 +208,16 @@ enum err copy_own(struct copy *c, const struct ownership *o,
 enum err copy_own_target(
 	struct copy *c, struct peer *p, void (*done)(struct own *w, enum err e))
 {
-	uint8_t target[TARGETS_MAX], sid[TARGETS_MAX], n = c->ntarget;
+	struct copy_target was[TARGETS_MAX];
+	uint8_t n = c->ntarget;
 	enum err e;
 
-	memcpy(target, c->target, sizeof target);
-	memcpy(sid, c->target_sid, sizeof sid);
-	copy_target(c, p);
+	memcpy(was, c->target, sizeof was);
+	copy_add_target(c, p);
 	e = copy_own(c, NULL, done);
 	if (e == ERR_OK || !err_temporary(e))
 		return e;
-	memcpy(c->target, target, sizeof target);
-	memcpy(c->target_sid, sid, sizeof sid);
+	memcpy(c->target, was, sizeof was);
 	c->ntarget = n;
 	return e;
 }
@@ -262,10 +264,10 @@ static void add_target(struct copy *c, const struct target *t)
 	if (sid < 0 || c->ntarget == TARGETS_MAX)
 		return;
 	for (unsigned i = 0; i < c->ntarget; i++)
-		if (c->target[i] == p->index && c->target_sid[i] == sid)
+		if (c->target[i].peer == p->index && c->target[i].sid == sid)
 			return;
-	c->target[c->ntarget] = (uint8_t)p->index;
-	c->target_sid[c->ntarget++] = (uint8_t)sid;
+	c->target[c->ntarget++] = (struct copy_target){
+		.peer = (uint8_t)p->index, .sid = (uint8_t)sid};
 }
 
 void *shadow_found(void *shadow, struct message *m, const struct envelope *e,
@@ -314,8 +316,7 @@ void shadow_progress(void *shadow, void *tag, const unsigned *rcpt, unsigned n)
 		accept_progress(c->accept);
 	if (!c->mid.seq)
 		return;
-	for (unsigned i = 0; i < c->ntarget; i++)
-		ask_done(s->peer[c->target[i]], &c->mid, rcpt, n);
+	copy_tell_done(c, rcpt, n);
 }
 
 /* Whoever asks about it shall not hear that it is finished. */
@@ -337,8 +338,8 @@ void shadow_gone(void *shadow, void *tag, enum err e)
 	struct copy *c = tag;
 
 	check_obj(s, SHADOW_MAGIC);
-	for (unsigned i = 0; e == ERR_OK && c->mid.seq && i < c->ntarget; i++)
-		ask_done(s->peer[c->target[i]], &c->mid, NULL, 0);
+	if (e == ERR_OK && c->mid.seq)
+		copy_tell_done(c, NULL, 0);
 	if (c->accept)
 		accept_gone(c->accept, e);
 	if (e == ERR_CORRUPT && c->mid.seq && c->state != COPY_HELD &&

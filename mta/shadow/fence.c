@@ -54,16 +54,16 @@ int fence_may_deliver(struct shadow *s, struct copy *c)
 	if (!s->conf || s->conf->shadow.fence != FENCE_LEASE)
 		return 1;
 	for (unsigned i = 0; i < c->ntarget; i++) {
-		struct peer *p = s->peer[c->target[i]];
+		struct peer *p = s->peer[c->target[i].peer];
 		struct copy *v[1] = {c};
 
 		/* A database that is gone takes nothing over. */
 		if (!p->configured ||
-			(p->current >= 0 && p->current != c->target_sid[i]))
+			(p->current >= 0 && p->current != c->target[i].sid))
 			continue;
 		if (fence_lapsed(p))
 			return 0;
-		if (c->term[i] == p->term)
+		if (c->target[i].term == p->term)
 			continue;
 		/* About what it keeps it is asked whenever its link comes up;
 		 * about the rest when it is needed. */

@@ -153,10 +153,10 @@ void keeper_go(struct copy *c)
 /* Nothing can be learned from it: not ours any more, or it lost its disk. */
 static int mute(const struct copy *c, unsigned i)
 {
-	const struct peer *p = c->s->peer[c->target[i]];
+	const struct peer *p = c->s->peer[c->target[i].peer];
 
 	return c->asked >> i & 1 || !p->configured || p->witness ||
-	       (p->current >= 0 && p->current != c->target_sid[i]);
+	       (p->current >= 0 && p->current != c->target[i].sid);
 }
 
 void keeper_wait(struct copy *c)
@@ -170,7 +170,7 @@ void keeper_wait(struct copy *c)
 	list_del(&c->at);
 	if (shadow_now(s) < s->barrier_until)
 		for (unsigned i = 0; i < c->ntarget; i++) {
-			struct peer *p = s->peer[c->target[i]];
+			struct peer *p = s->peer[c->target[i].peer];
 
 			if (mute(c, i))
 				continue;
@@ -186,7 +186,7 @@ void keeper_wait(struct copy *c)
 static void answered(struct copy *c, const struct peer *p)
 {
 	for (unsigned i = 0; i < c->ntarget; i++)
-		if (c->target[i] == p->index)
+		if (c->target[i].peer == p->index)
 			c->asked |= (uint8_t)(1u << i);
 }
 

@@ -56,8 +56,8 @@ static int spare_sid(const struct peer *p)
 		if (c->owner == p)
 			used |= UINT32_C(1) << c->owner_sid;
 		for (unsigned i = 0; i < c->ntarget; i++)
-			if (c->target[i] == p->index)
-				used |= UINT32_C(1) << c->target_sid[i];
+			if (c->target[i].peer == p->index)
+				used |= UINT32_C(1) << c->target[i].sid;
 	}
 	for (int i = 0; i < SIDS_MAX; i++)
 		if (!(used >> i & 1))

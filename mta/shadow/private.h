@@ -118,6 +118,13 @@ enum copy_state {
 	COPY_LOST, /* ours, damaged and set aside: a holder shall take over */
 };
 
+/* Who may hold it: a peer, with the database that it had. */
+struct copy_target {
+	uint8_t peer, sid; /* indices: s->peer, its sid */
+	uint16_t term;     /* of the peer, when it said last that it has not
+			      taken it over */
+};
+
 struct copy {
 	struct map_node node; /* s->copies by mid, when it has one */
 	struct shadow *s;
@@ -131,20 +138,18 @@ struct copy {
 	uint8_t busy;       /* a peer asked us to claim again */
 	uint8_t asked;      /* WAIT: bits of targets that need not be asked */
 	uint8_t ntarget, owner_sid;
-	uint8_t target[TARGETS_MAX], target_sid[TARGETS_MAX];
-	uint16_t term[TARGETS_MAX]; /* of the target, when it said last that
-				       it has not taken it over */
-	uint32_t gen, next_gen;     /* next: moving to it */
-	uint32_t unclaimed;  /* bits: peers that are to hear of a takeover */
-	uint32_t elsewhere;  /* bits: peers that were told they need not hold
-				it, and no STORE to them began since */
-	uint32_t epoch;      /* of the peer it was asked about at; LIVE:
-				of the holder */
-	uint16_t claims;     /* CLAIMs under way */
-	struct peer *owner;  /* HELD: whose; WAIT: who is asked */
-	struct peer *holder; /* of ours: holds it for sure, or NULL */
-	struct peer *heir;   /* moving: to whom, NULL: to us; barred: who has
-				said that it holds a copy for us */
+	struct copy_target target[TARGETS_MAX];
+	uint32_t gen, next_gen; /* next: moving to it */
+	uint32_t unclaimed;     /* bits: peers that are to hear of a takeover */
+	uint32_t elsewhere;     /* bits: peers that were told they need not hold
+				   it, and no STORE to them began since */
+	uint32_t epoch;         /* of the peer it was asked about at; LIVE:
+				   of the holder */
+	uint16_t claims;        /* CLAIMs under way */
+	struct peer *owner;     /* HELD: whose; WAIT: who is asked */
+	struct peer *holder;    /* of ours: holds it for sure, or NULL */
+	struct peer *heir;      /* moving: to whom, NULL: to us; barred: who has
+				   said that it holds a copy for us */
 	uint64_t since, checked; /* loop_now */
 	uint64_t size;
 	struct list at;    /* peer->held, kept, waiting; s->bare */
@@ -244,7 +249,8 @@ struct copy *copy_new(
 	struct shadow *s, const struct mid *m, enum copy_state st);
 void copy_free(struct copy *c);
 void copy_set(struct copy *c, enum copy_state st); /* leaves its list */
-void copy_target(struct copy *c, struct peer *p);  /* p at its present sid */
+void copy_tell_done(const struct copy *c, const unsigned *rcpt, unsigned n);
+void copy_add_target(struct copy *c, struct peer *p); /* p at its present sid */
 int copy_has_target(const struct copy *c, const struct peer *p);
 /* p has said that it has not taken c over (mta/shadow/fence.h). */
 void copy_sure(struct copy *c, const struct peer *p);

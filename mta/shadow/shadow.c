@@ -281,7 +281,7 @@ static void tell_leaving(struct shadow *s)
 		if (c->state != COPY_LEAVING || c->aloof)
 			continue;
 		for (unsigned i = 0; i < c->ntarget; i++) {
-			struct peer *p = s->peer[c->target[i]];
+			struct peer *p = s->peer[c->target[i].peer];
 
 			if (p->dones.n > DONE_BATCH)
 				ask_done_flush(p);

@@ -148,7 +148,7 @@ static int ceded(struct copy *c, struct peer *p, struct span done)
 
 	c->unclaimed &= ~(1u << p->index);
 	if (p->current >= 0)
-		copy_target(c, p);
+		copy_add_target(c, p);
 	copy_sure(c, p);
 	if (c->state == COPY_LIVE)
 		copy_holder(c, p);

@@ -204,7 +204,7 @@ static struct copy *lease_copy(struct node *n, const struct lease_row *r)
 	n->s->counts.bare++;
 	p->current = peer_sid(p, old);
 	if (!r->none)
-		copy_target(c, p);
+		copy_add_target(c, p);
 	if (r->sid == 1)
 		p->current = peer_sid(p, new);
 	if (r->sid == 2)
@@ -254,7 +254,7 @@ static void test_deliver_all_targets(void **state)
 
 		p->current = peer_sid(p, sid);
 		p->leased = shadow_now(n->s);
-		copy_target(c, p);
+		copy_add_target(c, p);
 	}
 	assert_int_equal(fence_may_deliver(n->s, c), 1);
 	for (char name = 'b'; name < 'e'; name++) {
@@ -284,11 +284,42 @@ static void test_deliver_never_answered(void **state)
 	n->s->counts.bare++;
 	peer_sid(p, sid);
 	p->current = 0;
-	copy_target(c, p);
+	copy_add_target(c, p);
 	p->current = -1;
 	assert_int_equal(fence_may_deliver(n->s, c), 0);
 	p->leased = shadow_now(n->s);
 	assert_int_equal(fence_may_deliver(n->s, c), 1);
+	copy_free(c);
+}
+
+/* Rule: what could not be written is as it was, with what each target has said:
+ * here the oldest would have had to make room. */
+static void test_target_refused(void **state)
+{
+	struct node *n = *state;
+	static const struct mid m = {.inc = 1, .seq = 1};
+	struct copy_target was[TARGETS_MAX];
+	uint8_t sid[16] = {0};
+	struct peer *p;
+	struct copy *c;
+
+	configure(n, 1, 0, 1);
+	p = node_peer(n, 'b');
+	c = copy_new(n->s, &m, COPY_LIVE);
+	n->s->counts.bare++;
+	for (int i = 0; i <= TARGETS_MAX; i++) {
+		sid[0] = (uint8_t)(i + 1);
+		p->current = peer_sid(p, sid);
+		p->term++;
+		if (i < TARGETS_MAX)
+			copy_add_target(c, p);
+	}
+	memcpy(was, c->target, sizeof was);
+	list_append(&n->s->retry, &c->own.node);
+	assert_int_equal(copy_own_target(c, p, NULL), ERR_NOMEM);
+	assert_int_equal(c->ntarget, TARGETS_MAX);
+	assert_memory_equal(c->target, was, sizeof was);
+	p->current = -1;
 	copy_free(c);
 }
 
@@ -301,6 +332,7 @@ int main(void)
 		cmocka_unit_test(test_deliver),
 		TN(test_deliver_all_targets),
 		TN(test_deliver_never_answered),
+		TN(test_target_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,7 +149,7 @@ static void test_too_many(void **state)
 		assert_int_equal(
 			identify(p, (uint8_t)(i + 1), i + 1, NULL), ERR_OK);
 		c[i] = copy_new(n->s, &m, COPY_LEAVING);
-		copy_target(c[i], p);
+		copy_add_target(c[i], p);
 	}
 	assert_int_equal(p->nsid, SIDS_MAX);
 	assert_int_equal(identify(p, 200, 200, NULL), ERR_LIMIT);
