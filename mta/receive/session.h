@@ -146,7 +146,15 @@ struct connector *connector_for(struct generation *g,
 /* cmd_data.c */
 size_t data_input(struct session *s, struct span in, enum cmd *next_r);
 size_t chunk_input(struct session *s, struct span in, enum cmd *next_r);
-void transaction_end(struct session *s);
+
+/* transaction.c */
+void transaction_end(struct session *s); /* forgotten, whatever is under way */
+/* Counts, logs and replies why its message is not taken; and its end. */
+void transaction_refuse(struct session *s, const struct outcome *o);
+/* The spool's done: it hands in, or refuses. */
+void transaction_spooled(struct spool *sp, enum err e);
+/* The whole message is in the spool; on_accepted replies. */
+void transaction_hand_in(struct transaction *t);
 
 /* cmd_*.c: the verb table's handlers */
 enum cmd cmd_ehlo(struct session *s, const struct command *c);
