@@ -1,4 +1,4 @@
-/* serve - a peer's connection to us: verbs in, replies out, in order.
+/* serve - a peer's connection to us: lines in, replies out, in order.
  *
  * Nothing is read before the peer has shown who it is. A reply that must wait
  * (a STORE's commit) keeps its place in a row of slots; those behind it wait
@@ -45,12 +45,6 @@ static void write_ready(struct serve *v)
 
 static void read_on(struct serve *v);
 
-static void flush_slots(struct serve *v)
-{
-	write_ready(v);
-	read_on(v);
-}
-
 struct slot *serve_slot(struct serve *v)
 {
 	struct slot *o = x_calloc(1, sizeof *o);
@@ -67,14 +61,15 @@ void serve_ready(struct serve *v, struct slot *o, struct span text)
 	if (v->slots.next == &o->node) {
 		stream_write(v->st, text);
 		slot_free(v, o);
-		flush_slots(v);
+		write_ready(v);
+		read_on(v);
 	} else {
 		buf_add(&o->text, text);
 		o->ready = 1;
 	}
 }
 
-static void say(struct serve *v, struct span text)
+void serve_say(struct serve *v, struct span text)
 {
 	if (list_empty(&v->slots))
 		stream_write(v->st, text);
@@ -82,7 +77,7 @@ static void say(struct serve *v, struct span text)
 		serve_ready(v, serve_slot(v), text);
 }
 
-static void say_reply(struct serve *v, uint16_t code, unsigned a, unsigned b,
+void serve_reply(struct serve *v, uint16_t code, unsigned a, unsigned b,
 	const char *text)
 {
 	struct buf *t = &v->s->text;
@@ -91,250 +86,19 @@ static void say_reply(struct serve *v, uint16_t code, unsigned a, unsigned b,
 
 	buf_clear(t);
 	wire_reply_write(t, code, enh, span_str(text));
-	say(v, buf_span(t));
+	serve_say(v, buf_span(t));
 	if (code >= 500)
 		v->errors++;
 }
 
-/* --- HELLO, PING ---------------------------------------------------------- */
-
-/* An older link of the same start, or the same one, is dead (R4). */
-static int stale_link(const struct peer *p, const struct wire_hello *h)
-{
-	return p->served_inc == h->inc && h->link <= p->served_link;
-}
-
-static void end_session(struct serve *v, const char *why)
+void serve_end(struct serve *v, const char *why)
 {
 	v->closing = 1;
 	v->why = why;
 	stream_close(v->st);
 }
 
-static void refuse_identity(struct serve *v, enum err e)
-{
-	if (e == ERR_LIMIT) {
-		say_reply(v, 550, 7, 1,
-			"copies for too many lost databases of this node are "
-			"still here");
-		end_session(v, "too many databases");
-	} else {
-		say_reply(v, 550, 7, 1,
-			"this database is connected already: "
-			"was the data directory copied?");
-		end_session(v, "a copied database");
-	}
-}
-
-static void on_hello(struct serve *v, struct span rest)
-{
-	struct shadow *s = v->s;
-	struct peer *p = v->p;
-	struct wire_welcome w = {.inc = s->me.inc, .held = p->nheld};
-	struct wire_hello h;
-	const char *why = "";
-	enum err e;
-
-	if (wire_hello_read(rest, &h, &why) != 0) {
-		say_reply(v, 501, 5, 4, why);
-		return;
-	}
-	if (!p->configured) { /* not any more */
-		say_reply(v, 550, 7, 1, "you are not a configured peer");
-		end_session(v, "no longer a peer");
-		return;
-	}
-	if (stale_link(p, &h)) {
-		s->counts.stale_links++;
-		say_reply(v, 550, 7, 1, "stale LINK");
-		end_session(v, "stale LINK");
-		return;
-	}
-	if ((e = peer_identify(p, h.sid, h.inc, &h.prev)) != ERR_OK) {
-		refuse_identity(v, e);
-		return;
-	}
-	if (p->serve && p->serve != v)
-		serve_close(p->serve, "a newer link is there");
-	p->serve = v;
-	p->served_inc = h.inc;
-	p->served_link = h.link;
-	p->takeover = h.takeover;
-	v->hello = 1;
-	memcpy(w.sid, s->me.sid, sizeof w.sid);
-	w.v = h.v < WIRE_VERSION ? h.v : WIRE_VERSION;
-	w.window = s->conf->shadow.window;
-	w.bytes = s->conf->shadow.window_bytes;
-	w.free = s->free;
-	buf_clear(&s->text);
-	wire_welcome_write(&s->text, &w);
-	say(v, buf_span(&s->text));
-}
-
-static void on_ping(struct serve *v, struct span rest)
-{
-	struct shadow *s = v->s;
-	struct wire_pong pong = {.inc = s->me.inc, .held = v->p->nheld};
-	struct wire_ping ping;
-	const char *why = "";
-
-	if (wire_ping_read(rest, &ping, &why) != 0) {
-		say_reply(v, 501, 5, 4, why);
-		return;
-	}
-	peer_seen(v->p, &ping.seen);
-	memcpy(pong.sid, s->me.sid, sizeof pong.sid);
-	pong.free = s->free;
-	peers_seen(s, v->p, &pong.seen);
-	buf_clear(&s->text);
-	wire_pong_write(&s->text, &pong);
-	say(v, buf_span(&s->text));
-}
-
-/* --- STORE ---------------------------------------------------------------- */
-
-static int no_room(const struct shadow *s, uint64_t octets)
-{
-	uint64_t reserve = s->conf->shadow.reserve;
-
-	return s->free == WIRE_FREE_FULL ||
-	       (s->space.total &&
-		       s->space.free < reserve + octets + octets / 2);
-}
-
-static void on_store(struct serve *v, struct span rest)
-{
-	struct wire_store w;
-	const char *why = "";
-
-	if (wire_store_read(rest, &w, &why) != 0) {
-		/* How much follows is not known: out of step. */
-		say_reply(v, 501, 5, 4, why);
-		end_session(v, why);
-		return;
-	}
-	if (w.env > ENV_MOST || w.env == 0) {
-		say_reply(v, 552, 3, 4, "envelope record too large");
-		end_session(v, "STORE too large");
-		return;
-	}
-	if (!v->hash)
-		v->hash = tls_hash_create();
-	v->in = store_in_begin(v, v->p, &w);
-	if (no_room(v->s, wire_payload(&w)))
-		store_in_refuse(v->in, 452, 3, 1, "no room for copies");
-}
-
-/* --- DONE, STATUS, CLAIM -------------------------------------------------- */
-
-static void on_done(struct serve *v, struct span rest)
-{
-	struct wire_done d;
-	const char *why = "";
-	unsigned n = 0;
-	int more;
-
-	while ((more = wire_done_next(&rest, &d, &why)) > 0) {
-		holder_done(v->s, &d);
-		n++;
-	}
-	if (more < 0) {
-		say_reply(v, 501, 5, 4, why);
-		return;
-	}
-	buf_clear(&v->s->text);
-	wire_noted_write(&v->s->text, n);
-	say(v, buf_span(&v->s->text));
-}
-
-static void on_status(struct serve *v, struct span rest)
-{
-	struct shadow *s = v->s;
-	struct wire_answer a;
-	const char *why = "";
-	struct buf text;
-	struct mid m;
-	int more, bad = 0;
-
-	buf_init(&text, 64 * 1024);
-	while ((more = wire_status_next(&rest, &m, &why)) > 0 && !bad) {
-		bad = holder_status(s, v->p, &m, &a);
-		if (!bad) {
-			s->counts.answers[a.state]++;
-			wire_answer_add(&text, &a);
-		}
-	}
-	buf_clear(&s->text);
-	if (more < 0)
-		wire_reply_write(&s->text, 501, (struct enhanced){5, 5, 4},
-			span_str(why));
-	else if (bad || text.full || !text.n)
-		wire_reply_write(&s->text, 451, (struct enhanced){4, 3, 0},
-			SPAN("cannot be read now"));
-	else
-		wire_reply_write(&s->text, 250, (struct enhanced){2, 0, 0},
-			buf_span(&text));
-	buf_fini(&text);
-	say(v, buf_span(&s->text));
-}
-
-static void on_claim(struct serve *v, struct span rest)
-{
-	struct wire_claim c;
-	const char *why = "";
-
-	if (wire_claim_read(rest, &c, &why) != 0) {
-		say_reply(v, 501, 5, 4, why);
-		return;
-	}
-	buf_clear(&v->s->text);
-	keeper_claim(v->s, v->p, &c, &v->s->text);
-	say(v, buf_span(&v->s->text));
-}
-
 /* --- reading -------------------------------------------------------------- */
-
-static void command(struct serve *v, struct span line)
-{
-	struct span rest;
-	enum wire_verb verb = wire_verb_of(line, &rest);
-
-	peer_alive(v->p);
-	if (!v->hello && verb != WIRE_HELLO && verb != WIRE_QUIT &&
-		verb != WIRE_NOOP && verb != WIRE_UNKNOWN) {
-		say_reply(v, 503, 5, 1, "HELLO first");
-		return;
-	}
-	switch (verb) {
-	case WIRE_HELLO:
-		on_hello(v, rest);
-		break;
-	case WIRE_STORE:
-		on_store(v, rest);
-		break;
-	case WIRE_DONE:
-		on_done(v, rest);
-		break;
-	case WIRE_STATUS:
-		on_status(v, rest);
-		break;
-	case WIRE_CLAIM:
-		on_claim(v, rest);
-		break;
-	case WIRE_PING:
-		on_ping(v, rest);
-		break;
-	case WIRE_NOOP:
-		say_reply(v, 250, 0, 0, "ok");
-		break;
-	case WIRE_QUIT:
-		say_reply(v, 221, 0, 0, "bye");
-		end_session(v, "quit");
-		break;
-	case WIRE_UNKNOWN:
-		say_reply(v, 500, 5, 1, "command unknown");
-	}
-}
 
 static size_t take_line(struct serve *v, struct span in)
 {
@@ -343,13 +107,14 @@ static size_t take_line(struct serve *v, struct span in)
 	if (nl < 0 && in.n < WIRE_LINE)
 		return 0;
 	if (nl < 1 || in.p[nl - 1] != '\r') {
-		say_reply(v, 500, 5, 2, "line too long, or not ended by CRLF");
-		end_session(v, "bad line");
+		serve_reply(
+			v, 500, 5, 2, "line too long, or not ended by CRLF");
+		serve_end(v, "bad line");
 		return 0;
 	}
-	command(v, span(in.p, (size_t)nl - 1));
+	serve_command(v, span(in.p, (size_t)nl - 1));
 	if (v->errors > ERRORS_MOST && !v->closing)
-		end_session(v, "too many errors");
+		serve_end(v, "too many errors");
 	return (size_t)nl + 1;
 }
 
@@ -506,7 +271,7 @@ static void on_tls(void *arg, enum err e)
 		log_stranger(v, "its certificate is not that of a peer");
 		stream_write(v->st,
 			SPAN("550 5.7.1 you are not a configured peer\r\n"));
-		end_session(v, "not a peer");
+		serve_end(v, "not a peer");
 		return;
 	}
 	buf_clear(&v->s->text);
@@ -581,7 +346,7 @@ void serve_stop(struct shadow *s)
 		if (!v->closing) {
 			stream_write(
 				v->st, SPAN("421 4.3.2 shutting down\r\n"));
-			end_session(v, "stopping");
+			serve_end(v, "stopping");
 		}
 	}
 }

@@ -1,4 +1,4 @@
-/* serve - what the two files of a peer's connection to us share. */
+/* serve - what the files of a peer's connection to us share. */
 #pragma once
 
 #include "mta/shadow/private.h"
@@ -28,6 +28,14 @@ struct serve {
 struct slot *serve_slot(struct serve *v);
 void serve_ready(struct serve *v, struct slot *o, struct span text);
 void serve_wake(struct serve *v); /* a body has room again */
+/* Replies behind all that was asked before; serve_reply counts refusals. */
+void serve_say(struct serve *v, struct span text);
+void serve_reply(struct serve *v, uint16_t code, unsigned a, unsigned b,
+	const char *text);
+void serve_end(struct serve *v, const char *why); /* once that has left */
+
+/* serve_verbs.c: one line, without its end. */
+void serve_command(struct serve *v, struct span line);
 
 /* store_in.c: a STORE that is being received. It has a slot from the start,
  * and outlives its connection while something is under way. */
