@@ -8,6 +8,20 @@
 #include "tests/sim/client.h"
 #include "tests/sim/world.h"
 
+/* How mail leaves, in worlds of any size: over two smart hosts, and by MX. What
+ * a world adds goes behind it, to the last connector. */
+#define CHAOS_CONNECTORS                                                       \
+	"send_connectors:\n"                                                   \
+	"  - name: to-c.example\n"                                             \
+	"    address_spaces: [\"c.example\"]\n"                                \
+	"    smart_hosts: [\"192.0.2.31\", \"192.0.2.32\"]\n"                  \
+	"    order: spread\n"                                                  \
+	"    tls: { mode: none }\n"                                            \
+	"    limits: { recipients: 1, messages_per_connection: 3 }\n"          \
+	"  - name: out\n"                                                      \
+	"    address_spaces: [\"*\"]\n"                                        \
+	"    tls: { mode: none }\n"
+
 /* Rule 0 of every site is about the recipients that it refuses for good. */
 enum { CHAOS_RULES = 6 };
 

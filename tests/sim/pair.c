@@ -34,19 +34,10 @@ static void write_conf(struct pair *p, unsigned i, unsigned n, struct buf *out)
 		"receive_connectors:\n"
 		"  - { name: in, bind: [\"198.51.100.%u:25\"],\n"
 		"      remote: [\"10.0.0.0/8\"], shadow: %s,\n"
-		"      permissions: [submit, relay, any_sender] }\n"
-		"send_connectors:\n"
-		"  - name: to-c.example\n"
-		"    address_spaces: [\"c.example\"]\n"
-		"    smart_hosts: [\"192.0.2.31\", \"192.0.2.32\"]\n"
-		"    order: spread\n"
-		"    tls: { mode: none }\n"
-		"    limits: { recipients: 1, messages_per_connection: 3 }\n"
-		"  - name: out\n"
-		"    address_spaces: [\"*\"]\n"
-		"    tls: { mode: none }\n"
-		"queue: { large_body: 8KiB, memory: 1MiB }\n",
+		"      permissions: [submit, relay, any_sender] }\n",
 		i + 1, policy);
+	buf_adds(out,
+		CHAOS_CONNECTORS "queue: { large_body: 8KiB, memory: 1MiB }\n");
 	if (!p->shadowed)
 		return;
 	buf_addf(out,

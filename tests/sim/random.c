@@ -35,17 +35,7 @@ static const char conf[] =
 	"receive_connectors:\n"
 	"  - { name: in, bind: [\"" RELAY_IP
 	":25\"], remote: [\"10.0.0.0/8\"],\n"
-	"      permissions: [submit, relay, any_sender] }\n"
-	"send_connectors:\n"
-	"  - name: to-c.example\n"
-	"    address_spaces: [\"c.example\"]\n"
-	"    smart_hosts: [\"192.0.2.31\", \"192.0.2.32\"]\n"
-	"    order: spread\n"
-	"    tls: { mode: none }\n"
-	"    limits: { recipients: 1, messages_per_connection: 3 }\n"
-	"  - name: out\n"
-	"    address_spaces: [\"*\"]\n"
-	"    tls: { mode: none }\n"
+	"      permissions: [submit, relay, any_sender] }\n" CHAOS_CONNECTORS
 	"    limits: { connections: 3, extra_connection_at: 2 }\n"
 	"queue: { large_body: 8KiB, memory: 1MiB }\n";
 
