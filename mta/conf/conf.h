@@ -22,6 +22,7 @@
 #include "mta/base/buf.h"
 #include "mta/base/err.h"
 #include "mta/base/span.h"
+#include "mta/base/unit.h"
 
 struct conf_cidr {
 	int v6;
@@ -238,5 +239,3 @@ struct span domain_fold(struct span s, struct arena *a);
 
 int cidr_parse(struct span s, struct conf_cidr *c_r);
 int cidr_match(const struct conf_cidr *c, int v6, const uint8_t addr[16]);
-int duration_parse(struct span s, uint64_t *ms_r); /* 30s 5m 4h 2d 500ms */
-int size_parse(struct span s, uint64_t *bytes_r);  /* 64KiB 10MiB 4096 */

@@ -10,6 +10,7 @@
 
 #include "mta/base/arena.h"
 #include "mta/base/buf.h"
+#include "mta/base/guess.h"
 #include "mta/base/span.h"
 #include "mta/conf/conf.h"
 #include "mta/conf/yaml.h"
@@ -108,13 +109,7 @@ void report_warning(struct report *r, struct ymark at, const char *fmt, ...)
 void report_print(struct report *r, struct buf *out);
 void report_fini(struct report *r);
 
-/* guess.c: the valid name nearest to a wrong one. */
-struct guess {
-	struct span wrong, best;
-	unsigned distance;
-};
-void guess_try(struct guess *g, struct span name);
-/* Adds ` (did you mean "best"?)` when something is near enough. */
+/* guess.c. Adds ` (did you mean "best"?)` when something is near enough. */
 void guess_print(const struct guess *g, struct buf *out);
 /* Adds "s" in double quotes, clipped, with nothing unprintable in it. */
 void quote(struct buf *out, struct span s);
@@ -134,8 +129,6 @@ int ip_read(struct span s, int *v6_r, uint8_t addr_r[16]);
 int value_read(const struct conf_key *k, struct span s, struct arena *a,
 	void *at, struct buf *why);
 size_t value_size(enum conf_type t); /* of a member of a list */
-void duration_print(uint64_t ms, struct buf *out);
-void size_print(uint64_t bytes, struct buf *out);
 void number_print(enum conf_type t, uint64_t v, struct buf *out);
 /* What value_read is made of: the same rules. value_fault is always -1. */
 int value_fault(struct buf *why, struct span s, const char *text);
