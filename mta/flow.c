@@ -267,6 +267,19 @@ static void make_receive(struct node *n)
 	n->receive = receive_create(&o);
 }
 
+static void make_drain(struct node *n)
+{
+	struct drain_options o = {
+		.loop = n->loop,
+		.log = n->log,
+		.queue = n->queue,
+		.receive = n->receive,
+		.shadow = n->shadow,
+	};
+
+	n->drain = drain_create(&o);
+}
+
 static enum err open_ctl(struct node *n, struct buf *why)
 {
 	struct arena mem = {0};
@@ -275,6 +288,7 @@ static enum err open_ctl(struct node *n, struct buf *why)
 		.log = n->log,
 		.queue = n->queue,
 		.shadow = n->shadow,
+		.drain = n->drain,
 		.socket = arena_str(&mem, n->conf->control.socket),
 		.arg = n,
 		.conf = ctl_conf,
@@ -315,7 +329,9 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	make_delivery(n);
 	make_shadow(n);
 	make_receive(n);
+	make_drain(n);
 	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
+		(e = drain_recover(n->drain, why)) != ERR_OK ||
 		(e = shadow_configure(n->shadow, conf, why)) != ERR_OK ||
 		(e = receive_configure(n->receive, conf, why)) != ERR_OK ||
 		(e = open_ctl(n, why)) != ERR_OK)
@@ -469,6 +485,7 @@ void node_stop(struct node *n)
 	log_event(n->log, EV_NODE_STOPPING,
 		F_STR("reason", n->failed ? "failure" : "asked"));
 	ctl_close(&n->ctl);
+	drain_stop(n->drain);
 	shadow_hurry(n->shadow);
 	flow_hops_stop(n, ms);
 	receive_stop(n->receive, ms, stop_delivery, n);
@@ -484,6 +501,7 @@ void node_free(struct node **np)
 	ctl_close(&n->ctl);
 	receive_destroy(&n->receive);
 	queue_close(&n->queue);
+	drain_destroy(&n->drain);
 	shadow_destroy(&n->shadow);
 	deliver_destroy(&n->deliver);
 	dns_destroy(&n->dns);

@@ -19,6 +19,7 @@
 #include "mta/conf/conf.h"
 #include "mta/ctl/ctl.h"
 #include "mta/deliver/deliver.h"
+#include "mta/flow_drain.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
@@ -43,6 +44,7 @@ struct node {
 	struct shadow *shadow;
 	struct receive *receive;
 	struct deliver *deliver;
+	struct drain *drain;
 	struct ctl *ctl;
 	uint64_t started; /* wall */
 	unsigned pools;   /* owners that exist */

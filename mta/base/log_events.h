@@ -10,6 +10,9 @@
 	X(EV_NODE_START, "node.start", LOG_INFO, "The program starts; fields: version, name, pid.") \
 	X(EV_NODE_READY, "node.ready", LOG_INFO, "All listeners are open and the queue is loaded.") \
 	X(EV_NODE_STOPPING, "node.stopping", LOG_INFO, "A stop was asked for; no new connections.") \
+	X(EV_NODE_DRAINING, "node.draining", LOG_WARN, "The node was taken out of service and takes no new mail until umbra undrain; by whom and why, restored=1: still so after a start.") \
+	X(EV_NODE_DRAINED, "node.drained", LOG_INFO, "Draining has come to its end: nothing is left but what stands still by order, and copies held for peers.") \
+	X(EV_NODE_UNDRAINED, "node.undrained", LOG_INFO, "The node was put back into service; after: for how long it was out.") \
 	X(EV_NODE_STOPPED, "node.stopped", LOG_INFO, "The program ends.") \
 	X(EV_NODE_FATAL, "node.fatal", LOG_ERROR, "The program cannot go on; text says why and what to do.") \
 	X(EV_CONFIG_LOADED, "config.loaded", LOG_INFO, "A configuration went live.") \

@@ -149,6 +149,7 @@ static int copy(int fd, const char *path)
 			used = n - 1;
 			fwrite(p, 1, used, stdout);
 		}
+		fflush(stdout); /* progress is to be seen as it comes */
 		memmove(p, p + used, n - used);
 		n -= used;
 	}

@@ -25,6 +25,8 @@ static verb_fn *const verbs[CMD_COUNT] = {
 	[CMD_SHADOW_STATUS] = verb_shadow_status,
 	[CMD_SHADOW_TAKEOVER] = verb_shadow_takeover,
 	[CMD_LOG_LEVEL] = verb_log_level,
+	[CMD_DRAIN] = verb_drain,
+	[CMD_UNDRAIN] = verb_undrain,
 };
 
 void answer_init(struct answer *a, const struct ctl_options *o)

@@ -28,7 +28,13 @@
 /* A number that does not exist: "-" and null. */
 #define CELL_NONE UINT64_MAX
 
-enum { ANSWER_MORE = -1, ANSWER_SLICE = 64 }; /* rows per slice */
+/* ANSWER_LATER: called again, but not before something may have changed. */
+enum {
+	ANSWER_MORE = -1,
+	ANSWER_LATER = -2,
+	ANSWER_SLICE = 64, /* rows per slice */
+	ANSWER_LATER_MS = 100,
+};
 
 enum column_kind {
 	COL_TEXT,   /* a span; empty is "-" and null */
@@ -61,6 +67,7 @@ struct answer {
 	int started;
 	struct msg_id at;
 	uint64_t shown;
+	uint64_t since; /* loop_now of something that it waits for */
 	struct span *key;
 	unsigned n, i;
 };
@@ -119,3 +126,8 @@ int verb_config_reload(struct answer *a);
 int verb_shadow_status(struct answer *a);
 int verb_shadow_takeover(struct answer *a);
 int verb_log_level(struct answer *a);
+int verb_drain(struct answer *a);
+int verb_undrain(struct answer *a);
+
+/* "draining since ..., by ...: reason", or nothing. */
+void put_drain(const struct answer *a, struct buf *out);

@@ -28,6 +28,8 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(OPT_LIMIT, "limit", KIND_NUMBER, "N", "at most N rows (default 1000; 0: all)") \
 	X(OPT_HOP, "hop", KIND_TEXT, "KEY", "only what waits for this next hop") \
 	X(OPT_DIR, "dir", KIND_TEXT, "DIR", "the directory for the files (default: this one)") \
+	X(OPT_REASON, "reason", KIND_TEXT, "TEXT", "why, for whoever looks at the log or the status") \
+	X(OPT_NO_WAIT, "no-wait", KIND_FLAG, NULL, "do not wait for the end") \
 	X(OPT_SIZE, "size", KIND_SIZE, "N", "as for a message of N octets (10MiB works too)")
 
 /* id, noun, verb (NULL: the noun alone), arguments, least, most, options,
@@ -75,6 +77,12 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_SHADOW_KEYGEN, "shadow", "keygen", "NODE...", 1, REQUEST_ARGS, BIT(OPT_DIR), \
 		"Make a private CA and certificates of nodes for shadow links (asks no daemon).", \
 		"umbra shadow keygen relay1.example.org relay2.example.org") \
+	X(CMD_DRAIN, "drain", NULL, "", 0, 0, BIT(OPT_REASON) | BIT(OPT_NO_WAIT), \
+		"Take the node out of service: nothing new comes in, what is there is finished.", \
+		"umbra drain --reason kernel-update") \
+	X(CMD_UNDRAIN, "undrain", NULL, "", 0, 0, 0, \
+		"Put the node back into service.", \
+		"umbra undrain") \
 	X(CMD_LOG_LEVEL, "log", "level", "[error|warn|info|debug]", 0, 1, 0, \
 		"Show or change how much is logged, until the next start.", \
 		"umbra log level debug") \

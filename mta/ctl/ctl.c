@@ -39,7 +39,8 @@ struct ctl_session {
 	struct list node;
 	struct answer a;
 	struct post post;
-	int posted, asked, ended, shut;
+	struct timer later;
+	int posted, waits, asked, ended, shut;
 };
 
 static void ctl_free(struct ctl *c)
@@ -56,6 +57,7 @@ static void session_free(struct ctl_session *s)
 
 	if (s->stream || s->posted)
 		return;
+	timer_stop(&s->later);
 	list_del(&s->node);
 	answer_fini(&s->a);
 	s->magic = 0;
@@ -86,6 +88,18 @@ static void send_slice(struct ctl_session *s)
 	stream_deadline(s->stream, PROGRESS_MS);
 	stream_write(s->stream, buf_span(&s->a.out));
 	buf_clear(&s->a.out);
+	if (s->waits)
+		timer_start(&s->later, ANSWER_LATER_MS);
+	else
+		go_on(s);
+}
+
+static void on_later(struct timer *t)
+{
+	struct ctl_session *s = container_of(t, struct ctl_session, later);
+
+	check_obj(s, CTL_SESSION_MAGIC);
+	s->waits = 0;
 	go_on(s);
 }
 
@@ -110,7 +124,8 @@ static void on_turn(struct post *p)
 		return;
 	}
 	status = answer_step(&s->a);
-	if (status != ANSWER_MORE)
+	s->waits = status == ANSWER_LATER;
+	if (status != ANSWER_MORE && status != ANSWER_LATER)
 		put_end(s, status);
 	send_slice(s);
 }
@@ -120,7 +135,7 @@ static void on_drain(void *arg)
 	struct ctl_session *s = arg;
 
 	check_obj(s, CTL_SESSION_MAGIC);
-	if (s->asked)
+	if (s->asked && !s->waits)
 		go_on(s);
 }
 
@@ -195,6 +210,7 @@ static void on_accepted(void *arg, struct stream *stream)
 	s->c = c;
 	s->stream = stream;
 	s->post.fn = on_turn;
+	timer_init(&s->later, c->o.loop, on_later);
 	answer_init(&s->a, &c->o);
 	list_append(&c->sessions, &s->node);
 	c->n++;

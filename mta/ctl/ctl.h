@@ -12,6 +12,7 @@
 #include "mta/base/log.h"
 #include "mta/base/loop.h"
 #include "mta/conf/conf.h"
+#include "mta/flow_drain.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
@@ -24,6 +25,7 @@ struct ctl_options {
 	struct log *log;
 	struct queue *queue;
 	struct shadow *shadow; /* or NULL: as if it were not configured */
+	struct drain *drain;   /* or NULL: as if it never was */
 	const char *socket;
 	void *arg;
 	struct conf *(*conf)(void *arg); /* the running one */

@@ -9,6 +9,10 @@ static const struct column columns[] = {
 	{"name", "name", 0, COL_TEXT},
 	{"started", "started", 0, COL_WHEN},
 	{"uptime_seconds", NULL, 0, COL_MS},
+	{"service", "service", 0, COL_TEXT},
+	{"drain_since", NULL, 0, COL_WHEN},
+	{"drain_by", NULL, 0, COL_TEXT},
+	{"drain_reason", NULL, 0, COL_TEXT},
 	{"messages", "messages queued", 0, COL_COUNT},
 	{"bytes", "  size", 0, COL_BYTES},
 	{"oldest", "  oldest", 0, COL_WHEN},
@@ -107,6 +111,26 @@ static void put_shadow(struct answer *a)
 	buf_fini(&text);
 }
 
+/* As text one line; as JSON the state, and its parts on their own. */
+static void put_service(struct answer *a)
+{
+	struct drain_view v = {.state = DRAIN_OFF};
+	struct buf text;
+
+	if (a->o->drain)
+		drain_view(a->o->drain, &v);
+	buf_init(&text, 4096);
+	put_drain(a, &text);
+	if (a->req.json || !text.n)
+		cell_str(a, drain_state_name(v.state));
+	else
+		cell_text(a, buf_span(&text));
+	cell_number(a, v.since);
+	cell_text(a, v.by);
+	cell_text(a, v.reason);
+	buf_fini(&text);
+}
+
 int verb_status(struct answer *a)
 {
 	struct queue_counts q;
@@ -117,6 +141,7 @@ int verb_status(struct answer *a)
 	cell_text(a, a->o->conf(a->o->arg)->node.name);
 	cell_number(a, a->o->started);
 	cell_number(a, loop_wall(a->o->loop) - a->o->started);
+	put_service(a);
 	put_queue(a, &q);
 	put_receive(a);
 	cell_number(a, q.intake);

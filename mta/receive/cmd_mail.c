@@ -71,6 +71,8 @@ enum cmd cmd_mail(struct session *s, const struct command *c)
 
 	if (s->tx && s->tx->failed)
 		transaction_end(s); /* a failed BDAT needs no RSET */
+	if (!s->tx && receive_closed(s->r))
+		return session_turn_out(s);
 	if (s->tx) {
 		session_reply(s, 503, 5, 5, 1, "a transaction is open: RSET");
 		return CMD_DONE;

@@ -400,6 +400,31 @@ struct receive *receive_create(const struct receive_options *o)
 	return r;
 }
 
+/* Who is between messages hears it now, without waiting to ask. */
+static void turn_out(struct receive *r)
+{
+	list_each_safe (it, &r->sessions) {
+		struct session *s = list_item(it, struct session, node);
+
+		if (s->tx || s->closing || !s->greeted)
+			continue;
+		session_turn_out(s);
+		session_shut(s, s->why);
+	}
+}
+
+void receive_drain(struct receive *r, int on)
+{
+	r->draining = on;
+	if (on)
+		turn_out(r);
+}
+
+int receive_idle(const struct receive *r)
+{
+	return list_empty(&r->sessions) && !r->leaving;
+}
+
 void receive_stop(struct receive *r, uint64_t deadline_ms,
 	void (*done)(void *arg), void *arg)
 {
@@ -407,16 +432,7 @@ void receive_stop(struct receive *r, uint64_t deadline_ms,
 	r->done = done;
 	r->done_arg = arg;
 	stop_listening(r);
-	/* Who is between messages hears it now, without waiting to ask. */
-	list_each_safe (it, &r->sessions) {
-		struct session *s = list_item(it, struct session, node);
-
-		if (s->tx || s->closing || !s->greeted)
-			continue;
-		session_reply(
-			s, 421, 4, 3, 2, "shutting down, try again later");
-		session_shut(s, "stopped");
-	}
+	turn_out(r);
 	timer_start(&r->deadline, deadline_ms);
 	receive_maybe_stopped(r);
 }

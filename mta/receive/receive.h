@@ -53,6 +53,14 @@ struct receive *receive_create(const struct receive_options *o);
 enum err receive_configure(
 	struct receive *r, struct conf *c, struct buf *why) must_use;
 
+/* on: nothing new is taken in until it is called with 0. Listeners stay open:
+ * who connects is told 421 and why, so is who is between two messages; a
+ * message that has begun may be finished. A balancer or another MX sees a node
+ * that answers and takes nothing. */
+void receive_drain(struct receive *r, int on);
+/* No session, and no message on its way into the queue. */
+int receive_idle(const struct receive *r);
+
 /* Stops listening; sessions get 421 at their next command, those in DATA may
  * finish until the deadline. done(arg) when the last one has ended; never
  * inside the call. */

@@ -101,12 +101,26 @@ void session_unhold(struct session *s)
 	stream_release(s->st);
 }
 
-void session_resume(struct session *s)
+enum cmd session_turn_out(struct session *s)
 {
 	if (s->r->stopping) {
 		session_reply(
 			s, 421, 4, 3, 2, "shutting down, try again later");
-		session_shut(s, "stopped");
+		s->why = "stopped";
+	} else {
+		session_reply(s, 421, 4, 3, 2,
+			"%.*s is draining, try another host or later",
+			SPAN_ARG(s->c->gen->conf->node.name));
+		s->why = "draining";
+	}
+	return CMD_CLOSE;
+}
+
+void session_resume(struct session *s)
+{
+	if (receive_closed(s->r)) {
+		session_turn_out(s);
+		session_shut(s, s->why);
 		return;
 	}
 	session_idle_deadline(s);
@@ -129,6 +143,12 @@ static void greet(struct session *s)
 	struct buf *b = &s->r->scratch;
 	struct span banner = s->c->conf->banner;
 
+	if (receive_closed(s->r)) {
+		s->r->counts.refused++;
+		session_turn_out(s);
+		session_shut(s, s->why);
+		return;
+	}
 	buf_clear(b);
 	buf_adds(b, "220 ");
 	buf_add(b, conf->node.name);
@@ -180,11 +200,8 @@ static enum cmd one_command(struct session *s, struct span line)
 	struct command c;
 	enum cmd next;
 
-	if (s->r->stopping && !s->tx) {
-		session_reply(
-			s, 421, 4, 3, 2, "shutting down, try again later");
-		return CMD_CLOSE;
-	}
+	if (receive_closed(s->r) && !s->tx)
+		return session_turn_out(s);
 	if (conf->timeouts.session &&
 		loop_now(s->r->o.loop) - s->opened > conf->timeouts.session &&
 		!s->tx) {

@@ -117,7 +117,7 @@ struct receive {
 	uint64_t number;
 	unsigned leaving; /* transactions without a session: a commit or a
 			   * pool thread has them */
-	int stopping;
+	int stopping, draining;
 	struct timer deadline;
 	struct post stopped;
 	void (*done)(void *arg);
@@ -136,6 +136,14 @@ void session_hold(struct session *s);
 void session_unhold(struct session *s);
 void session_shut(struct session *s, const char *why); /* reply was written */
 void session_idle_deadline(struct session *s);
+/* Says 421 and why nothing new begins; CMD_CLOSE. */
+enum cmd session_turn_out(struct session *s);
+
+/* Nothing new begins: the node stops, or it is being drained. */
+static inline int receive_closed(const struct receive *r)
+{
+	return r->stopping || r->draining;
+}
 
 /* receive.c */
 void receive_session_gone(struct receive *r, struct session *s);

@@ -193,7 +193,7 @@ struct shadow {
 	struct shadow_counts counts;
 	struct arena scratch;
 	struct buf text;
-	int stopping, hurry, behind;
+	int stopping, hurry, behind, draining;
 	unsigned streams; /* open, either direction */
 	struct post stopped_post;
 	void (*stopped)(void *arg);

@@ -120,7 +120,9 @@ static void on_store(struct serve *v, struct span rest)
 	if (!v->hash)
 		v->hash = tls_hash_create();
 	v->in = store_in_begin(v, v->p, &w);
-	if (no_room(v->s, wire_payload(&w)))
+	if (v->s->draining)
+		store_in_refuse(v->in, 452, 3, 2, "draining: no new copies");
+	else if (no_room(v->s, wire_payload(&w)))
 		store_in_refuse(v->in, 452, 3, 1, "no room for copies");
 }
 

@@ -46,6 +46,10 @@ static void look_at_space(struct shadow *s)
 	uint64_t reserve = s->conf->shadow.reserve, quota;
 	struct store_space *sp = &s->space;
 
+	if (s->draining) {
+		s->free = WIRE_FREE_FULL;
+		return;
+	}
 	if (store_space(queue_store(s->o.queue), sp) != ERR_OK)
 		return; /* as before */
 	quota = sp->total / 100 * s->conf->shadow.quota;
@@ -54,6 +58,14 @@ static void look_at_space(struct shadow *s)
 		s->free = WIRE_FREE_LOW;
 	if (sp->free < reserve || s->counts.held_bytes > quota)
 		s->free = WIRE_FREE_FULL;
+}
+
+void shadow_drain(struct shadow *s, int on)
+{
+	check_obj(s, SHADOW_MAGIC);
+	s->draining = on;
+	if (s->conf)
+		look_at_space(s);
 }
 
 static void run_retry(struct shadow *s)

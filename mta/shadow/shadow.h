@@ -49,6 +49,10 @@ struct shadow *shadow_create(const struct shadow_options *o);
  * changed. */
 enum err shadow_configure(
 	struct shadow *s, struct conf *c, struct buf *why) must_use;
+/* on: no new copies of peers are taken until it is called with 0; they are
+ * answered 452, as by a node without room, and ask another. What is held stays
+ * held, and everything else goes on. */
+void shadow_drain(struct shadow *s, int on);
 /* The node is about to stop: nothing waits for a peer or a next hop any more.
  */
 void shadow_hurry(struct shadow *s);

@@ -1,0 +1,226 @@
+/* umbra drain, umbra undrain - out of service and back, and what is left.
+ *
+ * drain goes on to show what is left until nothing is: a row when something
+ * has changed, at most one a second. Whoever interrupts it leaves the node
+ * draining. */
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "mta/base/check.h"
+#include "mta/ctl/answer.h"
+
+enum { ROW_MS = 1000, TEXT_MAX = 4096 };
+
+static const struct column columns[] = {
+	{"state", "STATE", 10, COL_TEXT},
+	{"messages", "MESSAGES", -8, COL_COUNT},
+	{"active", "ACTIVE", -6, COL_COUNT},
+	{"ready", "READY", -6, COL_COUNT},
+	{"retry", "RETRY", -6, COL_COUNT},
+	{"suspended", "SUSPENDED", -9, COL_COUNT},
+	{"waiting_for_peers", "FOR PEERS", -9, COL_COUNT},
+	{"sessions", "SESSIONS", -8, COL_COUNT},
+	{"held", "COPIES HELD", -11, COL_COUNT},
+	{"next_try", "NEXT TRY", -8, COL_UNTIL},
+	{"bytes", NULL, 0, COL_BYTES},
+	{"held_bytes", NULL, 0, COL_BYTES},
+	{"since", NULL, 0, COL_WHEN},
+	{"by", NULL, 0, COL_TEXT},
+	{"reason", NULL, 0, COL_TEXT},
+	{"recorded", NULL, 0, COL_BOOL},
+	{0},
+};
+
+static void put_row(struct answer *a, const struct drain_view *v)
+{
+	uint64_t busy = v->active + v->waiting + v->suspended;
+
+	row_begin(a, columns);
+	cell_str(a, drain_state_name(v->state));
+	cell_number(a, v->messages);
+	cell_number(a, v->active);
+	cell_number(a, v->legs > busy ? v->legs - busy : 0);
+	cell_number(a, v->waiting);
+	cell_number(a, v->suspended);
+	cell_number(a, v->barred);
+	cell_number(a, v->sessions);
+	cell_number(a, v->held);
+	cell_number(a, v->next_try);
+	cell_number(a, v->bytes);
+	cell_number(a, v->held_bytes);
+	cell_number(a, v->since);
+	cell_text(a, v->by);
+	cell_text(a, v->reason);
+	cell_number(a, (uint64_t)v->recorded);
+	row_end(a);
+}
+
+void put_drain(const struct answer *a, struct buf *out)
+{
+	struct drain_view v;
+
+	if (!a->o->drain || drain_state(a->o->drain) == DRAIN_OFF)
+		return;
+	drain_view(a->o->drain, &v);
+	buf_addf(out, "%s since ", drain_state_name(v.state));
+	put_when(out, v.since);
+	if (v.by.n)
+		buf_addf(out, ", by %.*s", SPAN_ARG(v.by));
+	if (v.reason.n)
+		buf_addf(out, ": %.*s", SPAN_ARG(v.reason));
+	if (!v.recorded)
+		buf_adds(out, " (not recorded yet)");
+}
+
+/* --- drain --------------------------------------------------------------- */
+
+/* Whoever reached the socket may do everything; who it was is not known. */
+static struct span caller(const struct answer *a)
+{
+	(void)a;
+	return SPAN("control socket");
+}
+
+static void order(struct answer *a)
+{
+	struct span reason = request_has(&a->req, OPT_REASON)
+				     ? span_str(a->req.text[OPT_REASON])
+				     : span(NULL, 0);
+
+	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "drain"),
+		F_SPAN("reason", reason));
+	drain_begin(a->o->drain, caller(a), reason);
+}
+
+/* What will not go by itself soon, and what to type. */
+static void advise(struct answer *a, const struct drain_view *v)
+{
+	struct buf when;
+
+	if (v->waiting) {
+		buf_init(&when, 256);
+		if (v->last_try) {
+			buf_adds(&when, "; the last retry is due at ");
+			put_when(&when, v->last_try);
+		}
+		answer_note(a,
+			"%llu deliveries wait for a retry time%s. To try them "
+			"now: umbra queue retry --all --yes",
+			(unsigned long long)v->waiting, buf_str(&when));
+		buf_fini(&when);
+	}
+	if (v->sessions)
+		answer_note(a,
+			"%llu sessions are in the middle of a message; it is "
+			"finished, or given up after timeouts.command.",
+			(unsigned long long)v->sessions);
+}
+
+/* A restart would undo the order. */
+static void warn_unrecorded(struct answer *a, const struct drain_view *v)
+{
+	if (!v->recorded)
+		answer_note(a,
+			"There is no room on the disk to record this, so a "
+			"restart would forget it; it is tried again every few "
+			"seconds.");
+}
+
+static void say_end(struct answer *a, const struct drain_view *v)
+{
+	struct buf left;
+
+	if (a->req.json)
+		return;
+	buf_init(&left, TEXT_MAX);
+	buf_adds(&left, "drained: nothing left");
+	if (v->suspended)
+		buf_addf(&left, " but %llu suspended",
+			(unsigned long long)v->suspended);
+	if (v->held) {
+		buf_addf(&left, ", %llu copies held for peers (",
+			(unsigned long long)v->held);
+		put_bytes(&left, v->held_bytes);
+		buf_addc(&left, ')');
+	}
+	buf_addf(&a->out, "%s\n", buf_str(&left));
+	buf_fini(&left);
+}
+
+/* Something that a person would want to know has changed. */
+static int changed(struct answer *a, const struct drain_view *v)
+{
+	uint64_t sum = v->messages;
+
+	sum = sum * 1000003 + v->active;
+	sum = sum * 1000003 + v->waiting;
+	sum = sum * 1000003 + v->suspended;
+	sum = sum * 1000003 + v->barred;
+	sum = sum * 1000003 + v->sessions;
+	sum = sum * 1000003 + v->held;
+	sum = sum * 4 + v->state;
+	if (a->n && sum == a->shown)
+		return 0;
+	a->shown = sum;
+	return 1;
+}
+
+/* Nothing is said before the order is recorded: who has an answer may stop the
+ * program. */
+int verb_drain(struct answer *a)
+{
+	uint64_t now = loop_now(a->o->loop);
+	struct drain_view v;
+
+	if (!a->o->drain)
+		return answer_fail(a, EX_UNAVAILABLE, "this cannot be drained");
+	if (!a->started)
+		order(a);
+	drain_view(a->o->drain, &v);
+	if (v.state == DRAIN_OFF)
+		return answer_fail(a, EX_TEMPFAIL,
+			"the node was put back into service meanwhile (umbra "
+			"undrain)");
+	if (v.recording && !a->n)
+		return ANSWER_LATER;
+	if (!a->n)
+		put_header(a, columns);
+	if (!a->n || v.state == DRAIN_DONE || now - a->since >= ROW_MS) {
+		if (changed(a, &v))
+			put_row(a, &v);
+		a->since = now;
+	}
+	if (!a->n++) {
+		advise(a, &v);
+		warn_unrecorded(a, &v);
+	}
+	if (v.state == DRAIN_DONE) {
+		say_end(a, &v);
+		return EX_OK;
+	}
+	return request_has(&a->req, OPT_NO_WAIT) ? EX_OK : ANSWER_LATER;
+}
+
+/* --- undrain ------------------------------------------------------------- */
+
+int verb_undrain(struct answer *a)
+{
+	struct drain_view v;
+
+	if (!a->o->drain)
+		return answer_fail(a, EX_UNAVAILABLE, "this cannot be drained");
+	drain_view(a->o->drain, &v);
+	if (!a->started && v.state == DRAIN_OFF)
+		answer_note(a, "It was in service already.");
+	if (!a->started) {
+		log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "undrain"));
+		drain_end(a->o->drain, caller(a));
+		drain_view(a->o->drain, &v);
+	}
+	if (v.recording)
+		return ANSWER_LATER;
+	warn_unrecorded(a, &v);
+	put_header(a, columns);
+	put_row(a, &v);
+	return EX_OK;
+}
