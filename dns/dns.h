@@ -73,6 +73,9 @@ struct dns_options {
 
 enum err dns_create(
 	struct dns **d_r, struct loop *l, const struct dns_options *o) must_use;
+/* Other resolvers from now on. What is being asked is asked of them; the cache
+ * is empty. After an error all is as before. */
+enum err dns_configure(struct dns *d, const struct dns_options *o) must_use;
 void dns_destroy(struct dns **d);
 
 /* The answer lives until cb returns. */

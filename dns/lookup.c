@@ -54,6 +54,7 @@ struct dns {
 	unsigned magic;
 	unsigned holds; /* its owner, a running drain */
 	int closing;
+	int moving; /* to another transport */
 	struct loop *loop;
 	struct dns_transport *transport;
 	unsigned tries, patience_ms;
@@ -174,6 +175,11 @@ static void on_message(void *arg, enum err e, const char *why, struct span msg)
 	d->flight--;
 	if (d->closing) /* dns_destroy finishes them all */
 		return;
+	if (d->moving) {
+		qn->tries--;
+		make_waiting(qn);
+		return;
+	}
 	if (!list_empty(&d->waiting))
 		wake(d); /* there is room for one more */
 	if (e == ERR_OK)
@@ -363,6 +369,13 @@ void dns_flush_cache(struct dns *d)
 
 /* Beginning and end. */
 
+static void take_limits(struct dns *d, const struct dns_options *o)
+{
+	d->tries = dns_choose(o->tries, DNS_TRIES, DNS_TRIES_MAX);
+	d->patience_ms = d->tries * dns_choose(o->timeout_ms, DNS_TIMEOUT_MS,
+					    DNS_TIMEOUT_MS_MAX);
+}
+
 enum err dns_create(
 	struct dns **d_r, struct loop *l, const struct dns_options *o)
 {
@@ -373,9 +386,7 @@ enum err dns_create(
 	d->magic = DNS_MAGIC;
 	d->holds = 1;
 	d->loop = l;
-	d->tries = dns_choose(o->tries, DNS_TRIES, DNS_TRIES_MAX);
-	d->patience_ms = d->tries * dns_choose(o->timeout_ms, DNS_TIMEOUT_MS,
-					    DNS_TIMEOUT_MS_MAX);
+	take_limits(d, o);
 	dns_cache_init(&d->cache, key, DNS_CACHE, DNS_CACHE_BYTES);
 	map_init(&d->asked, key);
 	list_init(&d->questions);
@@ -388,6 +399,27 @@ enum err dns_create(
 	else
 		*d_r = d;
 	return e;
+}
+
+enum err dns_configure(struct dns *d, const struct dns_options *o)
+{
+	struct dns_transport *old = d->transport, *t;
+	enum err e;
+
+	check_obj(d, DNS_MAGIC);
+	must(!d->closing);
+	e = dns_transport_create(&t, d->loop, o);
+	if (e != ERR_OK)
+		return e;
+	take_limits(d, o);
+	d->transport = t;
+	d->moving = 1;
+	dns_transport_destroy(&old);
+	d->moving = 0;
+	must(d->flight == 0);
+	dns_cache_flush(&d->cache);
+	wake(d);
+	return ERR_OK;
 }
 
 void dns_destroy(struct dns **dp)

@@ -3,7 +3,8 @@
  * receive hands messages to the queue; the queue asks route_recipients where
  * they go and tells flow_ready when a next hop has something; its pool takes
  * leases and gives each back through flow_attempted, which reports and
- * settles. Everything else here is start, reload and stop.
+ * settles. Everything else here is start and stop; flow_reload.c changes what
+ * runs.
  */
 #include "mta/flow.h"
 
@@ -142,14 +143,21 @@ static void ctl_receive(void *arg, struct receive_counts *c_r)
 	receive_counts(n->receive, c_r);
 }
 
-static enum err ctl_reload(void *arg, struct buf *why)
+static uint64_t ctl_sessions(void *arg, struct span connector)
 {
-	return node_reload(arg, why);
+	struct node *n = arg;
+
+	return receive_sessions(n->receive, connector);
+}
+
+static enum err ctl_reload(void *arg, unsigned *changes_r, struct buf *why)
+{
+	return node_reload(arg, changes_r, why);
 }
 
 /* --- start --------------------------------------------------------------- */
 
-static enum err open_queue(struct node *n, struct buf *why)
+enum err flow_open_queue(struct node *n, struct buf *why)
 {
 	const struct conf *c = n->conf;
 	struct arena mem = {0};
@@ -202,9 +210,8 @@ static enum err open_queue(struct node *n, struct buf *why)
 	return e;
 }
 
-static enum err open_dns(struct node *n, struct buf *why)
+enum err flow_open_dns(struct node *n, const struct conf *c, struct buf *why)
 {
-	const struct conf *c = n->conf;
 	struct arena mem = {0};
 	struct dns_options o = {
 		.servers = c->dns.servers.n ? arena_str(&mem, c->dns.servers)
@@ -212,7 +219,8 @@ static enum err open_dns(struct node *n, struct buf *why)
 		.timeout_ms = (unsigned)c->dns.timeout,
 		.tries = c->dns.tries,
 	};
-	enum err e = dns_create(&n->dns, n->loop, &o);
+	enum err e = n->dns ? dns_configure(n->dns, &o)
+			    : dns_create(&n->dns, n->loop, &o);
 
 	if (e != ERR_OK)
 		buf_addf(why, "dns: cannot start the resolver: %s\n",
@@ -280,7 +288,7 @@ static void make_drain(struct node *n)
 	n->drain = drain_create(&o);
 }
 
-static enum err open_ctl(struct node *n, struct buf *why)
+enum err flow_open_ctl(struct node *n, struct buf *why)
 {
 	struct arena mem = {0};
 	struct ctl_options o = {
@@ -294,7 +302,9 @@ static enum err open_ctl(struct node *n, struct buf *why)
 		.conf = ctl_conf,
 		.routes = ctl_routes,
 		.receive = ctl_receive,
+		.sessions = ctl_sessions,
 		.reload = ctl_reload,
+		.diff = node_diff,
 		.describe = flow_describe,
 		.started = n->started,
 	};
@@ -323,8 +333,11 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	if ((e = node_tls_load(&n->tls, conf, why)) != ERR_OK)
 		return e;
 	n->routes = route_table_create(conf);
-	if ((e = open_queue(n, why)) != ERR_OK ||
-		(e = open_dns(n, why)) != ERR_OK)
+	/* The lock first, then the sockets, so that clients wait instead of
+	 * being refused while a long queue is read. */
+	if ((e = flow_open_queue(n, why)) != ERR_OK ||
+		(e = node_listen(l, conf, why)) != ERR_OK ||
+		(e = flow_open_dns(n, conf, why)) != ERR_OK)
 		return e;
 	make_delivery(n);
 	make_shadow(n);
@@ -334,102 +347,14 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 		(e = drain_recover(n->drain, why)) != ERR_OK ||
 		(e = shadow_configure(n->shadow, conf, why)) != ERR_OK ||
 		(e = receive_configure(n->receive, conf, why)) != ERR_OK ||
-		(e = open_ctl(n, why)) != ERR_OK)
+		(e = flow_open_ctl(n, why)) != ERR_OK)
 		return e;
 	if (n->failed)
 		return ERR_IO;
+	listener_unreserve(l);
 	/* Nothing can fail any more: what recovery found gets its pools. */
 	n->state = NODE_RUNNING;
 	flow_hops_reload(n);
-	return ERR_OK;
-}
-
-/* --- reload -------------------------------------------------------------- */
-
-/* What changed and only counts after a restart: said, not hidden. */
-static void restart_needed(
-	const struct conf *a, const struct conf *b, struct buf *why)
-{
-	const struct {
-		const char *key;
-		int same;
-	} keys[] = {
-		{"node.data", span_eq(a->node.data, b->node.data)},
-		{"node.workers", a->node.workers == b->node.workers},
-		{"dns.servers", span_eq(a->dns.servers, b->dns.servers)},
-		{"dns.timeout", a->dns.timeout == b->dns.timeout},
-		{"dns.tries", a->dns.tries == b->dns.tries},
-		{"shadow.listen",
-			span_eq(a->shadow.listen.text, b->shadow.listen.text)},
-		{"control.socket",
-			span_eq(a->control.socket, b->control.socket)},
-	};
-
-	for (unsigned i = 0; i < countof(keys); i++)
-		if (!keys[i].same)
-			buf_addf(why,
-				"%.*s: warning: %s changed: it takes effect "
-				"at the next start\n",
-				SPAN_ARG(b->file), keys[i].key);
-}
-
-/* The peers of the configuration that stays. Its listener was there. */
-static void take_back(struct node *n, struct conf *old)
-{
-	struct buf why;
-	enum err e;
-
-	buf_init(&why, 1024);
-	e = shadow_configure(n->shadow, old, &why);
-	if (e != ERR_OK) /* somebody else took the address in between */
-		log_event(n->log, EV_LISTEN_FAILED,
-			F_SPAN("text", buf_span(&why)));
-	buf_fini(&why);
-}
-
-enum err node_reload(struct node *n, struct buf *why)
-{
-	struct conf *c, *old = n->conf;
-	struct node_tls *tls, *old_tls = n->tls;
-	enum log_level level;
-	enum err e;
-
-	if (n->state != NODE_RUNNING || !n->file)
-		return ERR_BUSY;
-	e = conf_load(&c, n->file, why);
-	if (e != ERR_OK)
-		return e;
-	e = node_tls_load(&tls, c, why);
-	if (e != ERR_OK) {
-		conf_unref(&c);
-		return e;
-	}
-	n->tls = tls;
-	e = shadow_configure(n->shadow, c, why);
-	if (e == ERR_OK) {
-		e = receive_configure(n->receive, c, why);
-		if (e != ERR_OK)
-			take_back(n, old);
-	}
-	if (e != ERR_OK) {
-		n->tls = old_tls;
-		node_tls_unref(&tls);
-		conf_unref(&c);
-		return e;
-	}
-	n->conf = c;
-	restart_needed(old, c, why);
-	if (log_level_parse(c->log.level, &level) == 0)
-		log_set_level(n->log, level);
-	route_table_destroy(&n->routes);
-	n->routes = route_table_create(c);
-	e = open_queue(n, why);
-	must(e == ERR_OK);
-	dns_flush_cache(n->dns);
-	flow_hops_reload(n);
-	queue_reroute(n->queue);
-	conf_unref(&old);
-	node_tls_unref(&old_tls);
 	return ERR_OK;
 }
 
@@ -499,6 +424,7 @@ void node_free(struct node **np)
 	if (!n)
 		return;
 	ctl_close(&n->ctl);
+	listener_unreserve(n->loop);
 	receive_destroy(&n->receive);
 	queue_close(&n->queue);
 	drain_destroy(&n->drain);

@@ -17,6 +17,7 @@
 #include "mta/base/log.h"
 #include "mta/base/loop.h"
 #include "mta/conf/conf.h"
+#include "mta/conf/diff.h"
 #include "mta/ctl/ctl.h"
 #include "mta/deliver/deliver.h"
 #include "mta/flow_drain.h"
@@ -69,7 +70,20 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
  * names. why: errors, or warnings with ERR_OK. */
 enum err node_check(
 	struct conf **c_r, const char *file, int tls, struct buf *why) must_use;
-enum err node_reload(struct node *n, struct buf *why) must_use;
+/* flow_reload.c. Reads the configuration again and applies it, or changes
+ * nothing; logs which. changes_r may be NULL. */
+enum err node_reload(
+	struct node *n, unsigned *changes_r, struct buf *why) must_use;
+/* Calls fn for all that a reload of file (NULL: the node's own) would change,
+ * once it is known to be without errors. */
+enum err node_diff(void *arg, const char *file,
+	void (*fn)(void *arg, const struct conf_change *c), void *fn_arg,
+	struct buf *why) must_use;
+/* Every address of c has a socket that listens, for those who open listeners
+ * next: nobody is refused from now on, and they cannot fail. After an error
+ * listener_unreserve. */
+enum err node_listen(
+	struct loop *l, const struct conf *c, struct buf *why) must_use;
 void node_stop(struct node *n); /* twice is harmless */
 void node_free(struct node **n);
 
@@ -102,4 +116,9 @@ enum err flow_peer_load(struct tls_context **c_r, const struct conf *c,
 struct tls_context *flow_peer_tls(void *arg);
 int flow_peer_is(void *arg, struct stream *st, const struct conf_peer *p);
 
+/* flow.c: opened at the start, changed by a reload */
+enum err flow_open_queue(struct node *n, struct buf *why) must_use;
+enum err flow_open_dns(
+	struct node *n, const struct conf *c, struct buf *why) must_use;
+enum err flow_open_ctl(struct node *n, struct buf *why) must_use;
 void flow_pool_gone(struct node *n); /* an owner ended */

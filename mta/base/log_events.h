@@ -15,7 +15,7 @@
 	X(EV_NODE_UNDRAINED, "node.undrained", LOG_INFO, "The node was put back into service; after: for how long it was out.") \
 	X(EV_NODE_STOPPED, "node.stopped", LOG_INFO, "The program ends.") \
 	X(EV_NODE_FATAL, "node.fatal", LOG_ERROR, "The program cannot go on; text says why and what to do.") \
-	X(EV_CONFIG_LOADED, "config.loaded", LOG_INFO, "A configuration went live.") \
+	X(EV_CONFIG_LOADED, "config.loaded", LOG_INFO, "A configuration went live; changes: how many, keys: which (+ added, - removed).") \
 	X(EV_CONFIG_REFUSED, "config.refused", LOG_ERROR, "A changed configuration has errors; the running one stays.") \
 	X(EV_LISTEN, "listener.open", LOG_INFO, "A receive connector listens.") \
 	X(EV_LISTEN_FAILED, "listener.failed", LOG_ERROR, "A listener could not be opened.") \

@@ -1,5 +1,6 @@
 /* main - umbra: reads the command line, asks the daemon, shows the answer. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -8,7 +9,20 @@
 
 enum { SAY_MAX = 64 * 1024 };
 
-static int run(const struct request *r)
+/* The daemon reads the file, from another directory. */
+static void whole_path(struct request *r, struct arena *mem)
+{
+	char *path;
+
+	if (r->command != CMD_CONFIG_DIFF || !r->nargs)
+		return;
+	path = realpath(r->arg[0], NULL);
+	if (path) /* else the daemon says that there is none */
+		r->arg[0] = arena_str(mem, span_str(path));
+	free(path);
+}
+
+static int run(struct request *r)
 {
 	struct arena mem = {0};
 	const char *path;
@@ -16,6 +30,7 @@ static int run(const struct request *r)
 
 	if (cli_local(r, &status))
 		return status;
+	whole_path(r, &mem);
 	status = cli_socket(r, &mem, &path);
 	if (status == EX_OK)
 		status = cli_ask(r, path);

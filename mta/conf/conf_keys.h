@@ -125,14 +125,14 @@ V("queue.memory", queue.memory, SIZE, "256MiB", 1 * K_MIB, 1 * K_TIB, RELOAD, \
 	"sockets are not read for a while. At least twice `queue.large_body`.", \
 	"memory: 1GiB") \
 \
-L("dns.servers", dns.servers, dns.servers, SERVERS, "", 0, 16, RESTART, \
+L("dns.servers", dns.servers, dns.servers, SERVERS, "", 0, 16, RELOAD, \
 	"Resolvers to ask, as address or address:port. None: those of " \
 	"/etc/resolv.conf.", \
 	"servers: [\"127.0.0.1\", \"[::1]:53\"]") \
-V("dns.timeout", dns.timeout, DURATION, "5s", 100 * K_MS, 1 * K_MIN, RESTART, \
+V("dns.timeout", dns.timeout, DURATION, "5s", 100 * K_MS, 1 * K_MIN, RELOAD, \
 	"How long one question waits for one resolver.", \
 	"timeout: 2s") \
-V("dns.tries", dns.tries, COUNT, "3", 1, 10, RESTART, \
+V("dns.tries", dns.tries, COUNT, "3", 1, 10, RELOAD, \
 	"How often every resolver is asked before the question counts as failed.", \
 	"tries: 2") \
 \
@@ -145,12 +145,12 @@ N("log.tracking", LATER_MAP, \
 N("log.protocol", LATER_MAP, \
 	"Protocol files: what was said on each connection.") \
 \
-V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, RESTART, \
+V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, RELOAD, \
 	"The UNIX socket that the daemon makes and the `umbra` command talks to. " \
 	"Its permissions decide who may.", \
 	"socket: /run/umbra/control.sock") \
 \
-V("shadow.listen", shadow.listen, ENDPOINT, "", 0, 0, RESTART, \
+V("shadow.listen", shadow.listen, ENDPOINT, "", 0, 0, RELOAD, \
 	"The address and port that peers connect to, on a network that is " \
 	"theirs alone. None: this node has no part in shadow redundancy.", \
 	"listen: \"10.1.0.1:2526\"") \

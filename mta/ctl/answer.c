@@ -22,6 +22,7 @@ static verb_fn *const verbs[CMD_COUNT] = {
 	[CMD_ROUTE_TEST] = verb_route_test,
 	[CMD_CONFIG_SHOW] = verb_config_show,
 	[CMD_CONFIG_RELOAD] = verb_config_reload,
+	[CMD_CONFIG_DIFF] = verb_config_diff,
 	[CMD_SHADOW_STATUS] = verb_shadow_status,
 	[CMD_SHADOW_TAKEOVER] = verb_shadow_takeover,
 	[CMD_LOG_LEVEL] = verb_log_level,

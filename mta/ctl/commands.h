@@ -62,6 +62,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_CONFIG_CHECK, "config", "check", "[FILE]", 0, 1, 0, \
 		"Check a configuration file without using it (asks no daemon).", \
 		"umbra config check /etc/umbra/umbra.yaml") \
+	X(CMD_CONFIG_DIFF, "config", "diff", "[FILE]", 0, 1, 0, \
+		"What a reload would change (of FILE: if it were the configuration). Status 0: nothing, 1: something.", \
+		"umbra config diff /root/umbra.yaml.new") \
 	X(CMD_CONFIG_RELOAD, "config", "reload", "", 0, 0, 0, \
 		"Read the configuration again and use it, if it has no errors.", \
 		"umbra config reload") \

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "mta/base/check.h"
 #include "mta/ctl/answer.h"
@@ -20,7 +19,6 @@ enum {
 	OUT_WAIT = 256 * 1024,
 	REQUEST_MS = 30 * 1000,
 	PROGRESS_MS = 10 * 60 * 1000, /* somebody reads in a pager */
-	SOCKET_MODE = 0660,
 };
 
 struct ctl {
@@ -224,6 +222,19 @@ static void on_accepted(void *arg, struct stream *stream)
 	stream_deadline(stream, REQUEST_MS);
 }
 
+enum err ctl_listen(struct ctl *c, const char *socket, struct buf *why)
+{
+	struct listener *l = NULL;
+	enum err e = listener_open_local(
+		&l, c->o.loop, socket, CTL_SOCKET_MODE, on_accepted, c, why);
+
+	if (e != ERR_OK)
+		return e;
+	listener_close(&c->listener);
+	c->listener = l;
+	return ERR_OK;
+}
+
 enum err ctl_open(
 	struct ctl **c_r, const struct ctl_options *o, struct buf *why)
 {
@@ -234,18 +245,11 @@ enum err ctl_open(
 	c->o = *o;
 	c->o.socket = NULL; /* the caller's, for this call only */
 	list_init(&c->sessions);
-	e = listener_open_local(&c->listener, o->loop, o->socket, SOCKET_MODE,
-		on_accepted, c, why);
-	if (e == ERR_OK) {
+	e = ctl_listen(c, o->socket, why);
+	if (e == ERR_OK)
 		*c_r = c;
-		return ERR_OK;
-	}
-	buf_addf(why,
-		"\n  This is control.socket in the configuration. Its "
-		"directory must exist\n  and belong to the user that umbrad "
-		"runs as (uid %u).\n",
-		(unsigned)geteuid());
-	free(c);
+	else
+		free(c);
 	return e;
 }
 

@@ -12,6 +12,7 @@
 #include "mta/base/log.h"
 #include "mta/base/loop.h"
 #include "mta/conf/conf.h"
+#include "mta/conf/diff.h"
 #include "mta/flow_drain.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
@@ -19,6 +20,8 @@
 #include "queue/queue.h"
 
 struct ctl;
+
+enum { CTL_SOCKET_MODE = 0660 };
 
 struct ctl_options {
 	struct loop *loop;
@@ -31,8 +34,15 @@ struct ctl_options {
 	struct conf *(*conf)(void *arg); /* the running one */
 	const struct route_table *(*routes)(void *arg);
 	void (*receive)(void *arg, struct receive_counts *c_r);
-	/* Reads the file again and applies it; why: errors or warnings. */
-	enum err (*reload)(void *arg, struct buf *why);
+	/* Open now, of one receive connector. */
+	uint64_t (*sessions)(void *arg, struct span connector);
+	/* Reads the file again and applies it; changes: how many keys and
+	 * members of lists; why: errors or warnings. */
+	enum err (*reload)(void *arg, unsigned *changes_r, struct buf *why);
+	/* What that would change (file NULL: its own); why as above. */
+	enum err (*diff)(void *arg, const char *file,
+		void (*fn)(void *arg, const struct conf_change *c),
+		void *fn_arg, struct buf *why);
 	/* Connections and hosts of a next hop, for people. */
 	void (*describe)(void *arg, const struct nexthop *h, struct buf *out);
 	uint64_t started; /* wall */
@@ -40,4 +50,8 @@ struct ctl_options {
 
 enum err ctl_open(struct ctl **c_r, const struct ctl_options *o,
 	struct buf *why) must_use;
+/* Listens at another path instead; who is connected stays. After an error
+ * (why) all is as before. */
+enum err ctl_listen(
+	struct ctl *c, const char *socket, struct buf *why) must_use;
 void ctl_close(struct ctl **c);

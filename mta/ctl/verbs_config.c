@@ -1,5 +1,5 @@
-/* umbra config and umbra route test - what the running configuration is, a
- * changed one, and what it means for an address. */
+/* umbra config show and umbra route test - what the running configuration is,
+ * and what it means for an address. */
 #include <sysexits.h>
 
 #include "mta/ctl/answer.h"
@@ -32,39 +32,6 @@ int verb_config_show(struct answer *a)
 	put_text(a, "yaml", buf_span(&text));
 	buf_fini(&text);
 	return EX_OK;
-}
-
-static int refused(struct answer *a, enum err e, struct span why)
-{
-	log_event(a->o->log, EV_CONFIG_REFUSED, F_STR("error", err_text(e)),
-		F_SPAN("text", why));
-	return answer_fail(a, e == ERR_BUSY ? EX_TEMPFAIL : EX_CONFIG,
-		"the configuration was not changed: %s\n%.*s", err_text(e),
-		SPAN_ARG(why));
-}
-
-int verb_config_reload(struct answer *a)
-{
-	struct buf why;
-	enum err e;
-	int status = EX_OK;
-
-	buf_init(&why, TEXT_MAX);
-	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "config reload"));
-	e = a->o->reload(a->o->arg, &why);
-	if (e != ERR_OK) {
-		status = refused(a, e, buf_span(&why));
-	} else {
-		log_event(a->o->log, EV_CONFIG_LOADED,
-			F_SPAN("warnings", buf_span(&why)));
-		if (a->req.json)
-			put_text(a, "warnings", buf_span(&why));
-		else
-			buf_adds(&a->out, "The configuration is in use.\n");
-		answer_note(a, "%.*s", SPAN_ARG(buf_span(&why)));
-	}
-	buf_fini(&why);
-	return status;
 }
 
 int verb_route_test(struct answer *a)

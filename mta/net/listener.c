@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
@@ -169,34 +168,45 @@ struct listener {
 		uv_tcp_t tcp;
 		uv_pipe_t pipe;
 	} h;
-	int local;
+	char *path; /* of a UNIX socket, else NULL */
 	struct net *net;
+	struct list node;
 	void (*accepted)(void *arg, struct stream *s);
 	void *arg;
 };
+
+/* s has its socket. */
+static void take_in(struct listener *l, struct stream *s)
+{
+	struct sockaddr_storage ss = {0};
+	int len = sizeof ss;
+
+	s->state = OPEN;
+	if (!l->path && uv_tcp_getpeername(
+				&s->h.tcp, (struct sockaddr *)&ss, &len) != 0) {
+		stream_finish(s, ERR_RESET);
+		return;
+	}
+	s->peer = addr_from_sock(&ss);
+	l->accepted(l->arg, s);
+	if (s->state == OPEN)
+		stream_reading(s, 1);
+}
 
 static void on_connection(uv_stream_t *u, int status)
 {
 	struct listener *l = u->data;
 	struct stream *s;
-	struct sockaddr_storage ss = {0};
-	int len = sizeof ss;
 
 	if (status < 0)
 		return; /* EMFILE and the like: libuv tries again later */
-	s = stream_new(l->net->loop, l->local);
-	if (uv_accept(u, &s->h.stream) != 0 ||
-		(!l->local && uv_tcp_getpeername(&s->h.tcp,
-				      (struct sockaddr *)&ss, &len) != 0)) {
-		s->state = OPEN;
-		stream_finish(s, ERR_RESET);
+	s = stream_new(l->net->loop, l->path != NULL);
+	if (uv_accept(u, &s->h.stream) == 0) {
+		take_in(l, s);
 		return;
 	}
-	s->peer = addr_from_sock(&ss);
 	s->state = OPEN;
-	l->accepted(l->arg, s);
-	if (s->state == OPEN)
-		stream_reading(s, 1);
+	stream_finish(s, ERR_RESET);
 }
 
 static void on_listener_closed(uv_handle_t *h)
@@ -204,6 +214,7 @@ static void on_listener_closed(uv_handle_t *h)
 	struct listener *l = h->data;
 
 	net_put(l->net);
+	free(l->path);
 	free(l);
 }
 
@@ -215,25 +226,76 @@ void listener_close(struct listener **lp)
 		return;
 	check_obj(l, LISTENER_MAGIC);
 	*lp = NULL;
+	list_del(&l->node);
+	if (l->path && !l->net->leave_paths)
+		unlink(l->path);
 	uv_close(&l->h.handle, on_listener_closed);
 }
 
-static int listen_on(struct listener *l, const struct net_addr *at, int backlog)
+void listener_retire(struct listener **lp)
 {
-	struct sockaddr_storage ss = sock_from_addr(at);
-	int one = 1, fd, rc;
+	struct listener *l = *lp;
+	int fd, got;
 
-	/* The socket is made by the bind. uv_tcp_init_ex would make it here,
-	 * but after its failure the handle must not be closed. */
-	must(uv_tcp_init(loop_uv(l->net->loop), &l->h.tcp) == 0);
-	rc = uv_tcp_bind(&l->h.tcp, (const struct sockaddr *)&ss,
-		at->v6 ? UV_TCP_IPV6ONLY : 0);
-	if (rc)
+	check_obj(l, LISTENER_MAGIC);
+	must(!l->path && uv_fileno(&l->h.handle, &fd) == 0);
+	while ((got = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >=
+			0 ||
+		errno == EINTR || errno == ECONNABORTED) {
+		struct stream *s;
+
+		if (got < 0)
+			continue;
+		s = stream_new(l->net->loop, 0);
+		if (uv_tcp_open(&s->h.tcp, got) == 0) {
+			take_in(l, s);
+			continue;
+		}
+		close(got);
+		s->state = OPEN;
+		stream_finish(s, ERR_SYSTEM);
+	}
+	listener_close(lp);
+}
+
+static struct listener *listener_new(struct loop *loop, const char *path,
+	void (*accepted)(void *arg, struct stream *s), void *arg)
+{
+	struct listener *l = x_calloc(1, sizeof *l);
+
+	l->magic = LISTENER_MAGIC;
+	l->net = net_get(loop);
+	l->path = path ? x_strdup(path) : NULL;
+	l->accepted = accepted;
+	l->arg = arg;
+	l->h.handle.data = l;
+	list_init(&l->node);
+	/* The socket is ours already. uv_tcp_init_ex would make one here, but
+	 * after its failure the handle must not be closed. */
+	if (path)
+		must(uv_pipe_init(loop_uv(loop), &l->h.pipe, 0) == 0);
+	else
+		must(uv_tcp_init(loop_uv(loop), &l->h.tcp) == 0);
+	return l;
+}
+
+/* fd: a socket that listens, or -errno. */
+static int listen_with(struct listener *l, int fd, int backlog)
+{
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = l->path ? uv_pipe_open(&l->h.pipe, fd)
+		     : uv_tcp_open(&l->h.tcp, fd);
+	if (rc) {
+		close(fd);
 		return rc;
-	/* Accepted sockets inherit it: a system call saved per connection. */
-	if (uv_fileno(&l->h.handle, &fd) == 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	return uv_listen(&l->h.stream, backlog, on_connection);
+	}
+	rc = uv_listen(&l->h.stream, backlog, on_connection);
+	if (rc == 0)
+		list_append(&l->net->listeners, &l->node);
+	return rc;
 }
 
 enum err listener_open(struct listener **l_r, struct loop *loop,
@@ -241,29 +303,15 @@ enum err listener_open(struct listener **l_r, struct loop *loop,
 	void (*accepted)(void *arg, struct stream *s), void *arg,
 	struct buf *why)
 {
-	struct listener *l = x_calloc(1, sizeof *l);
-	char text[46];
-	int rc;
+	struct listener *l = listener_new(loop, NULL, accepted, arg);
+	int fd = socket_take(l->net, at, NULL), rc;
 
-	l->magic = LISTENER_MAGIC;
-	l->net = net_get(loop);
-	l->accepted = accepted;
-	l->arg = arg;
-	l->h.handle.data = l;
-	rc = listen_on(l, at, backlog);
+	rc = listen_with(l, fd < 0 ? socket_make(at, backlog) : fd, backlog);
 	if (rc == 0) {
 		*l_r = l;
 		return ERR_OK;
 	}
-	net_addr_text(at, text);
-	buf_addf(why, "cannot listen on %s%s%s:%u: %s%s", at->v6 ? "[" : "",
-		text, at->v6 ? "]" : "", at->port, uv_strerror(rc),
-		rc == UV_EADDRINUSE ? " (find the other program: ss -ltnp)"
-		: rc == UV_EACCES
-			? " (ports below 1024 need CAP_NET_BIND_SERVICE)"
-		: rc == UV_EADDRNOTAVAIL
-			? " (no interface has this address: ip addr)"
-			: "");
+	socket_explain(at, rc, why);
 	listener_close(&l);
 	return err_from_uv(rc);
 }
@@ -273,27 +321,20 @@ enum err listener_open_local(struct listener **l_r, struct loop *loop,
 	void (*accepted)(void *arg, struct stream *s), void *arg,
 	struct buf *why)
 {
-	struct listener *l = x_calloc(1, sizeof *l);
-	int rc;
+	struct listener *l = listener_new(loop, path, accepted, arg);
+	int fd = socket_take(l->net, NULL, path), rc;
 
-	l->magic = LISTENER_MAGIC;
-	l->net = net_get(loop);
-	l->local = 1;
-	l->accepted = accepted;
-	l->arg = arg;
-	l->h.handle.data = l;
-	must(uv_pipe_init(loop_uv(loop), &l->h.pipe, 0) == 0);
-	unlink(path);
-	rc = uv_pipe_bind(&l->h.pipe, path);
-	if (rc == 0 && chmod(path, mode) != 0)
-		rc = -errno;
-	if (rc == 0)
-		rc = uv_listen(&l->h.stream, 64, on_connection);
+	rc = listen_with(l,
+		fd < 0 ? socket_make_local(path, mode, LOCAL_BACKLOG) : fd,
+		LOCAL_BACKLOG);
 	if (rc == 0) {
 		*l_r = l;
 		return ERR_OK;
 	}
 	buf_addf(why, "cannot listen on %s: %s", path, uv_strerror(rc));
+	/* Whose the path is, is not known. */
+	free(l->path);
+	l->path = NULL;
 	listener_close(&l);
 	return err_from_uv(rc);
 }
@@ -301,4 +342,32 @@ enum err listener_open_local(struct listener **l_r, struct loop *loop,
 struct net_addr listener_addr(const struct listener *l)
 {
 	return tcp_local(&l->h.tcp);
+}
+
+int listener_is_at(
+	const struct net *net, const struct net_addr *at, const char *path)
+{
+	list_each (it, &net->listeners) {
+		struct listener *l = list_item(it, struct listener, node);
+		struct net_addr mine;
+
+		if (path ? l->path && strcmp(l->path, path) == 0
+			 : !l->path && (mine = listener_addr(l),
+					       net_addr_same(&mine, at)))
+			return 1;
+	}
+	return 0;
+}
+
+unsigned listener_sockets(const struct net *net, int *fd_r, unsigned most)
+{
+	unsigned n = 0;
+
+	list_each (it, &net->listeners) {
+		struct listener *l = list_item(it, struct listener, node);
+
+		if (n < most && uv_fileno(&l->h.handle, &fd_r[n]) == 0)
+			n++;
+	}
+	return n;
 }

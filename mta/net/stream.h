@@ -100,6 +100,19 @@ enum err listener_open_local(struct listener **l_r, struct loop *l,
 	struct buf *why) must_use;
 struct net_addr listener_addr(const struct listener *l);
 void listener_close(struct listener **l);
+/* The same for a TCP listener that others may be connecting to: who got
+ * through to the kernel before is accepted first, inside the call. */
+void listener_retire(struct listener **l);
+
+/* Sockets that listen before somebody opens a listener: clients connect and
+ * wait, and what can fail has failed. listener_open and listener_open_local
+ * take the one at their address. Harmless where a socket or a listener is
+ * there already. mta/net/sockets.h has those of another process. */
+enum err listener_reserve(struct loop *l, const struct net_addr *at,
+	int backlog, struct buf *why) must_use;
+enum err listener_reserve_local(struct loop *l, const char *path, unsigned mode,
+	struct buf *why) must_use;
+void listener_unreserve(struct loop *l); /* closes what nobody took */
 
 int net_addr_parse(struct span host, uint16_t port, struct net_addr *a_r);
 /* "192.0.2.1" or "2001:db8::1" */

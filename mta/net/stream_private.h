@@ -20,6 +20,7 @@ enum {
 	LINGER_MS = 2000,
 	LINGER_BYTES = 4 << 20,
 	RECORD = 16 << 10, /* the most that a TLS record carries */
+	LOCAL_BACKLOG = 64,
 };
 
 /* One run of bytes to be written: a part of a blob, or of the out buffer. */
@@ -41,6 +42,9 @@ struct net {
 	struct loop *loop;
 	unsigned users;
 	struct hook hook;
+	struct list listeners;
+	struct list sockets;  /* sockets.c: listening for nobody yet */
+	int leave_paths;      /* of UNIX sockets: somebody else's now */
 	struct list dirty;    /* streams with something to flush */
 	struct list released; /* streams to be given their unread data */
 	struct post post;     /* runs released; posted flag below */
@@ -114,6 +118,23 @@ void out_close(struct stream *s, size_t before);
 void stream_mark_dirty(struct stream *s);
 void stream_flush_dirty(struct hook *h);
 
+static inline int net_addr_same(
+	const struct net_addr *a, const struct net_addr *b)
+{
+	return a->port == b->port && net_addr_eq(a, b);
+}
+
+/* sockets.c: listening sockets, or -errno. take: one that was reserved, -1:
+ * there is none. */
+int socket_make(const struct net_addr *at, int backlog);
+int socket_make_local(const char *path, unsigned mode, int backlog);
+int socket_take(struct net *net, const struct net_addr *at, const char *path);
+/* What -errno rc means at this address. */
+void socket_explain(const struct net_addr *at, int rc, struct buf *why);
+
 /* listener.c */
+int listener_is_at(
+	const struct net *net, const struct net_addr *at, const char *path);
+unsigned listener_sockets(const struct net *net, int *fd_r, unsigned most);
 struct net_addr addr_from_sock(const struct sockaddr_storage *ss);
 struct sockaddr_storage sock_from_addr(const struct net_addr *a);

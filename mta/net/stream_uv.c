@@ -34,6 +34,8 @@ struct net *net_get(struct loop *l)
 		n->loop = l;
 		n->hook.fn = stream_flush_dirty;
 		n->post.fn = on_released;
+		list_init(&n->listeners);
+		list_init(&n->sockets);
 		list_init(&n->dirty);
 		list_init(&n->released);
 		buf_init(&n->plain, STREAM_READ);

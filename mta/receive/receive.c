@@ -268,7 +268,7 @@ void receive_session_gone(struct receive *r, struct session *s)
 
 static void bind_free(struct bind *b)
 {
-	listener_close(&b->l);
+	listener_close(&b->l); /* unless retired */
 	list_del(&b->node);
 	buf_fini(&b->text);
 	free(b);
@@ -337,14 +337,19 @@ static enum err open_all(
 	return ERR_OK;
 }
 
-/* After success those that nobody wanted go; after a failure the new ones. */
+/* After success those that nobody wanted go; after a failure the new ones. Who
+ * has connected to one that goes still gets a session, of the snapshot that
+ * has the bind. */
 static void sweep(struct receive *r, int which)
 {
 	list_each_safe (it, &r->listeners) {
 		struct bind *b = list_item(it, struct bind, node);
 
-		if ((int)b->wanted == which)
-			bind_free(b);
+		if ((int)b->wanted != which)
+			continue;
+		if (which == UNWANTED)
+			listener_retire(&b->l);
+		bind_free(b);
 	}
 }
 
@@ -456,4 +461,15 @@ void receive_destroy(struct receive **rp)
 void receive_counts(const struct receive *r, struct receive_counts *c_r)
 {
 	*c_r = r->counts;
+}
+
+uint64_t receive_sessions(const struct receive *r, struct span connector)
+{
+	list_each (it, &r->slots) {
+		const struct slots *s = list_item(it, struct slots, node);
+
+		if (span_ieq(buf_span(&s->name), connector))
+			return s->sessions;
+	}
+	return 0;
 }

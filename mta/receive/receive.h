@@ -70,3 +70,5 @@ void receive_stop(struct receive *r, uint64_t deadline_ms,
 void receive_destroy(struct receive **r);
 
 void receive_counts(const struct receive *r, struct receive_counts *c_r);
+/* Sessions of one connector, whatever snapshot they began under. */
+uint64_t receive_sessions(const struct receive *r, struct span connector);

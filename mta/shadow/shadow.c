@@ -169,6 +169,8 @@ static enum err listen_on(struct shadow *s, const struct conf *c,
 	e = listener_open(l_r, s->o.loop, &a, BACKLOG, on_accepted, s, why);
 	if (e != ERR_OK)
 		buf_adds(why, " (shadow.listen)");
+	else
+		log_event(s->o.log, EV_SHADOW_LISTEN, F_SPAN("bind", at->text));
 	return e;
 }
 
@@ -237,17 +239,15 @@ enum err shadow_configure(struct shadow *s, struct conf *c, struct buf *why)
 	enum err e;
 
 	check_obj(s, SHADOW_MAGIC);
-	/* Another address counts at the next start. */
-	if (!s->listener && c->shadow.listen.text.n) {
-		e = listen_on(s, c, &l, why);
-		if (e != ERR_OK)
+	if (!span_ieq(buf_span(&s->listens), c->shadow.listen.text)) {
+		if (c->shadow.listen.text.n &&
+			(e = listen_on(s, c, &l, why)) != ERR_OK)
 			return e;
-		s->listener = l;
-		log_event(s->o.log, EV_SHADOW_LISTEN,
-			F_SPAN("bind", c->shadow.listen.text));
-	}
-	if (s->listener && !c->shadow.listen.text.n)
 		listener_close(&s->listener);
+		s->listener = l;
+		buf_clear(&s->listens);
+		buf_add(&s->listens, c->shadow.listen.text);
+	}
 	s->conf = conf_ref(c);
 	take_peers(s, c);
 	look_at_space(s);

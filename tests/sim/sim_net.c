@@ -240,6 +240,37 @@ void listener_close(struct listener **lp)
 	*lp = NULL;
 }
 
+void listener_retire(struct listener **l)
+{
+	listener_close(l); /* nobody waits in the simulated kernel */
+}
+
+/* Nothing can take the address of a simulated node meanwhile. */
+enum err listener_reserve(
+	struct loop *l, const struct net_addr *at, int backlog, struct buf *why)
+{
+	(void)l;
+	(void)at;
+	(void)backlog;
+	(void)why;
+	return ERR_OK;
+}
+
+enum err listener_reserve_local(
+	struct loop *l, const char *path, unsigned mode, struct buf *why)
+{
+	(void)l;
+	(void)path;
+	(void)mode;
+	(void)why;
+	return ERR_OK;
+}
+
+void listener_unreserve(struct loop *l)
+{
+	(void)l;
+}
+
 int net_addr_ours(const struct net_addr *a)
 {
 	(void)a; /* simulated machines have no interfaces */

@@ -4,9 +4,12 @@ import contextlib
 import socket
 import time
 
+import pytest
+
 from pair import NAMES, Pair
 from peer import Peer
 from proxy import Proxy
+from umbra import free_port
 from wait import until
 from xshadow import FakePeer
 
@@ -257,6 +260,27 @@ def test_peers_come_and_go_at_a_reload():
         b.start()
         p.wait_up()
         assert not sinks[1].messages
+
+
+def test_the_listener_moves_at_a_reload():
+    """To another address; a copy that is held and links that are up stay."""
+    with nodes(2, takeover_after="1h") as (p, sinks):
+        a, b = p.nodes
+        sinks[0].on["MAIL"] = LATER
+        assert kept_by(a, "kept") == B
+        at = a.mark()
+        old, b.shadow_port = b.shadow_port, free_port()
+        assert b.reload(p.conf(1)).event == "config.loaded"
+        waits(b, 0.3)
+        assert not a.seen("shadow.link_down", since=at)
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", old)).close()
+        # The others are told the new address.
+        assert a.reload(p.conf(0)).event == "config.loaded"
+        a.wait("shadow.link_up", since=at, peer=B)
+        assert kept_by(a, "kept-again") == B
+        sinks[0].on.pop("MAIL")
+        until(lambda: senders(sinks[0]) == ["kept", "kept-again"])
 
 
 def test_a_reload_with_an_error_changes_nothing():

@@ -40,6 +40,13 @@ static const char text[] =
 	"receive_connectors: [ { name: in, bind: [\"127.0.0.1:25\"] } ]\n"
 	"send_connectors: [ { name: out, address_spaces: [\"*\"] } ]\n";
 
+static const char changed[] =
+	"node: { name: relay.example.org, data: /var/lib/umbra }\n"
+	"accepted_domains: [ { name: example.org } ]\n"
+	"receive_connectors: [ { name: in, bind: [\"127.0.0.1:25\"],\n"
+	"  limits: { recipients: 5 } } ]\n"
+	"send_connectors: [ { name: other, address_spaces: [\"*\"] } ]\n";
+
 static uint64_t wall(void *arg)
 {
 	return loop_wall(arg);
@@ -105,14 +112,42 @@ static void get_receive(void *arg, struct receive_counts *c_r)
 	*c_r = (struct receive_counts){3, 40, 5, 60, 7};
 }
 
-static enum err reload(void *arg, struct buf *why)
+static enum err reload(void *arg, unsigned *changes_r, struct buf *why)
 {
 	struct fixture *f = arg;
 
+	*changes_r = 2;
 	buf_adds(why, f->reload == ERR_OK
 			      ? "umbra.yaml:1:2: warning: beware\n"
 			      : "umbra.yaml:3:4: error: no such key\n");
 	return f->reload;
+}
+
+static enum err diff(void *arg, const char *file,
+	void (*fn)(void *arg, const struct conf_change *c), void *fn_arg,
+	struct buf *why)
+{
+	struct fixture *f = arg;
+	struct conf *c;
+	enum err e;
+
+	if (file && strcmp(file, "/same") == 0)
+		return ERR_OK;
+	if (file) {
+		buf_adds(why, "/bad:3:4: error: no such key\n");
+		return ERR_CONFIG;
+	}
+	e = conf_parse(&c, "new", span_str(changed), why);
+	assert_int_equal(e, ERR_OK);
+	conf_diff(f->conf, c, fn, fn_arg);
+	conf_unref(&c);
+	return ERR_OK;
+}
+
+static uint64_t sessions(void *arg, struct span connector)
+{
+	(void)arg;
+	return span_eq(connector, SPAN("in")) ? 7 : 0;
 }
 
 static void describe(void *arg, const struct nexthop *h, struct buf *out)
@@ -228,6 +263,8 @@ static int set_up(void **state)
 		.routes = get_routes,
 		.receive = get_receive,
 		.reload = reload,
+		.diff = diff,
+		.sessions = sessions,
 		.describe = describe,
 	};
 	struct buf why;
@@ -447,8 +484,27 @@ static const struct ask_case asks[] = {
 	{"config show --all", "{\"verb\":\"config show\",\"all\":true}", 0,
 		{"expire_after: 2d\n"}},
 	{"config reload", "{\"verb\":\"config reload\"}", 0,
-		{"The configuration is in use.\n" NOTE
+		{"The configuration is in use: 2 changes.\n" NOTE
 		 "umbra.yaml:1:2: warning: beware\n\4 0\n"}},
+	{"config reload --json", "{\"verb\":\"config reload\",\"json\":true}",
+		0, {"{\"changes\":2,\"warnings\":\"umbra.yaml:1:2: warning"}},
+	{"config diff", "{\"verb\":\"config diff\"}", 1,
+		{"KEY ", "receive_connectors[in].limits.recipients",
+			"send_connectors[other] ", " added ",
+			"send_connectors[out] ", " removed ",
+			NOTE "To use it: umbra config reload"}},
+	{"config diff --json", "{\"verb\":\"config diff\",\"json\":true}", 1,
+		{"{\"key\":\"receive_connectors[in].limits.recipients\","
+		 "\"change\":\"changed\",\"effect\":\"reload\","
+		 "\"sessions\":7,\"deliveries\":null,"
+		 "\"from\":\"200\",\"to\":\"5\"}\n"}},
+	{"config diff, nothing",
+		"{\"verb\":\"config diff\",\"args\":[\"/same\"]}", 0,
+		{NOTE "No difference.\n\4 0\n"}},
+	{"config diff, refused",
+		"{\"verb\":\"config diff\",\"args\":[\"/bad\"]}", 78,
+		{NOTE "umbra: this configuration cannot be used",
+			"/bad:3:4: error"}},
 	/* Without a room; tests/system/test_shadow_ctl.py has two of them. */
 	{"shadow status", "{\"verb\":\"shadow status\"}", 0,
 		{"name                 relay.example.org\n"

@@ -1,0 +1,242 @@
+/* sockets - making listening sockets, and keeping those that nobody has
+ * opened a listener for yet: reserved ones, and those of the process before
+ * this one. */
+#include "mta/net/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "mta/base/check.h"
+#include "mta/net/stream_private.h"
+
+struct spare {
+	struct list node;
+	int fd;
+	struct net_addr at;
+	char *path; /* of a UNIX socket, else NULL */
+};
+
+/* --- making -------------------------------------------------------------- */
+
+static int set(int fd, int level, int option)
+{
+	int one = 1;
+
+	return setsockopt(fd, level, option, &one, sizeof one);
+}
+
+/* TCP_NODELAY: accepted sockets inherit it, a system call saved for each. */
+int socket_make(const struct net_addr *at, int backlog)
+{
+	struct sockaddr_storage ss = sock_from_addr(at);
+	int fd = socket(
+		ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (set(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+		(!at->v6 || set(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
+		set(fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
+		bind(fd, (const struct sockaddr *)&ss,
+			at->v6 ? sizeof(struct sockaddr_in6)
+			       : sizeof(struct sockaddr_in)) == 0 &&
+		listen(fd, backlog) == 0)
+		return fd;
+	err = errno;
+	close(fd);
+	return -err;
+}
+
+int socket_make_local(const char *path, unsigned mode, int backlog)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd, err;
+
+	if (strlen(path) >= sizeof un.sun_path)
+		return -ENAMETOOLONG;
+	memcpy(un.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	if (bind(fd, (const struct sockaddr *)&un, sizeof un) == 0 &&
+		chmod(path, mode) == 0 && listen(fd, backlog) == 0)
+		return fd;
+	err = errno;
+	close(fd);
+	return -err;
+}
+
+void socket_explain(const struct net_addr *at, int rc, struct buf *why)
+{
+	char text[46];
+
+	net_addr_text(at, text);
+	buf_addf(why, "cannot listen on %s%s%s:%u: %s%s", at->v6 ? "[" : "",
+		text, at->v6 ? "]" : "", at->port, uv_strerror(rc),
+		rc == UV_EADDRINUSE ? " (find the other program: ss -ltnp)"
+		: rc == UV_EACCES
+			? " (ports below 1024 need CAP_NET_BIND_SERVICE)"
+		: rc == UV_EADDRNOTAVAIL
+			? " (no interface has this address: ip addr)"
+			: "");
+}
+
+/* --- keeping ------------------------------------------------------------- */
+
+static struct spare *find(
+	struct net *net, const struct net_addr *at, const char *path)
+{
+	list_each (it, &net->sockets) {
+		struct spare *s = list_item(it, struct spare, node);
+
+		if (path ? s->path && strcmp(s->path, path) == 0
+			 : !s->path && net_addr_same(&s->at, at))
+			return s;
+	}
+	return NULL;
+}
+
+/* Each holds the net. */
+static void keep(
+	struct loop *l, int fd, const struct net_addr *at, const char *path)
+{
+	struct spare *s = x_calloc(1, sizeof *s);
+
+	s->fd = fd;
+	s->path = path ? x_strdup(path) : NULL;
+	if (at)
+		s->at = *at;
+	list_append(&net_get(l)->sockets, &s->node);
+}
+
+static void drop(struct net *net, struct spare *s)
+{
+	list_del(&s->node);
+	free(s->path);
+	free(s);
+	net_put(net);
+}
+
+int socket_take(struct net *net, const struct net_addr *at, const char *path)
+{
+	struct spare *s = find(net, at, path);
+	int fd = s ? s->fd : -1;
+
+	if (s)
+		drop(net, s);
+	return fd;
+}
+
+static int is_there(struct loop *l, const struct net_addr *at, const char *path)
+{
+	struct net *net = net_get(l);
+	int there = find(net, at, path) || listener_is_at(net, at, path);
+
+	net_put(net);
+	return there;
+}
+
+enum err listener_reserve(
+	struct loop *l, const struct net_addr *at, int backlog, struct buf *why)
+{
+	int fd;
+
+	if (at->port == 0 || is_there(l, at, NULL))
+		return ERR_OK;
+	fd = socket_make(at, backlog);
+	if (fd < 0) {
+		socket_explain(at, fd, why);
+		return err_from_uv(fd);
+	}
+	keep(l, fd, at, NULL);
+	return ERR_OK;
+}
+
+enum err listener_reserve_local(
+	struct loop *l, const char *path, unsigned mode, struct buf *why)
+{
+	int fd;
+
+	if (is_there(l, NULL, path))
+		return ERR_OK;
+	fd = socket_make_local(path, mode, LOCAL_BACKLOG);
+	if (fd < 0) {
+		buf_addf(why, "cannot listen on %s: %s", path, uv_strerror(fd));
+		return err_from_uv(fd);
+	}
+	keep(l, fd, NULL, path);
+	return ERR_OK;
+}
+
+void listener_unreserve(struct loop *l)
+{
+	struct net *net = net_get(l);
+	struct spare *s;
+
+	while ((s = list_first(&net->sockets, struct spare, node))) {
+		if (s->path && !net->leave_paths)
+			unlink(s->path);
+		close(s->fd);
+		drop(net, s);
+	}
+	net_put(net);
+}
+
+/* --- from and to another process ----------------------------------------- */
+
+static int listens(int fd)
+{
+	int v = 0, type = 0;
+	socklen_t n = sizeof v, m = sizeof type;
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &v, &n) == 0 && v &&
+	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m) == 0 &&
+	       type == SOCK_STREAM;
+}
+
+int sockets_adopt(struct loop *l, int fd)
+{
+	union {
+		struct sockaddr_storage ss;
+		struct sockaddr_un un;
+	} u = {0};
+	char path[sizeof u.un.sun_path + 1] = "";
+	socklen_t n = sizeof u - 1;
+	struct net_addr at;
+
+	if (!listens(fd) || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+		getsockname(fd, (struct sockaddr *)&u.ss, &n) != 0) {
+		close(fd);
+		return -1;
+	}
+	at = addr_from_sock(&u.ss);
+	if (u.ss.ss_family == AF_UNIX)
+		memcpy(path, u.un.sun_path, sizeof u.un.sun_path);
+	keep(l, fd, &at, u.ss.ss_family == AF_UNIX ? path : NULL);
+	return 0;
+}
+
+unsigned sockets_of(struct loop *l, int *fd_r, unsigned most)
+{
+	struct net *net = net_get(l);
+	unsigned n = listener_sockets(net, fd_r, most);
+
+	net_put(net);
+	return n;
+}
+
+void sockets_leave_paths(struct loop *l, int leave)
+{
+	struct net *net = net_get(l);
+
+	net->leave_paths = leave;
+	net_put(net);
+}

@@ -1,0 +1,287 @@
+"""A changed configuration goes live while mail flows, or changes nothing:
+what each kind of change does, `umbra config diff`, and reloads under load."""
+import json
+import os
+import socket
+
+import pytest
+
+from dnsd import Dns
+from ledger import Ledger
+from load import Load, Sink
+from peer import Peer
+from umbra import Umbra, base, free_port
+from wait import LONG, until
+
+MESSAGE = b"Subject: reload\r\n\r\nbody\r\n"
+#: The whole number takes minutes: UMBRA_RELOADS=50.
+RELOADS = int(os.environ.get("UMBRA_RELOADS", "12"))
+
+
+@pytest.fixture
+def peer():
+    with Peer() as p:
+        yield p
+
+
+def diff(u, *args, want=1):
+    return [json.loads(x) for x in
+            u.cli("config", "diff", "--json", *args, want=want).splitlines()]
+
+
+def test_what_changed_is_told(peer):
+    conf = base(peer.port)
+    with Umbra(conf) as u:
+        line = u.reload()
+        assert line["changes"] == "0" and line.get("keys", "") == ""
+        conf["queue"]["expire_after"] = "1d"
+        conf["receive_connectors"][1]["limits"]["recipients"] = 7
+        conf["receive_connectors"].append(
+            {"name": "third", "bind": ["127.0.0.1:{third}"]})
+        line = u.reload(conf)
+        assert line["changes"] == "3", line.text
+        assert set(line["keys"].split()) == {
+            "queue.expire_after", "+receive_connectors[third]",
+            "receive_connectors[inbound].limits.recipients"}
+        got = json.loads(u.cli("config", "reload", "--json"))
+        assert got == {"changes": 0, "warnings": None}
+
+
+def test_diff(peer):
+    conf = base(peer.port)
+    with Umbra(conf) as u:
+        assert diff(u, want=0) == []
+        conf["node"]["data"] = u.data
+        conf["queue"]["memory"] = "1GiB"
+        u.configure(conf)
+        (row,) = diff(u)
+        assert row == {"key": "queue.memory", "change": "changed",
+                       "effect": "reload", "sessions": None,
+                       "deliveries": None, "from": "256MiB", "to": "1GiB"}
+        assert "queue.memory" in u.cli("config", "diff", want=1)
+        # Nothing has changed by being looked at.
+        assert "memory: 256MiB" in u.cli("config", "show", "--all")
+        # What would be left behind: a session, and mail for a dead hop.
+        peer.down()
+        c = u.smtp("inbound")
+        for i in range(3):
+            u.send("a@b.test", f"x{i}@example.org", MESSAGE)
+        del conf["receive_connectors"][1]
+        conf["send_connectors"] = [
+            dict(conf["send_connectors"][0], name="new")]
+        conf["node"]["data"] = "/elsewhere"
+        other = os.path.join(u.dir, "other.yaml")
+        u.configure(conf)
+        os.rename(u.file, other)
+        u.configure(base(peer.port))
+        rows = {(r["key"], r["change"]): r for r in
+                diff(u, os.path.relpath(other))}
+        gone = rows["receive_connectors[inbound]", "removed"]
+        assert gone["sessions"] == 1 and gone["deliveries"] is None
+        gone = rows["send_connectors[out]", "removed"]
+        assert gone["deliveries"] == 3 and gone["sessions"] is None
+        assert ("send_connectors[new]", "added") in rows
+        assert rows["node.data", "changed"]["effect"] == "restart"
+        c.close()
+
+
+def test_diff_sees_what_the_daemon_would(peer):
+    """Errors with their place; certificates are looked at too."""
+    conf = base(peer.port)
+    with Umbra(conf) as u:
+        other = os.path.join(u.dir, "other.yaml")
+        with open(other, "w", encoding="utf-8") as f:
+            f.write("bogus: 1\n")
+        assert u.cli("config", "diff", other, want=78) == ""
+        conf["receive_connectors"][0]["tls"] = {
+            "mode": "offer", "cert": "/none.pem", "key": "/none.key"}
+        u.configure(conf)
+        u.cli("config", "diff", want=78)
+        u.cli("config", "diff", "/not/there", want=78)
+        # And it went on as before.
+        u.send("a@b.test", "x@example.org", MESSAGE)
+        assert peer.to("x@example.org").body == MESSAGE
+
+
+def test_restart_keys_stay_as_they_are(peer):
+    conf = base(peer.port)
+    with Umbra(conf) as u:
+        conf["node"].update(name="other.umbra.test", data="/elsewhere")
+        line = u.reload(conf)
+        assert line.event == "config.loaded"
+        assert "node.name changed: it takes effect at the next start" in \
+            line["warnings"]
+        assert "node.data" in line["warnings"]
+        with u.smtp() as c:
+            assert c.greeting.text.startswith("mx.umbra.test ")
+        shown = u.cli("--socket", u.socket, "config", "show")
+        assert f"data: {u.data}" in shown and "name: mx.umbra.test" in shown
+        rows = {r["key"]: r for r in diff(u)}
+        assert rows["node.name"]["to"] == "other.umbra.test"
+
+
+def test_control_socket_moves(peer):
+    conf = base(peer.port)
+    with Umbra(conf) as u:
+        # The answer of the command that moves it comes over the old one.
+        conf["control"] = {"socket": u.socket + ".new"}
+        u.configure(conf)
+        u.cli("--socket", u.socket, "config", "reload")
+        assert not os.path.exists(u.socket)
+        assert "mx.umbra.test" in u.cli("status")
+        # One that cannot be made changes nothing.
+        conf["control"] = {"socket": "/not/there/socket"}
+        conf["queue"]["memory"] = "1GiB"
+        u.configure(conf)
+        u.cli("--socket", u.socket + ".new", "config", "reload", want=78)
+        shown = u.cli("--socket", u.socket + ".new", "config", "show", "--all")
+        assert "memory: 256MiB" in shown
+    assert not os.path.exists(u.socket + ".new")
+
+
+def test_resolvers_change():
+    """A question that the old ones do not answer is asked of the new ones."""
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    with Dns() as d:
+        # Its answer shows in what is said about the host: it is ourselves.
+        d.mx("x.test", (10, "mx.x.test"))
+        d.a("mx.x.test", "127.0.0.1")
+        conf = base(send_connectors=[
+            {"name": "out", "address_spaces": ["*"], "tls": {"mode": "none"}}])
+        conf["dns"] = {"servers": [f"127.0.0.1:{silent.getsockname()[1]}"],
+                       "timeout": "60s", "tries": 1}
+        with Umbra(conf) as u:
+            u.send("a@example.org", "y@x.test", MESSAGE)
+            silent.settimeout(LONG)
+            silent.recv(512)  # it has been asked
+            conf["dns"]["servers"] = [d.address]
+            assert u.reload(conf).event == "config.loaded"
+            line = u.wait("delivery.failed", to="<y@x.test>")
+            assert "loops back" in line["said"], line.text
+            assert ("x.test", "MX") in d.asked
+    silent.close()
+
+
+def test_a_refused_reload_changes_nothing(peer):
+    """Each step that can fail, with other changes in the same file."""
+    with Umbra(base(peer.port)) as u, Peer() as other:
+        def broken(**more):
+            conf = base(peer.port)
+            conf["accepted_domains"].append({"name": "new.test"})
+            conf["queue"]["memory"] = "1GiB"
+            conf["receive_connectors"].append(
+                {"name": "third", "bind": ["127.0.0.1:{third}"]})
+            conf["log"] = {"level": "error"}
+            for k, v in more.items():
+                conf[k] = v(conf[k]) if callable(v) else v
+            return conf
+
+        taken = f"127.0.0.1:{other.port}"
+        for conf, why in (
+                (broken(bogus={"x": 1}), "bogus"),
+                (broken(receive_connectors=lambda r: r + [
+                    {"name": "t", "bind": ["127.0.0.1:{t}"], "tls": {
+                        "mode": "offer", "cert": "/no.pem",
+                        "key": "/no.key"}}]), "/no.pem"),
+                (broken(receive_connectors=lambda r: r + [
+                    {"name": "t", "bind": [taken]}]), taken),
+                (broken(receive_connectors=lambda r: r + [
+                    {"name": "t", "bind": ["192.0.2.1:25"]}]), "192.0.2.1"),
+                (broken(control={"socket": "/not/there"}), "/not/there")):
+            line = u.reload(conf)
+            assert line.event == "config.refused", line.text
+            assert why in line["text"], line.text
+            with pytest.raises(OSError):
+                u.smtp("third")
+            with u.smtp("inbound") as c:
+                c.ok("MAIL FROM:<a@b.test>")
+                assert c.cmd("RCPT TO:<x@new.test>").code == 550
+            shown = u.cli("--socket", u.socket, "config", "show", "--all")
+            assert "memory: 256MiB" in shown and "level: debug" in shown
+        good = broken()
+        good["log"] = {"level": "debug"}
+        assert u.reload(good).event == "config.loaded"
+        with u.smtp("third") as c:
+            c.ok("NOOP")
+
+
+def test_a_bind_goes_with_its_backlog(peer):
+    """Who has connected to an address that goes away is served."""
+    conf = base(peer.port)
+    conf["receive_connectors"].append(
+        {"name": "third", "bind": ["127.0.0.1:{third}"],
+         "remote": ["127.0.0.0/8"],
+         "limits": {"connections_per_source": 1000}})
+    with Umbra(conf) as u:
+        less = dict(conf, receive_connectors=conf["receive_connectors"][:2])
+        for _ in range(10):
+            u.configure(conf)
+            assert u.reload().event == "config.loaded"
+            # They are in the backlog, or accepted: the daemon stands still
+            # while they connect and the signal waits for it.
+            u.signal(19)  # SIGSTOP
+            waiting = []
+            for _ in range(40):
+                s = socket.create_connection(("127.0.0.1", u.port("third")),
+                                             timeout=LONG)
+                waiting.append(s)
+            u.configure(less)
+            at = u.mark()
+            u.signal(1)
+            u.signal(18)
+            assert u.wait("config.loaded", since=at)
+            for s in waiting:
+                assert s.recv(4) == b"220 "
+                s.sendall(b"QUIT\r\n")
+                s.close()
+            with pytest.raises(OSError):
+                socket.create_connection(("127.0.0.1", u.port("third")))
+
+
+def test_queued_mail_goes_another_way(peer):
+    """At depth: everything that waits for a dead hop is routed again."""
+    conf = base(free_port())
+    many = 400
+    with Umbra(conf) as u:
+        with u.smtp() as c:
+            for i in range(many):
+                c.mail("a@b.test", f"u{i}@example.org", MESSAGE)
+        until(lambda: json.loads(u.cli("status", "--json"))["next_hops_retry"])
+        conf["send_connectors"] = [
+            {"name": "other", "address_spaces": ["*"],
+             "smart_hosts": [f"127.0.0.1:{peer.port}"],
+             "tls": {"mode": "none"}}]
+        assert u.reload(conf).event == "config.loaded"
+        peer.wait(many)
+        until(lambda: json.loads(
+            u.cli("status", "--json"))["messages"] == 0)
+        assert sorted(m.to[0] for m in peer.messages) == sorted(
+            f"u{i}@example.org" for i in range(many))
+
+
+def test_under_load():
+    """Connectors come and go, limits change, next hops move; nobody is
+    refused, nothing is lost, nothing comes twice."""
+    ledger = Ledger()
+    with Sink(ledger) as one, Sink(ledger) as two:
+        conf = base(one.port)
+        with Umbra(conf) as u, Load(u.port("relay"), ledger=ledger) as load:
+            load.more(20)
+            for i in range(RELOADS):
+                conf = base((one, two)[i % 2].port)
+                conf["receive_connectors"][0]["limits"]["recipients"] = 100 + i
+                conf["send_connectors"][0]["name"] = f"out{i % 3}"
+                if i % 2:
+                    conf["receive_connectors"].append(
+                        {"name": "third", "bind": ["127.0.0.1:{third}"]})
+                line = u.reload(conf)
+                assert line.event == "config.loaded", line.text
+                load.more(8)
+            load.__exit__(None)
+            counts = load.verify()
+            assert not u.seen("delivery.in_doubt")
+        goodbyes = sum(c.goodbyes for c in load.clients)
+        assert goodbyes == 0, "a reload ends no session"
+        print(f"{RELOADS} reloads, {counts}, the longest wait for a greeting "
+              f"{max(c.longest for c in load.clients) * 1000:.0f} ms")
