@@ -32,14 +32,18 @@ static struct span domain_of(struct span address)
 }
 
 static void route_recipients(void *arg, const struct envelope *e,
-	struct span *key, struct arena *scratch)
+	struct span redirect, struct span *key, struct arena *scratch)
 {
 	struct node *n = arg;
 	struct route_choice c;
 
 	for (unsigned i = 0; i < e->nrcpt; i++) {
-		route_choose(n->routes, domain_of(e->rcpt[i].address), e->size,
-			scratch, &c);
+		struct span domain = domain_of(e->rcpt[i].address);
+
+		if (redirect.n)
+			route_by(n->routes, redirect, domain, scratch, &c);
+		else
+			route_choose(n->routes, domain, e->size, scratch, &c);
 		key[i] = c.key;
 	}
 }

@@ -35,10 +35,10 @@ static void make_pool(struct owner *o)
 		return; /* it waits for the next start */
 	if (route_target(n->routes, key, &t) != 0 ||
 		(!t.connector && !t.fail.code)) {
-		if (o->h->state != HOP_SUSPENDED)
+		if (o->h->state != HOP_UNREACHABLE)
 			log_event(n->log, EV_MESSAGE_UNREACHABLE,
 				F_SPAN("hop", key));
-		queue_hop_suspend(n->queue, o->h);
+		queue_hop_unreachable(n->queue, o->h);
 		return;
 	}
 	o->fail = t.fail;
@@ -169,7 +169,7 @@ void flow_hops_reload(struct node *n)
 			close_pool(o, RELOAD_DEADLINE_MS);
 		else if (!o->closing)
 			make_pool(o);
-		if (o->pool && h->state == HOP_SUSPENDED)
+		if (o->pool && h->state == HOP_UNREACHABLE)
 			queue_retry_now(n->queue, h);
 	}
 }

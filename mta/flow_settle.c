@@ -366,6 +366,21 @@ static struct outcome expired(struct settling *s, const struct outcome *last)
 	return o;
 }
 
+static struct outcome removed(void)
+{
+	return OUTCOME(554, 5, 3, 0, "removed by an administrator");
+}
+
+static void say_given_up(struct node *n, const struct lease *l,
+	const struct recipient *r, const struct outcome *last)
+{
+	log_event(n->log, l->removed ? EV_MESSAGE_REMOVED : EV_MESSAGE_EXPIRED,
+		F_ID("msg", l->env->id), F_TRACE("trace", l->env->trace),
+		F_ADDR("to", r->address), F_SPAN("host", last->host),
+		F_SPAN("said", last->text));
+}
+
+/* Too old, or removed. */
 void flow_expired(void *arg, struct lease *take_l)
 {
 	struct node *n = arg;
@@ -373,23 +388,21 @@ void flow_expired(void *arg, struct lease *take_l)
 	struct report_recipient *all =
 		arena_alloc(&s->mem, take_l->nrcpt * sizeof *all);
 	uint8_t *pick = arena_alloc(&s->mem, take_l->nrcpt);
+	struct outcome o;
 
 	s->instead = VERDICT_RELEASE;
 	for (unsigned i = 0; i < take_l->nrcpt; i++) {
 		struct outcome last = last_said(s, i, &all[i].tried);
 
 		all[i].rcpt = &take_l->env->rcpt[take_l->rcpt[i]];
-		all[i].outcome = expired(s, &last);
+		o = take_l->removed ? removed() : expired(s, &last);
+		all[i].outcome = o;
 		pick[i] = 1 + REPORT_FAILED;
 		s->settle[i] = (struct settle){.verdict = VERDICT_FINAL,
-			.code = 554,
-			.enh = {5, 4, 7},
-			.text = all[i].outcome.text};
-		log_event(n->log, EV_MESSAGE_EXPIRED,
-			F_ID("msg", take_l->env->id),
-			F_TRACE("trace", take_l->env->trace),
-			F_ADDR("to", all[i].rcpt->address),
-			F_SPAN("host", last.host), F_SPAN("said", last.text));
+			.code = o.code,
+			.enh = {o.enh.class, o.enh.subject, o.enh.detail},
+			.text = o.text};
+		say_given_up(n, take_l, all[i].rcpt, &last);
 	}
 	s->pending = 1;
 	send_notices(s, REPORT_FAILED, all, pick);

@@ -30,10 +30,11 @@ void queue_discard(struct queue *q, struct message *m);
  * ours with none (node empty). m is barred or a copy at the call, or keeps its
  * owner (o NULL). The struct is the caller's until done. */
 struct own {
-	struct list node; /* these five are the queue's own */
+	struct list node; /* these six are the queue's own */
 	struct queue *q;
 	struct message *m;
 	int set, copy;
+	void (*forgotten)(struct own *w, enum err e); /* or NULL */
 	void (*done)(struct own *w, enum err e);
 };
 enum err queue_own(struct queue *q, struct message *m, struct own *w,

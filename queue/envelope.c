@@ -29,6 +29,7 @@ enum {
 	TAG_TARGET,
 	TAG_OWNER,
 	TAG_DIGEST,
+	TAG_HELD,
 };
 
 enum { RCPT_ADDRESS = 1, RCPT_ORCPT, RCPT_NOTIFY };
@@ -76,6 +77,7 @@ int envelope_encode(const struct envelope *e, struct buf *out)
 	record_number(&w, TAG_HEADER, e->header);
 	record_number(&w, TAG_CRC, e->crc);
 	record_number(&w, TAG_IN_FILE, e->in_file != 0);
+	record_bytes(&w, TAG_HELD, span_head(e->held, REASON_MAX));
 	if (e->mid.seq)
 		encode_shadow(&w, e);
 	for (unsigned i = 0; i < e->nrcpt; i++)
@@ -136,6 +138,9 @@ static int decode_bytes(struct envelope *e, const struct record_field *f)
 		return 1;
 	case TAG_MESSAGE_ID:
 		e->message_id = f->v;
+		return 1;
+	case TAG_HELD:
+		e->held = f->v;
 		return 1;
 	default:
 		return 0;

@@ -56,6 +56,7 @@ struct envelope {
 	struct target target;   /* the first peer that a copy goes to */
 	struct ownership owner; /* node empty: we took it in ourselves */
 	uint8_t digest[32];     /* of a copy: of what the owner sent */
+	struct span held;       /* why it began suspended; empty: it did not */
 	struct recipient *rcpt;
 	unsigned nrcpt;
 };
@@ -65,6 +66,17 @@ int envelope_encode(const struct envelope *e, struct buf *out);
 /* The spans of e_r point into rec; the recipients are in a. */
 enum err envelope_decode(struct span rec, struct arena *a, struct envelope *e_r,
 	const char **why_r) must_use;
+
+/* Stored: never change a number. */
+enum priority { PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW, PRIORITIES };
+
+enum suspension {
+	SUSPEND_AS_CAME, /* as the envelope says: suspended when it has held */
+	SUSPEND_YES,
+	SUSPEND_NO,
+};
+
+enum removal { REMOVE_NO, REMOVE_SILENT, REMOVE_NOTIFY };
 
 enum rcpt_state {
 	RCPT_PENDING,
@@ -84,6 +96,13 @@ struct rcpt_status {
 struct status {
 	uint64_t due; /* next try of deferred recipients, ms since 1970 */
 	uint8_t delay_noticed; /* the delay notice was queued */
+	uint8_t priority;      /* enum priority */
+	uint8_t suspension;    /* enum suspension */
+	uint8_t removal;       /* enum removal: as soon as nobody has it */
+	uint16_t overtime;     /* hours of life beside expire_after */
+	uint64_t suspended;    /* since, ms since 1970 */
+	struct span reason;    /* why, REASON_MAX octets at most */
+	struct span redirect;  /* send connector; empty: by the table */
 	struct rcpt_status *rcpt;
 	unsigned nrcpt;
 	int moved;              /* owner is newer than the envelope's */
@@ -92,7 +111,19 @@ struct status {
 	unsigned ntarget; /* further targets, TARGETS_MAX at most */
 };
 
+enum { REASON_MAX = 255, CONNECTOR_MAX = 255 };
+
 int status_encode(const struct status *s, struct buf *out);
+/* Is it suspended, and why? */
+static inline int is_suspended(const struct envelope *e, const struct status *s)
+{
+	return s->suspension ? s->suspension == SUSPEND_YES : e->held.n != 0;
+}
+static inline struct span suspend_reason(
+	const struct envelope *e, const struct status *s)
+{
+	return s->suspension ? s->reason : e->held;
+}
 /* Who the message belongs to; s may have no recipients yet. */
 static inline const struct ownership *owner_of(
 	const struct envelope *e, const struct status *s)

@@ -5,8 +5,12 @@
  * been seen, and one timer waits for the message at the first of them. A leg
  * that is leased when its message's time comes is looked at again when it is
  * settled (leg_ready).
+ *
+ * A message that was suspended may live longer (overtime). The cursor passes
+ * over it; once an hour, while there are such messages, another one goes over
+ * those that were passed.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 enum { AGE_MOST = 60000, AGE_SLICE = 1000 };
 
@@ -35,6 +39,18 @@ static uint64_t limit(const struct queue *q, enum queue_cursor c)
 	return q->ev.delayed ? q->o.delay_notice_after : 0;
 }
 
+/* When CURSOR_LATE has something to do. */
+static uint64_t late_in(const struct queue *q)
+{
+	uint64_t now = loop_now(q->o.loop);
+
+	if (q->cursor[CURSOR_LATE] != &q->messages)
+		return 0;
+	if (!q->late)
+		return UINT64_MAX;
+	return q->late_at > now ? q->late_at - now : 0;
+}
+
 /* The time is looked at anew at least every minute: the wall clock may be
  * set, and timers run on the other clock. */
 static void arm(struct queue *q)
@@ -45,6 +61,9 @@ static void arm(struct queue *q)
 	/* Until a report comes back notices wait; report_in starts again. */
 	if (q->reports_out >= REPORTS_OUT)
 		b = UINT64_MAX;
+	if (b < a)
+		a = b;
+	b = late_in(q);
 	if (b < a)
 		a = b;
 	if (a == UINT64_MAX)
@@ -85,6 +104,48 @@ void expire_restart(struct queue *q)
 	arm(q);
 }
 
+void expire_late(struct queue *q)
+{
+	if (!q->late) {
+		q->late = 1;
+		q->late_at = loop_now(q->o.loop) + OVERTIME_UNIT;
+	}
+	if (!q->age_timer.armed)
+		arm(q);
+}
+
+static void expire_message(struct queue *q, struct message *m)
+{
+	for (struct leg *l = m->legs; l; l = l->next)
+		if (l->state == LEG_READY || l->state == LEG_DEFERRED)
+			leg_expire(q, l);
+}
+
+/* Those behind CURSOR_EXPIRE that have overtime, as long as it lasts. */
+static void pass_late(struct queue *q)
+{
+	struct list **at = &q->cursor[CURSOR_LATE];
+
+	if (late_in(q) != 0)
+		return;
+	if (*at == &q->messages) {
+		q->late = 0;
+		*at = q->messages.next;
+	}
+	for (int i = 0; i < AGE_SLICE && *at != &q->messages; i++) {
+		struct message *m = message_at(*at);
+
+		*at = *at == q->cursor[CURSOR_EXPIRE] ? &q->messages
+						      : m->node.next;
+		if (m->overtime && message_too_old(q, m))
+			expire_message(q, m);
+		else if (m->overtime && !m->suspended)
+			q->late = 1;
+	}
+	if (*at == &q->messages)
+		q->late_at = loop_now(q->o.loop) + OVERTIME_UNIT;
+}
+
 static void pass_expire(struct queue *q)
 {
 	struct list **at = &q->cursor[CURSOR_EXPIRE];
@@ -95,9 +156,10 @@ static void pass_expire(struct queue *q)
 		struct message *m = message_at(*at);
 
 		*at = m->node.next;
-		for (struct leg *l = m->legs; l; l = l->next)
-			if (l->state == LEG_READY || l->state == LEG_DEFERRED)
-				leg_expire(q, l);
+		if (message_too_old(q, m))
+			expire_message(q, m);
+		else if (!m->suspended)
+			expire_late(q);
 	}
 }
 
@@ -105,7 +167,8 @@ static void notice(struct queue *q, struct message *m)
 {
 	struct grant *g;
 
-	if (m->noticed || m->notice || message_too_old(q, m))
+	if (m->noticed || m->notice || m->suspended || m->removal ||
+		message_too_old(q, m))
 		return;
 	g = grant_notice(q, m);
 	if (!g)
@@ -135,6 +198,7 @@ void on_age(struct timer *t)
 
 	check_obj(q, QUEUE_MAGIC);
 	pass_expire(q);
+	pass_late(q);
 	pass_notice(q);
 	arm(q);
 }
@@ -149,10 +213,17 @@ void expire_run(struct queue *q)
 		l = list_first(&q->expired, struct leg, node);
 		if (!l || q->stopped)
 			return;
-		g = leg_fenced(q, l) ? NULL : grant_leg(q, l);
+		if (leg_fenced(q, l))
+			continue;
+		if (l->m->removal == REMOVE_SILENT) {
+			message_remove(q, l);
+			continue;
+		}
+		g = grant_leg(q, l);
 		if (!g)
 			continue;
 		g->expired = 1;
+		g->l.removed = l->m->removal != REMOVE_NO;
 		q->reports_out++;
 		q->ev.expired(q->ev.arg, &g->l);
 	}

@@ -5,7 +5,7 @@
  * once. Everything that routes (intake, recovery, a changed routing) goes
  * through message_route.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 #include <stdlib.h>
 
@@ -33,12 +33,13 @@ uint64_t queue_first_free_seq(const struct queue *q)
 	return q->next_seq;
 }
 
-struct span *route_keys(struct queue *q, const struct envelope *e)
+struct span *route_keys(
+	struct queue *q, const struct envelope *e, struct span redirect)
 {
 	struct span *key =
 		arena_alloc(&q->scratch, e->nrcpt * sizeof(struct span));
 
-	q->ev.route(q->ev.arg, e, key, &q->scratch);
+	q->ev.route(q->ev.arg, e, redirect, key, &q->scratch);
 	return key;
 }
 
@@ -124,10 +125,11 @@ static void route_many(struct queue *q, struct message *m, const uint8_t *mode,
 void message_route(struct queue *q, struct message *m, const struct envelope *e,
 	const uint8_t *mode, uint64_t due_ms, const struct span *keys)
 {
+	int fresh = !m->legs && m->held && m->held->keep;
 	struct leg *l;
 
 	if (!keys)
-		keys = route_keys(q, e);
+		keys = route_keys(q, e, span(NULL, 0));
 	if (m->nrcpt > 1) {
 		route_many(q, m, mode, due_ms, keys);
 	} else {
@@ -136,6 +138,9 @@ void message_route(struct queue *q, struct message *m, const struct envelope *e,
 		l->nrcpt = 1;
 		place_leg(q, l, mode && mode[0] == ROUTE_DEFERRED, due_ms);
 	}
+	if (fresh)
+		for (l = m->legs; l; l = l->next)
+			leg_count_in(q, l);
 }
 
 /* On a full disk it is tried again: there it matters most. A file that is not
@@ -191,6 +196,16 @@ static void intake_failed(struct queue *q, struct intake *i, enum err e)
 	i->done(i, e);
 }
 
+static void taken(struct queue *q, const struct message *m)
+{
+	q->taken++;
+	rate_count(&q->in, loop_now(q->o.loop));
+	if (m->suspended)
+		log_event(q->o.log, EV_MESSAGE_HELD, F_ID("msg", m->id),
+			F_TRACE("trace", m->held->env.trace),
+			F_SPAN("reason", m->held->env.held));
+}
+
 static void on_put(struct store_op *op)
 {
 	struct intake *i = container_of(op, struct intake, op);
@@ -210,11 +225,13 @@ static void on_put(struct store_op *op)
 	h->m = m;
 	h->keep = !m->copy;
 	m->barred = i->barred && !m->copy;
+	message_orders(q, m, &h->env, &h->status);
 	if (!m->copy && !m->barred)
 		message_route(q, m, &h->env, NULL, 0, NULL);
 	arena_fini(&q->scratch);
+	if (!m->copy)
+		taken(q, m);
 	held_put(q, h);
-	q->taken += !m->copy;
 	i->done(i, ERR_OK);
 }
 
@@ -262,6 +279,25 @@ static enum err encode(
 	return held_make(q, b, h_r, &why);
 }
 
+/* The same as it is to be stored: that it is held is part of the record that
+ * makes it durable. What comes with a reason keeps it. */
+static enum err encode_held(
+	struct queue *q, const struct envelope *env, struct held **h_r)
+{
+	struct envelope copy = *env;
+	struct buf reason;
+	enum err e;
+
+	if (env->owner.node.n || env->held.n || !q->ev.hold)
+		return encode(q, env, h_r);
+	buf_init(&reason, REASON_MAX);
+	if (q->ev.hold(q->ev.arg, env, &reason))
+		copy.held = reason.n ? buf_span(&reason) : SPAN("held");
+	e = encode(q, &copy, h_r);
+	buf_fini(&reason);
+	return e;
+}
+
 void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 	struct body *body)
 {
@@ -284,7 +320,7 @@ void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 		.seq = env->owner.node.n ? 0 : env->mid.seq,
 		.done = on_put,
 	};
-	e = encode(q, env, &i->held);
+	e = encode_held(q, env, &i->held);
 	if (e != ERR_OK) {
 		refuse(q, i, e);
 		return;
@@ -331,14 +367,15 @@ static unsigned take_moved(
  * at once: what it waited for was said by somebody else. */
 static void reroute(struct queue *q, struct message *m, struct held *h)
 {
-	struct span *key = route_keys(q, &h->env);
+	struct span *key = route_keys(q, &h->env, h->status.redirect);
 	uint8_t *mode = arena_alloc(&q->scratch, m->nrcpt);
 	unsigned moved = 0;
 	struct leg *l, *next;
 
 	for (l = m->legs; l; l = next) {
 		next = l->next;
-		if (l->state == LEG_READY || l->state == LEG_DEFERRED)
+		if (l->state == LEG_READY || l->state == LEG_DEFERRED ||
+			l->state == LEG_PARKED)
 			moved += take_moved(q, l, key, mode);
 	}
 	if (moved)

@@ -6,7 +6,7 @@
  * common case, everything of a small message final at once, touches no status
  * at all.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 #include <stdlib.h>
 
@@ -119,15 +119,16 @@ struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 
 	check_obj(q, QUEUE_MAGIC);
 	must(max > 0);
-	while (h->state == HOP_READY && !q->stopped &&
-		(l = list_first(&h->legs_ready, struct leg, node))) {
+	while (hop_open(h) && !q->stopped && (l = hop_next_ready(h))) {
 		if (leg_fenced(q, l))
 			continue;
 		if (l->nrcpt > max)
 			split(q, l, max);
 		g = grant_leg(q, l);
-		if (g)
+		if (g) {
+			h->turns++;
 			return &g->l;
+		}
 	}
 	return NULL;
 }
@@ -284,16 +285,24 @@ static void tell(struct status_write *w, enum err e)
 	}
 }
 
-static void forget(struct list *own)
+/* ERR_OK: the message went away, what was to be changed of it matters no more.
+ */
+static void forget(struct list *own, enum err e)
 {
-	while (!list_empty(own))
-		list_del(own->next);
+	struct own *o;
+
+	while ((o = list_first(own, struct own, node))) {
+		list_del(&o->node);
+		if (o->forgotten)
+			o->forgotten(o, e);
+	}
 }
 
 static void write_free(struct status_write *w)
 {
-	forget(&w->now_own); /* the queue is being closed, if any is left */
-	forget(&w->newer_own);
+	/* The queue is being closed, if any is left. */
+	forget(&w->now_own, ERR_CANCELED);
+	forget(&w->newer_own, ERR_CANCELED);
 	if (w->m)
 		w->m->write = NULL;
 	buf_fini(&w->now);
@@ -355,8 +364,8 @@ void status_write_forget(struct queue *q, struct message *m)
 {
 	(void)q;
 	if (m->write) {
-		forget(&m->write->now_own);
-		forget(&m->write->newer_own);
+		forget(&m->write->now_own, ERR_OK);
+		forget(&m->write->newer_own, ERR_OK);
 		m->write->m = NULL;
 	}
 	m->write = NULL;
@@ -386,7 +395,9 @@ void on_again(struct timer *t)
 			container_of(op, struct status_write, op);
 
 		next = op->next;
-		if (op->verb == STORE_DELETE && intake_unlinks(op)) {
+		if (op->verb == STORE_NOTE) {
+			orders_again(q, op);
+		} else if (op->verb == STORE_DELETE && intake_unlinks(op)) {
 			op->next = NULL;
 			store_submit(q->store, op);
 		} else if (op->verb == STORE_DELETE) {
@@ -411,7 +422,9 @@ void again_drop(struct queue *q)
 	q->again_tail = &q->again;
 	for (; op; op = next) {
 		next = op->next;
-		if (op->verb == STORE_STATUS)
+		if (op->verb == STORE_NOTE)
+			orders_drop(op);
+		else if (op->verb == STORE_STATUS)
 			write_free(container_of(op, struct status_write, op));
 		else if (intake_unlinks(op))
 			free(op);
@@ -447,7 +460,8 @@ static void put_back(
 {
 	if (g->expired)
 		leg_defer(q, l, queue_jitter(q, q->o.retry.glitch_interval));
-	else if (v == VERDICT_DEFER && !message_too_old(q, l->m))
+	else if (v == VERDICT_DEFER && !l->m->removal &&
+		 !message_too_old(q, l->m))
 		leg_defer(q, l, queue_jitter(q, q->o.retry.message_interval));
 	else
 		leg_ready(q, l);
@@ -559,6 +573,8 @@ void queue_settle(
 	if (g->expired)
 		report_in(q);
 	m->pending -= n[VERDICT_FINAL];
+	if (n[VERDICT_FINAL] == g->l.nrcpt)
+		leg_count_out(q, l);
 	if (m->pending == 0) {
 		message_done(q, m);
 		grant_free(q, g);
@@ -574,7 +590,9 @@ void queue_settle(
 	if (n[VERDICT_FINAL] && m->tag)
 		told(q, g, s);
 	grant_free(q, g);
-	if (moved)
+	if (m->removal)
+		message_removing(q, m);
+	else if (moved)
 		message_reroute(q, m);
 }
 

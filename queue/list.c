@@ -4,7 +4,7 @@
  * message, while the queue changes: it remembers where it was last, so that a
  * walk costs one step per call; from anywhere else it searches the marks.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 enum { WALK_STEPS = 4 };
 
@@ -42,40 +42,22 @@ static struct list *before(struct queue *q, struct msg_id after)
 	return message_find(q, after);
 }
 
+struct list *message_after(struct queue *q, struct msg_id id)
+{
+	struct list *at = before(q, id)->next;
+
+	if (at != &q->messages)
+		q->walk = at;
+	return at;
+}
+
 struct msg_id queue_next_message(struct queue *q, struct msg_id after)
 {
 	struct list *at;
 
 	check_obj(q, QUEUE_MAGIC);
-	at = before(q, after)->next;
-	if (at == &q->messages)
-		return (struct msg_id){0};
-	q->walk = at;
-	return message_at(at)->id;
-}
-
-static const char *state_name(const struct leg *l)
-{
-	if (l->state == LEG_LEASED || l->state == LEG_EXPIRED)
-		return "active";
-	if (l->hop->state == HOP_SUSPENDED)
-		return "suspended";
-	if (l->state == LEG_DEFERRED || l->hop->state == HOP_RETRY)
-		return "retry";
-	return "ready";
-}
-
-static uint64_t leg_due(struct queue *q, const struct leg *l)
-{
-	uint64_t at = 0, now = loop_now(q->o.loop);
-
-	if (l->state == LEG_DEFERRED)
-		at = l->due.key;
-	else if (l->state == LEG_READY && l->hop->state == HOP_RETRY)
-		at = l->hop->retry_at;
-	if (at == 0)
-		return 0;
-	return loop_wall(q->o.loop) + (at > now ? at - now : 0);
+	at = message_after(q, after);
+	return at == &q->messages ? (struct msg_id){0} : message_at(at)->id;
 }
 
 static void view_legs(
@@ -95,7 +77,7 @@ static void view_legs(
 			v->due = due;
 		for (unsigned i = 0; i < l->nrcpt; i++) {
 			v->hop[leg_rcpt(l, i)] = l->hop;
-			v->state[leg_rcpt(l, i)] = state_name(l);
+			v->state[leg_rcpt(l, i)] = leg_state_name(l);
 		}
 	}
 }
@@ -142,9 +124,15 @@ int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r)
 		.id = m->id,
 		.env = &q->viewed->env,
 		.status = view_status(q, q->viewed),
-		.expires = m->received + q->o.expire_after,
+		.expires = message_expires(q, m),
 		.tag = m->tag,
+		.suspended = m->suspended,
+		.removing = m->removal != REMOVE_NO,
+		.priority = m->priority,
 	};
+	if (m->suspended)
+		v_r->reason = suspend_reason(v_r->env, v_r->status);
+	v_r->redirect = v_r->status->redirect;
 	view_legs(q, m, v_r);
 	return 0;
 }

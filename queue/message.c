@@ -4,7 +4,7 @@
  * order with the help of the marks (see message.h); a mark whose message
  * leaves moves on to the next one, so that gaps between marks only shrink.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 #include <stdlib.h>
 
@@ -140,6 +140,7 @@ static void enter(struct queue *q, struct message *m)
 		return;
 	}
 	q->nmessages++;
+	q->nsuspended += m->suspended;
 	q->bytes += m->size;
 	insert(q, m);
 	expire_inserted(q, m);
@@ -177,6 +178,7 @@ static void unlink_message(struct queue *q, struct message *m)
 	m->mark = 0;
 	list_del(&m->node);
 	q->nmessages--;
+	q->nsuspended -= m->suspended;
 	q->bytes -= m->size;
 }
 
@@ -224,6 +226,7 @@ void message_free(struct queue *q, struct message *m)
 
 void message_deleted(struct queue *q, struct message *m, enum err e)
 {
+	change_drop(m->change, e);
 	if (m->tag)
 		q->ev.gone(q->ev.arg, m->tag, e);
 	message_free(q, m);
@@ -252,6 +255,8 @@ void message_done(struct queue *q, struct message *m)
 			F_TRACE("trace", m->held->env.trace),
 			F_MS("age", message_age(q, m)));
 	q->done += !m->copy;
+	if (!m->copy)
+		rate_count(&q->out, loop_now(q->o.loop));
 	message_delete(q, m);
 }
 
@@ -299,9 +304,19 @@ uint64_t message_age(const struct queue *q, const struct message *m)
 	return wall > m->received ? wall - m->received : 0;
 }
 
+static uint64_t life(const struct queue *q, const struct message *m)
+{
+	return q->o.expire_after + m->overtime * OVERTIME_UNIT;
+}
+
 int message_too_old(const struct queue *q, const struct message *m)
 {
-	return message_age(q, m) >= q->o.expire_after;
+	return !m->suspended && message_age(q, m) >= life(q, m);
+}
+
+uint64_t message_expires(const struct queue *q, const struct message *m)
+{
+	return m->suspended ? 0 : m->received + life(q, m);
 }
 
 struct leg *leg_new(struct queue *q, struct message *m)

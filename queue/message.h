@@ -23,6 +23,7 @@
  */
 #pragma once
 
+#include "queue/control.h"
 #include "queue/copies.h"
 
 enum {
@@ -37,8 +38,9 @@ enum {
 	TURN_LEGS = 1000,  /* legs per turn that become due */
 	REPORTS_OUT = 200, /* expired and delayed leases out at a time */
 	HOP_IDLE_MS = 180000,
-	AGAIN_MS = 1000,    /* a refused delete or status is tried again */
-	STATUS_TEXT = 1024, /* kept of what was said */
+	AGAIN_MS = 1000,         /* a refused delete or status is tried again */
+	STATUS_TEXT = 1024,      /* kept of what was said */
+	OVERTIME_UNIT = 3600000, /* of message.overtime, ms */
 };
 
 enum leg_state {
@@ -46,7 +48,8 @@ enum leg_state {
 	LEG_READY,    /* in hop->legs_ready */
 	LEG_DEFERRED, /* in hop->legs_waiting and queue->due_legs */
 	LEG_LEASED,   /* in no list, grant set */
-	LEG_EXPIRED,  /* in queue->expired, to be handed to expired() */
+	LEG_EXPIRED,  /* in queue->expired: too old, or to be removed */
+	LEG_PARKED,   /* in no list: the message is suspended */
 };
 
 struct leg {
@@ -73,14 +76,21 @@ struct message {
 	uint64_t size;
 	struct list node; /* queue->messages */
 	struct leg *legs;
-	struct held *held;          /* or NULL */
-	struct status_write *write; /* status on its way, or NULL */
-	struct grant *notice;       /* delay notice on its way, or NULL */
-	unsigned pending;           /* recipients that are not final */
-	uint8_t in_file, noticed, mark;
+	struct held *held; /* or NULL */
+	union {
+		struct status_write *write; /* on its way, or NULL */
+		struct change *change;      /* of its delete, or NULL */
+	};
+	struct grant *notice; /* delay notice on its way, or NULL */
+	unsigned pending;     /* recipients that are not final */
+	uint8_t in_file : 1, noticed : 1, mark : 1;
 	uint8_t copy : 1;   /* another node's: in queue->copies, uncounted */
 	uint8_t barred : 1; /* ours, without legs */
-	void *tag;          /* whose copies somebody looks after, or NULL */
+	uint8_t suspended : 1;
+	uint8_t removal : 2;  /* enum removal */
+	uint8_t priority : 2; /* enum priority */
+	uint16_t overtime;    /* hours of life beside expire_after */
+	void *tag;            /* whose copies somebody looks after, or NULL */
 	union {
 		struct leg leg;      /* the first leg, while there are any */
 		struct store_op del; /* then the delete */
@@ -121,7 +131,13 @@ struct status_write {
 	struct list now_own, newer_own; /* struct own: who waits for them */
 };
 
-enum queue_cursor { CURSOR_NOTICE, CURSOR_EXPIRE, CURSOR_REROUTE, CURSORS };
+enum queue_cursor {
+	CURSOR_NOTICE,
+	CURSOR_EXPIRE,
+	CURSOR_LATE, /* those that have overtime, behind CURSOR_EXPIRE */
+	CURSOR_REROUTE,
+	CURSORS
+};
 
 struct queue {
 	unsigned magic;
@@ -144,7 +160,7 @@ struct queue {
 	size_t mark_first, nmark, mark_cap;
 	unsigned unmarked; /* appended since the last mark */
 
-	struct map hops;
+	struct map hops, orders;  /* hops; struct hop_order */
 	struct nexthop *last_hop; /* found last, or NULL */
 	struct list idle;         /* hops, longest first */
 	struct list notify;       /* hops to call ready for */
@@ -164,14 +180,20 @@ struct queue {
 	struct store_op *again, **again_tail;     /* refused, to go again */
 	struct store_op *refused, **refused_tail; /* intakes: done is owed */
 
+	struct list changes; /* struct change, those that are over first */
+	int late;            /* CURSOR_LATE has something to come back for */
+	uint64_t late_at;    /* loop_now */
+
 	struct arena scratch; /* of one call */
 	struct buf tmp;
 	struct held *viewed;
 	struct arena view;
 
 	uint64_t full_said, memory_said; /* loop_now of the last line, + 1 */
-	uint64_t bytes, nmessages, legs, leased, deferred, suspended;
-	uint64_t taken, done, index_bytes;
+	uint64_t bytes, nmessages, legs, leased, deferred;
+	uint64_t unreachable, suspended, nsuspended; /* legs; messages */
+	uint64_t taken, done, removed, index_bytes;
+	struct rate in, out;
 };
 
 static inline struct message *message_at(struct list *n)
@@ -207,7 +229,9 @@ void message_damaged(struct queue *q, struct message *m, const char *why);
 /* The last message with an id of at most id, or &q->messages. */
 struct list *message_find(struct queue *q, struct msg_id id);
 uint64_t message_age(const struct queue *q, const struct message *m);
+/* What is suspended is not. */
 int message_too_old(const struct queue *q, const struct message *m);
+uint64_t message_expires(const struct queue *q, const struct message *m);
 
 struct leg *leg_new(struct queue *q, struct message *m);
 void leg_free(struct queue *q, struct leg *l); /* of no state, off its hop */
@@ -235,8 +259,9 @@ void hop_free(struct queue *q, struct nexthop *h);
 /* Puts a new leg on its hop; leaves it. */
 void leg_attach(struct queue *q, struct leg *l, struct nexthop *h);
 void leg_detach(struct queue *q, struct leg *l);
-void leg_ready(struct queue *q, struct leg *l); /* or expired */
-void leg_defer(struct queue *q, struct leg *l, uint64_t ms);
+void leg_ready(struct queue *q, struct leg *l); /* or expired, or parked */
+void leg_defer(struct queue *q, struct leg *l, uint64_t ms); /* or parked */
+void leg_park(struct queue *q, struct leg *l);
 void leg_take(struct queue *q, struct leg *l, struct grant *g);
 void leg_expire(struct queue *q, struct leg *l);
 uint64_t queue_jitter(struct queue *q, uint64_t ms); /* +-10 % */
@@ -250,7 +275,8 @@ void queue_want_turn(struct queue *q);
 enum route_mode { ROUTE_SKIP, ROUTE_READY, ROUTE_DEFERRED };
 void message_route(struct queue *q, struct message *m, const struct envelope *e,
 	const uint8_t *mode, uint64_t due_ms, const struct span *keys);
-struct span *route_keys(struct queue *q, const struct envelope *e);
+struct span *route_keys(
+	struct queue *q, const struct envelope *e, struct span redirect);
 void message_reroute(struct queue *q, struct message *m);
 void intake_run_refused(struct queue *q);
 /* A delete of no message, only of a body file: allocated by itself. */
@@ -283,6 +309,8 @@ void own_done(struct own *w, enum err e);
 
 /* expire.c */
 void on_age(struct timer *t);
+/* It was resumed, and is older than expire_after. */
+void expire_late(struct queue *q);
 void expire_inserted(struct queue *q, struct message *m);
 /* A notice could not be made: again within a minute. */
 void expire_notice_again(struct queue *q, struct message *m);

@@ -4,7 +4,7 @@
  * three minutes. A leg is in one place at a time (enum leg_state); every move
  * goes through the leg_ functions here, which keep all counts.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 #include <stdlib.h>
 
@@ -44,9 +44,14 @@ static void arm_due(struct queue *q)
 	timer_start(&q->due_timer, at > now ? at - now : 1);
 }
 
+int hop_open(const struct nexthop *h)
+{
+	return h->state == HOP_READY && !h->suspended;
+}
+
 static void note_ready(struct queue *q, struct nexthop *h)
 {
-	if (h->state != HOP_READY || h->ready == 0)
+	if (!hop_open(h) || h->ready == 0)
 		return;
 	if (list_empty(&h->notify))
 		list_append(&q->notify, &h->notify);
@@ -63,22 +68,39 @@ void hop_run_ready(struct queue *q)
 	list_splice(&now, &q->notify);
 	while ((h = list_first(&now, struct nexthop, notify))) {
 		list_del(&h->notify);
-		if (h->state == HOP_READY && h->ready)
+		if (hop_open(h) && h->ready)
 			q->ev.ready(q->ev.arg, h);
 	}
 }
 
 static void set_state(struct queue *q, struct nexthop *h, enum hop_state s)
 {
-	if (h->state == HOP_SUSPENDED)
-		q->suspended -= h->queued;
-	if (s == HOP_SUSPENDED)
-		q->suspended += h->queued;
+	if (h->state == HOP_UNREACHABLE)
+		q->unreachable -= h->queued;
+	if (s == HOP_UNREACHABLE)
+		q->unreachable += h->queued;
 	if (s != HOP_RETRY) {
 		heap_del(&q->due_hops, &h->due);
 		h->retry_at = 0;
 	}
 	h->state = s;
+	note_ready(q, h);
+}
+
+void hop_set_ready(struct queue *q, struct nexthop *h)
+{
+	set_state(q, h, HOP_READY);
+}
+
+void hop_set_suspended(struct queue *q, struct nexthop *h, int yes)
+{
+	if (h->suspended == yes)
+		return;
+	h->suspended = yes;
+	if (yes)
+		q->suspended += h->queued - h->parked;
+	else
+		q->suspended -= h->queued - h->parked;
 	note_ready(q, h);
 }
 
@@ -95,12 +117,14 @@ static struct nexthop *hop_new(struct queue *q, struct span key)
 	struct nexthop *h = x_calloc(1, sizeof *h + key.n + 1);
 
 	memcpy(h->key, key.p, key.n);
-	list_init(&h->legs_ready);
+	for (int i = 0; i < PRIORITIES; i++)
+		list_init(&h->legs_ready[i]);
 	list_init(&h->legs_waiting);
 	list_init(&h->notify);
 	list_init(&h->idle);
 	map_put(&q->hops, &h->node, span(h->key, key.n));
 	q->index_bytes += sizeof *h + key.n + 1;
+	h->suspended = is_suspended_hop(q, key);
 	start_idle(q, h);
 	if (q->ev.hop_new)
 		q->ev.hop_new(q->ev.arg, h);
@@ -161,9 +185,20 @@ void leg_attach(struct queue *q, struct leg *l, struct nexthop *h)
 	l->state = LEG_NEW;
 	if (h->queued++ == 0)
 		list_del(&h->idle);
-	if (h->state == HOP_SUSPENDED)
-		q->suspended++;
+	h->by_priority[l->m->priority]++;
+	q->unreachable += h->state == HOP_UNREACHABLE;
+	q->suspended += h->suspended != 0;
 	q->legs++;
+}
+
+void leg_count_in(struct queue *q, struct leg *l)
+{
+	rate_count(&l->hop->in, loop_now(q->o.loop));
+}
+
+void leg_count_out(struct queue *q, struct leg *l)
+{
+	rate_count(&l->hop->out, loop_now(q->o.loop));
 }
 
 /* Out of its place, whatever that is. */
@@ -186,6 +221,10 @@ static void leave(struct queue *q, struct leg *l)
 		h->leased--;
 		q->leased--;
 		break;
+	case LEG_PARKED:
+		h->parked--;
+		q->suspended -= !h->suspended;
+		break;
 	case LEG_NEW:
 	case LEG_EXPIRED:
 		break;
@@ -200,8 +239,9 @@ void leg_detach(struct queue *q, struct leg *l)
 	leave(q, l);
 	l->hop = NULL;
 	q->legs--;
-	if (h->state == HOP_SUSPENDED)
-		q->suspended--;
+	h->by_priority[l->m->priority]--;
+	q->unreachable -= h->state == HOP_UNREACHABLE;
+	q->suspended -= h->suspended != 0;
 	if (--h->queued == 0)
 		start_idle(q, h);
 }
@@ -210,7 +250,7 @@ void leg_detach(struct queue *q, struct leg *l)
  * what comes back from a lease or a wait near the front. */
 static struct list *place(struct nexthop *h, const struct leg *l)
 {
-	struct list *head = &h->legs_ready, *at = head;
+	struct list *head = &h->legs_ready[l->m->priority], *at = head;
 	uint64_t id = l->m->id.v;
 
 	for (int i = 0; i < ORDER_STEPS; i++, at = at->prev)
@@ -223,12 +263,34 @@ static struct list *place(struct nexthop *h, const struct leg *l)
 	return at;
 }
 
+/* Of 16 leases 12 begin their search at high, 3 at normal and 1 at low; the
+ * rest of the search is from high to low. */
+struct leg *hop_next_ready(struct nexthop *h)
+{
+	static const enum priority order[][PRIORITIES] = {
+		{PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW},
+		{PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW},
+		{PRIORITY_LOW, PRIORITY_HIGH, PRIORITY_NORMAL},
+	};
+	unsigned turn = h->turns % 16;
+	const enum priority *v = order[turn == 15 ? 2 : turn % 4 == 3];
+
+	for (int i = 0; i < PRIORITIES; i++)
+		if (!list_empty(&h->legs_ready[v[i]]))
+			return leg_at(h->legs_ready[v[i]].next);
+	return NULL;
+}
+
 void leg_ready(struct queue *q, struct leg *l)
 {
 	struct nexthop *h = l->hop;
 
-	if (message_too_old(q, l->m)) {
+	if (l->m->removal || message_too_old(q, l->m)) {
 		leg_expire(q, l);
+		return;
+	}
+	if (l->m->suspended) {
+		leg_park(q, l);
 		return;
 	}
 	leave(q, l);
@@ -238,8 +300,37 @@ void leg_ready(struct queue *q, struct leg *l)
 	note_ready(q, h);
 }
 
+void leg_park(struct queue *q, struct leg *l)
+{
+	struct nexthop *h = l->hop;
+
+	leave(q, l);
+	l->state = LEG_PARKED;
+	h->parked++;
+	q->suspended += !h->suspended;
+}
+
+void message_set_priority(struct message *m, enum priority p)
+{
+	for (struct leg *l = m->legs; l; l = l->next)
+		l->hop->by_priority[m->priority]--;
+	m->priority = (uint8_t)(p & 3);
+	for (struct leg *l = m->legs; l; l = l->next) {
+		l->hop->by_priority[p]++;
+		if (l->state != LEG_READY)
+			continue;
+		list_del(&l->node);
+		list_insert_before(place(l->hop, l), &l->node);
+	}
+}
+
+/* One that is to be removed may wait as well: for a reporter that could not. */
 void leg_defer(struct queue *q, struct leg *l, uint64_t ms)
 {
+	if (l->m->suspended && !l->m->removal) {
+		leg_park(q, l);
+		return;
+	}
 	leave(q, l);
 	l->state = LEG_DEFERRED;
 	list_append(&l->hop->legs_waiting, &l->node);
@@ -321,8 +412,8 @@ void queue_hop_failed(struct queue *q, struct nexthop *h, uint16_t code,
 	remember(q, h, code, text, host);
 	if (h->state != HOP_READY)
 		return;
-	if (h->failures < UINT32_MAX)
-		h->failures++;
+	if (h->failures < UINT32_MAX && h->failures++ == 0)
+		h->first_failed = h->last_try;
 	ms = ladder(q, h->failures);
 	set_state(q, h, HOP_RETRY);
 	h->retry_at = loop_now(q->o.loop) + ms;
@@ -343,20 +434,21 @@ void queue_hop_ok(struct queue *q, struct nexthop *h)
 			F_SPAN("hop", h->node.key),
 			F_U("failures", h->failures), F_U("queued", h->queued));
 	h->failures = 0;
+	h->first_failed = 0;
 	if (h->state == HOP_RETRY)
 		set_state(q, h, HOP_READY);
 }
 
-void queue_hop_suspend(struct queue *q, struct nexthop *h)
+void queue_hop_unreachable(struct queue *q, struct nexthop *h)
 {
 	check_obj(q, QUEUE_MAGIC);
-	set_state(q, h, HOP_SUSPENDED);
+	set_state(q, h, HOP_UNREACHABLE);
 }
 
-void queue_hop_resume(struct queue *q, struct nexthop *h)
+void queue_hop_reachable(struct queue *q, struct nexthop *h)
 {
 	check_obj(q, QUEUE_MAGIC);
-	if (h->state == HOP_SUSPENDED)
+	if (h->state == HOP_UNREACHABLE)
 		set_state(q, h, HOP_READY);
 }
 
@@ -367,12 +459,14 @@ unsigned queue_retry_now(struct queue *q, struct nexthop *h)
 	check_obj(q, QUEUE_MAGIC);
 	if (!h) {
 		while ((h = queue_hop_next(q, h)))
-			if (h->state != HOP_SUSPENDED)
+			if (h->state != HOP_UNREACHABLE)
 				n += queue_retry_now(q, h);
 		return n;
 	}
 	if (h->state != HOP_READY)
 		set_state(q, h, HOP_READY);
+	if (h->suspended)
+		return 0;
 	while (!list_empty(&h->legs_waiting))
 		leg_ready(q, leg_at(h->legs_waiting.next));
 	note_ready(q, h);

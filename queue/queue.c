@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 enum { RECORD_MOST = 256 << 20, TURN_ROUNDS = 4 };
 
@@ -68,6 +68,7 @@ static void on_hook(struct hook *h)
 			say_fatal(q, q->late_error, q->late_text);
 		q->late_text = NULL;
 		intake_run_refused(q);
+		changes_run(q);
 		expire_run(q);
 		hop_run_ready(q);
 	}
@@ -98,6 +99,8 @@ static void init(struct queue *q)
 
 	q->magic = QUEUE_MAGIC;
 	map_init(&q->hops, key);
+	map_init(&q->orders, key);
+	list_init(&q->changes);
 	list_init(&q->messages);
 	list_init(&q->copies);
 	list_init(&q->idle);
@@ -135,6 +138,7 @@ static void fini(struct queue *q)
 	heap_fini(&q->due_hops);
 	heap_fini(&q->due_legs);
 	map_fini(&q->hops);
+	orders_fini(q);
 	buf_fini(&q->tmp);
 	arena_fini(&q->scratch);
 	free(q->mark);
@@ -211,6 +215,7 @@ void queue_close(struct queue **qp)
 	must(q->leased == 0 && !q->viewed);
 	again_drop(q);
 	free_messages(q);
+	changes_fini(q);
 	held_drop_all(q);
 	*qp = NULL;
 	fini(q);
@@ -257,9 +262,13 @@ void queue_counts(struct queue *q, struct queue_counts *c_r)
 		.legs = q->legs,
 		.leased = q->leased,
 		.deferred = q->deferred,
+		.unreachable = q->unreachable,
 		.suspended = q->suspended,
+		.suspended_messages = q->nsuspended,
+		.suspended_hops = q->orders.n,
 		.intake = q->taken,
 		.done = q->done,
+		.removed = q->removed,
 		.oldest = list_empty(&q->messages)
 				  ? 0
 				  : message_at(q->messages.next)->received,

@@ -1,5 +1,6 @@
 /* queue - the only door to the queue: intake, leases, settlement, listing; and
- * queue/copies.h for messages of which several nodes know.
+ * queue/copies.h for messages of which several nodes know, queue/control.h for
+ * what administrators see and change.
  *
  * The queue knows messages and next hops by name; what a name means, how mail
  * is sent and what a notice looks like are its callers' business. It calls
@@ -16,6 +17,7 @@
  *   copy      a message that another node owns: durable here, in no schedule,
  *             listed and counted nowhere as ours (queue/owner.h).
  *   barred    ours, and not to be delivered yet: no legs.
+ *   suspended nothing of it is leased until an administrator resumes it.
  *
  * docs/message-life.md has the states and what is on disk in each.
  *
@@ -33,6 +35,7 @@
 #include "mta/base/map.h"
 #include "queue/body.h"
 #include "queue/envelope.h"
+#include "queue/rate.h"
 #include "queue/store.h"
 
 struct queue;
@@ -59,26 +62,31 @@ struct queue_options {
 };
 
 enum hop_state {
-	HOP_READY,     /* may be tried */
-	HOP_RETRY,     /* a connection failure delays all of it until due */
-	HOP_SUSPENDED, /* nothing is tried until resumed (unreachable) */
+	HOP_READY,       /* may be tried */
+	HOP_RETRY,       /* a connection failure delays all of it until due */
+	HOP_UNREACHABLE, /* nothing in the configuration takes its mail */
 };
 
 struct nexthop {
 	struct map_node node; /* key: the name */
 	enum hop_state state;
+	int suspended;   /* by an administrator, in whatever state it is */
 	unsigned queued; /* legs here, in any state */
 	unsigned ready;  /* of these: wait for nothing but the hop */
 	unsigned leased;
-	unsigned deferred;  /* wait for their own retry time */
-	unsigned failures;  /* of the connection, in a row */
-	uint64_t retry_at;  /* loop_now of the next try, in HOP_RETRY */
-	uint64_t last_try;  /* wall */
-	struct arena text;  /* holds last */
-	uint16_t last_code; /* last error, 0 none */
+	unsigned deferred;                /* wait for their own retry time */
+	unsigned parked;                  /* of messages that are suspended */
+	unsigned by_priority[PRIORITIES]; /* legs here */
+	unsigned failures;                /* of the connection, in a row */
+	uint64_t retry_at; /* loop_now of the next try, in HOP_RETRY */
+	uint64_t last_try, first_failed; /* wall; of the failures in a row */
+	struct arena text;               /* holds last */
+	uint16_t last_code;              /* last error, 0 none */
 	struct span last_text, last_host;
-	void *owner;                          /* flow's: the delivery pool */
-	struct list legs_ready, legs_waiting; /* queue's own below */
+	void *owner; /* flow's: the delivery pool */
+	struct list legs_ready[PRIORITIES], legs_waiting; /* queue's own */
+	unsigned turns;      /* leases given, which choose a priority */
+	struct rate in, out; /* legs of mail taken in; done with */
 	struct heap_node due;
 	struct list notify;
 	struct list idle;
@@ -94,6 +102,7 @@ struct lease {
 	unsigned nrcpt;
 	unsigned attempts; /* earlier attempts of this leg */
 	uint64_t since;    /* loop_now of the lease */
+	int removed;       /* of expired(): by an administrator, not by age */
 	struct body *body; /* in memory or in a file; the lease's own ref */
 	void *leg;         /* queue's own */
 	struct list node;  /* the holder's */
@@ -103,19 +112,24 @@ struct lease {
 struct queue_events {
 	void *arg;
 	/* Gives every recipient its next hop's key. Keys live in scratch (or
-	 * longer). Called at intake, at start and when routing changed. */
-	void (*route)(void *arg, const struct envelope *e, struct span *key,
-		struct arena *scratch);
-	/* A next hop came into being: set owner, suspend it if nothing can be
-	 * delivered. Called before ready. */
+	 * longer). Called at intake, at start and when routing changed.
+	 * redirect: the connector that an administrator chose, or empty. */
+	void (*route)(void *arg, const struct envelope *e, struct span redirect,
+		struct span *key, struct arena *scratch);
+	/* At intake, of what is ours: 1: it begins suspended; reason, of at
+	 * most REASON_MAX octets, says why. NULL: nothing does. */
+	int (*hold)(void *arg, const struct envelope *e, struct buf *reason);
+	/* A next hop came into being: set owner, say when nothing can be
+	 * delivered (queue_hop_unreachable). Called before ready. */
 	void (*hop_new)(void *arg, struct nexthop *h);
 	/* Empty for 3 minutes and idle: it goes away after this call. */
 	void (*hop_gone)(void *arg, struct nexthop *h);
 	/* There is something to lease, and there may not have been before. At
 	 * most once per hop and turn, from a hook or a timer. */
 	void (*ready)(void *arg, struct nexthop *h);
-	/* The lease's recipients are too old; whoever takes it reports and
-	 * settles them as final. last: their last error is in the status. */
+	/* The lease's recipients are too old, or removed by an administrator
+	 * (lease.removed); whoever takes it reports and settles them as final.
+	 * last: their last error is in the status. */
 	void (*expired)(void *arg, struct lease *take_l);
 	/* A delay notice is due for the lease's recipients; afterwards
 	 * queue_delay_noticed. */
@@ -197,8 +211,9 @@ struct blob *queue_intake_record(const struct intake *i);
 /* A body that no intake will be made of: its file, if it has one, goes. */
 void queue_abandon_body(struct queue *q, const struct body *body);
 
-/* The oldest ready leg of h, at most max recipients of it (the rest stays
- * ready). NULL: nothing is ready, or h waits. The body is loaded. */
+/* The oldest ready leg of h of the priority whose turn it is, at most max
+ * recipients of it (the rest stays ready). NULL: nothing is ready, or h waits.
+ * The body is loaded. */
 struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max);
 
 enum verdict {
@@ -241,12 +256,13 @@ void queue_delay_noticed(struct queue *q, struct lease **take_l);
 void queue_hop_failed(struct queue *q, struct nexthop *h, uint16_t code,
 	const uint16_t enh[3], struct span text, struct span host);
 void queue_hop_ok(struct queue *q, struct nexthop *h);
-void queue_hop_suspend(struct queue *q, struct nexthop *h);
-void queue_hop_resume(struct queue *q, struct nexthop *h);
+/* Nothing takes its mail: it waits, and expires, until it is reachable. */
+void queue_hop_unreachable(struct queue *q, struct nexthop *h);
+void queue_hop_reachable(struct queue *q, struct nexthop *h);
 
-/* Everything that matches is tried now: h, which is resumed when it was
- * suspended, or NULL: every hop that is not suspended; also messages that wait
- * for their own retry time. Returns the number of legs. */
+/* Everything that matches is tried now: h, which is reachable then, or NULL:
+ * every hop that is not unreachable; also messages that wait for their own
+ * retry time. What is suspended stays so. Returns the number of legs. */
 unsigned queue_retry_now(struct queue *q, struct nexthop *h);
 /* Asks route again for everything that is not leased (the routing changed).
  * Works in slices of a few ms per turn. */
@@ -257,9 +273,12 @@ struct nexthop *queue_hop(struct queue *q, struct span key);
 struct nexthop *queue_hop_next(struct queue *q, struct nexthop *h);
 
 struct queue_counts {
-	uint64_t messages, bytes, legs, leased, deferred, suspended;
-	uint64_t intake, done; /* since the start */
-	uint64_t oldest;       /* wall of the oldest message; 0 none */
+	uint64_t messages, bytes, legs, leased, deferred;
+	uint64_t unreachable; /* legs */
+	uint64_t suspended;   /* legs: the message is, or the hop */
+	uint64_t suspended_messages, suspended_hops;
+	uint64_t intake, done, removed; /* since the start */
+	uint64_t oldest;                /* wall of the oldest message; 0 none */
 	uint64_t memory_used, memory_limit;
 	uint64_t index_bytes;        /* heap used by the schedule */
 	uint64_t commits, committed; /* transactions, operations in them */
@@ -272,12 +291,15 @@ struct message_view {
 	const struct envelope *env;
 	const struct status *status;
 	const struct nexthop **hop; /* per recipient; NULL when final, barred */
-	const char **state;         /* per recipient: "active", "ready",
-				       "retry", "suspended", "final"; "waiting"
-				       while it is barred */
+	const char **state;         /* per recipient: as in struct leg_peek,
+				       "final"; "waiting" while it is barred */
 	const void *tag;
 	uint64_t due;     /* wall of the next try; 0: now/unknown */
-	uint64_t expires; /* wall */
+	uint64_t expires; /* wall; 0: not while it is suspended */
+	int suspended, removing;
+	enum priority priority;
+	struct span reason;   /* why it is suspended */
+	struct span redirect; /* connector; empty: none */
 };
 /* 0, or -1 when there is no such message. */
 int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r);

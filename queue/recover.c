@@ -6,7 +6,7 @@
  * until then); and the start goes on: one bad record must not keep a queue from
  * being delivered.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -95,7 +95,7 @@ void message_schedule(struct queue *q, struct message *m,
 		else if (t && t->attempts)
 			mode[i] = due ? ROUTE_DEFERRED : ROUTE_READY;
 	}
-	message_route(q, m, e, mode, due, NULL);
+	message_route(q, m, e, mode, due, route_keys(q, e, s->redirect));
 	for (struct leg *l = m->legs; l && s->rcpt; l = l->next)
 		for (unsigned i = 0; i < l->nrcpt; i++)
 			if (s->rcpt[leg_rcpt(l, i)].attempts > l->attempts)
@@ -110,6 +110,7 @@ static void take_up(
 	struct message *m = message_new(q, e, copy);
 
 	m->noticed = s->delay_noticed != 0;
+	message_orders(q, m, e, s);
 	m->pending = message_pending(s, e->nrcpt);
 	if (e->mid.seq && q->ev.found)
 		m->tag = q->ev.found(q->ev.arg, m, e, s);
@@ -190,6 +191,9 @@ enum err queue_recover(struct queue *q, struct buf *why)
 
 	check_obj(q, QUEUE_MAGIC);
 	must(list_empty(&q->messages));
+	e = orders_load(q, why);
+	if (e != ERR_OK)
+		return e;
 	e = store_scan(q->store, on_record, &r, &orphans);
 	suspect(q, r.ndamaged);
 	if (e != ERR_OK)

@@ -8,9 +8,16 @@ enum {
 	TAG_DUE = 1,
 	TAG_DELAY_NOTICED,
 	TAG_RCPT,
+	TAG_PRIORITY,
+	TAG_OVERTIME,
+	TAG_SUSPENDED, /* since */
+	TAG_REASON,
 	/* Whoever does not know these must not deliver the message. */
 	TAG_OWNER = RECORD_CRITICAL,
 	TAG_TARGET,
+	TAG_SUSPENSION,
+	TAG_REMOVAL,
+	TAG_REDIRECT,
 };
 enum {
 	RCPT_STATE = 1,
@@ -36,6 +43,18 @@ static void encode_enh(struct record_writer *w, const uint16_t enh[3])
 	record_bytes(w, RCPT_ENH, span(p, sizeof p));
 }
 
+/* What an administrator said of the message. */
+static void encode_orders(struct record_writer *w, const struct status *s)
+{
+	record_number(w, TAG_PRIORITY, s->priority);
+	record_number(w, TAG_OVERTIME, s->overtime);
+	record_number(w, TAG_SUSPENDED, s->suspended);
+	record_bytes(w, TAG_REASON, span_head(s->reason, REASON_MAX));
+	record_number(w, TAG_SUSPENSION, s->suspension);
+	record_number(w, TAG_REMOVAL, s->removal);
+	record_bytes(w, TAG_REDIRECT, span_head(s->redirect, CONNECTOR_MAX));
+}
+
 int status_encode(const struct status *s, struct buf *out)
 {
 	struct record_writer w;
@@ -43,6 +62,7 @@ int status_encode(const struct status *s, struct buf *out)
 	record_start(&w, out, 'S');
 	record_number(&w, TAG_DUE, s->due);
 	record_number(&w, TAG_DELAY_NOTICED, s->delay_noticed);
+	encode_orders(&w, s);
 	if (s->moved)
 		owner_encode(&w, TAG_OWNER, &s->owner);
 	for (unsigned i = 0; i < s->ntarget; i++)
@@ -130,12 +150,51 @@ static enum err decode_recipient(
 	return ERR_OK;
 }
 
+/* 1; 0 when it is something else; -1 when damaged. */
+static int decode_orders(struct status *s, const struct record_field *f)
+{
+	uint64_t n = 0;
+	int bad = 0;
+
+	switch (f->tag) {
+	case TAG_PRIORITY:
+		bad = record_value(f->v, PRIORITIES - 1, &n);
+		s->priority = (uint8_t)n;
+		break;
+	case TAG_OVERTIME:
+		bad = record_value(f->v, UINT16_MAX, &n);
+		s->overtime = (uint16_t)n;
+		break;
+	case TAG_SUSPENDED:
+		bad = record_value(f->v, UINT64_MAX, &s->suspended);
+		break;
+	case TAG_REASON:
+		s->reason = f->v;
+		break;
+	case TAG_SUSPENSION:
+		bad = record_value(f->v, SUSPEND_NO, &n);
+		s->suspension = (uint8_t)n;
+		break;
+	case TAG_REMOVAL:
+		bad = record_value(f->v, REMOVE_NOTIFY, &n);
+		s->removal = (uint8_t)n;
+		break;
+	case TAG_REDIRECT:
+		s->redirect = f->v;
+		break;
+	default:
+		return 0;
+	}
+	return bad ? -1 : 1;
+}
+
 static enum err decode_fields(
 	struct span fields, struct status *s, const char **why_r)
 {
 	struct record_field f;
 	uint64_t noticed = 0;
 	unsigned n = 0, targets = 0;
+	int got;
 	enum err e;
 	int more, bad = 0;
 
@@ -159,7 +218,10 @@ static enum err decode_fields(
 			bad |= target_decode(f.v, &s->target[targets++]);
 			break;
 		default:
-			e = record_unknown(f.tag, why_r);
+			got = decode_orders(s, &f);
+			bad |= got < 0;
+			if (!got)
+				e = record_unknown(f.tag, why_r);
 		}
 		if (e != ERR_OK)
 			return e;

@@ -20,7 +20,7 @@
 enum {
 	STORE_MAGIC = 0x57023,
 	STORE_CHUNK = 4080, /* with its head, exactly a page of LMDB */
-	STORE_SCHEMA = 2,
+	STORE_SCHEMA = 3,
 	STORE_ID_SKIP = 65536,
 	RESERVE_SIZE = 1 << 20,
 	SUBDIRS = 256, /* of bodies/ */

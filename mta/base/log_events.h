@@ -32,12 +32,17 @@
 	X(EV_MESSAGE_UNREACHABLE, "message.unreachable", LOG_WARN, "No send connector takes a recipient; it waits for a changed configuration.") \
 	X(EV_MESSAGE_EXPIRED, "message.expired", LOG_WARN, "A message was too long in the queue.") \
 	X(EV_MESSAGE_DONE, "message.done", LOG_INFO, "All recipients are final; the message left the queue.") \
+	X(EV_MESSAGE_HELD, "message.held", LOG_INFO, "A message was taken in and begins suspended; reason says which rule did it.") \
+	X(EV_MESSAGE_CHANGED, "message.changed", LOG_INFO, "An administrator changed a queued message; what: suspended (value: why), resumed, removal, priority, redirect (value: send connector), resubmitted.") \
+	X(EV_MESSAGE_REMOVED, "message.removed", LOG_WARN, "An administrator removed a message; with a recipient in it: which failed and is reported to the sender.") \
 	X(EV_DELIVERY_SENT, "delivery.sent", LOG_INFO, "One recipient, one attempt: the next hop took it.") \
 	X(EV_DELIVERY_DEFERRED, "delivery.deferred", LOG_INFO, "One recipient, one attempt: to be tried again.") \
 	X(EV_DELIVERY_FAILED, "delivery.failed", LOG_WARN, "One recipient, one attempt: refused for good.") \
 	X(EV_DELIVERY_IN_DOUBT, "delivery.in_doubt", LOG_WARN, "The connection ended after the end of data and before its reply: the next attempt may make a second copy (D1).") \
 	X(EV_NEXTHOP_DELAYED, "nexthop.delayed", LOG_WARN, "A next hop cannot be reached; all its mail waits until the retry time.") \
 	X(EV_NEXTHOP_RECOVERED, "nexthop.recovered", LOG_INFO, "A next hop can be reached again.") \
+	X(EV_NEXTHOP_SUSPENDED, "nexthop.suspended", LOG_WARN, "An administrator suspended a next hop; its mail waits.") \
+	X(EV_NEXTHOP_RESUMED, "nexthop.resumed", LOG_INFO, "An administrator resumed a next hop.") \
 	X(EV_HOST_FAILED, "host.failed", LOG_INFO, "One address of a next hop failed; the next one is tried.") \
 	X(EV_REPORT_QUEUED, "report.queued", LOG_INFO, "A delivery status notification was queued.") \
 	X(EV_REPORT_DROPPED, "report.dropped", LOG_WARN, "No notification was made; reason says why (null sender, NOTIFY).") \

@@ -44,7 +44,7 @@ static const char *state_name(const struct nexthop *h)
 	switch (h->state) {
 	case HOP_RETRY:
 		return "retry";
-	case HOP_SUSPENDED:
+	case HOP_UNREACHABLE:
 		return "suspended";
 	case HOP_READY:
 		break;
@@ -221,7 +221,7 @@ static void count(const struct nexthop *h, struct waiting *w)
 {
 	unsigned n = h->deferred + (h->state == HOP_RETRY ? h->ready : 0);
 
-	if (h->state == HOP_SUSPENDED) {
+	if (h->state == HOP_UNREACHABLE) {
 		w->suspended++;
 	} else if (n || h->state == HOP_RETRY) {
 		w->hops++;

@@ -62,7 +62,7 @@ static void count_hops(struct queue *q, struct hop_counts *c)
 			c->retrying++;
 			c->retry += h->ready;
 			break;
-		case HOP_SUSPENDED:
+		case HOP_UNREACHABLE:
 			c->stopped++;
 			c->suspended += h->ready;
 			break;

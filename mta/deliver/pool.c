@@ -324,8 +324,9 @@ static void resolve(struct pool *p)
 static unsigned work(const struct pool *p)
 {
 	const struct nexthop *h = p->hop;
-	int open = h->state == HOP_READY ||
-		   (h->state == HOP_RETRY && h->retry_at <= now(p));
+	int open = !h->suspended &&
+		   (h->state == HOP_READY ||
+			   (h->state == HOP_RETRY && h->retry_at <= now(p)));
 
 	return p->nagain + (open ? h->ready : 0);
 }

@@ -267,6 +267,27 @@ void route_choose(const struct route_table *t, struct span domain,
 	r_r->key = SPAN(ROUTE_UNREACHABLE);
 }
 
+void route_by(const struct route_table *t, struct span name, struct span domain,
+	struct arena *a, struct route_choice *r_r)
+{
+	struct map_node *n = map_get(&t->connectors, name);
+	const struct conf_send *c =
+		n ? container_of(n, struct connector_entry, node)->connector
+		  : NULL;
+	char *p;
+
+	*r_r = (struct route_choice){0};
+	if (c && c->enabled) {
+		r_r->connector = c;
+		r_r->key = make_key(a, c, fold(domain, a));
+		return;
+	}
+	p = arena_alloc(a, sizeof ROUTE_UNREACHABLE + name.n);
+	memcpy(p, ROUTE_UNREACHABLE ":", sizeof ROUTE_UNREACHABLE);
+	memcpy(p + sizeof ROUTE_UNREACHABLE, name.p, name.n);
+	r_r->key = span(p, sizeof ROUTE_UNREACHABLE + name.n);
+}
+
 int route_target(
 	const struct route_table *t, struct span key, struct route_target *t_r)
 {

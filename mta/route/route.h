@@ -43,6 +43,12 @@ struct route_choice {
 void route_choose(const struct route_table *t, struct span domain,
 	uint64_t size, struct arena *a, struct route_choice *r_r);
 
+/* By the connector of that name, whatever its address spaces and limits say: an
+ * administrator chose it. With one that does not exist, or is disabled, the
+ * recipient waits: connector NULL, key "unreachable:name". */
+void route_by(const struct route_table *t, struct span name, struct span domain,
+	struct arena *a, struct route_choice *r_r);
+
 /* A key back to what it means. connector NULL for unreachable and failures
  * (then fail.code is set for failures). 0, or -1 when the connector is gone. */
 struct route_target {

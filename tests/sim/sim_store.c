@@ -365,8 +365,10 @@ enum err store_next_note(struct store *s, struct span after, struct buf *key_r,
 			(best.n == 0 || span_order(n->key, best) < 0))
 			best = n->key;
 	buf_clear(key_r);
-	if (s->d->fail_read || !best.n)
-		return s->d->fail_read ? s->d->fail_read : ERR_NOTFOUND;
+	if (s->d->fail_read && !s->d->walk_works)
+		return s->d->fail_read;
+	if (!best.n)
+		return ERR_NOTFOUND;
 	buf_add(key_r, best);
 	return store_read_note(s, best, rec_r);
 }

@@ -39,6 +39,7 @@ struct sim_disk {
 			       left on the disk */
 	int fail_deletes;   /* ERR_NOSPACE holds for deletes as well */
 	enum err fail_read; /* of every read of a record or body */
+	int walk_works;     /* but not of store_next_note */
 
 	/* Read by tests. */
 	uint64_t commits, operations;

@@ -37,14 +37,15 @@ struct world {
 	uint64_t expired_at, delayed_at;
 	int auto_expire; /* settle what expires as final */
 	int reroute_to;  /* keys get this suffix */
-	int suspend;     /* new hops are suspended */
+	int suspend;     /* new hops are unreachable */
 	void (*more)(struct queue_events *ev); /* what else is wanted */
 	struct buf lines;
 };
 
-/* The key is what follows the @. */
+/* The key is what follows the @, behind "c0|" or the connector that somebody
+ * chose. */
 static unused void on_route(void *arg, const struct envelope *e,
-	struct span *key, struct arena *scratch)
+	struct span redirect, struct span *key, struct arena *scratch)
 {
 	struct world *w = arg;
 
@@ -52,8 +53,10 @@ static unused void on_route(void *arg, const struct envelope *e,
 		struct span a = e->rcpt[i].address;
 		struct span d = span_skip(a, (size_t)span_chr(a, '@') + 1);
 		char text[300];
-		int n = snprintf(text, sizeof text, "c%d|%.*s", w->reroute_to,
-			SPAN_ARG(d));
+		int n = redirect.n ? snprintf(text, sizeof text, "%.*s|%.*s",
+					     SPAN_ARG(redirect), SPAN_ARG(d))
+				   : snprintf(text, sizeof text, "c%d|%.*s",
+					     w->reroute_to, SPAN_ARG(d));
 
 		key[i] = arena_span(scratch, span(text, (size_t)n));
 	}
@@ -65,7 +68,7 @@ static unused void on_hop_new(void *arg, struct nexthop *h)
 
 	w->nhops_new++;
 	if (w->suspend)
-		queue_hop_suspend(w->q, h);
+		queue_hop_unreachable(w->q, h);
 }
 
 static unused void on_hop_gone(void *arg, struct nexthop *h)

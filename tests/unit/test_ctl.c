@@ -59,10 +59,11 @@ static void on_line(void *arg, struct span line)
 	buf_add(&f->logged, line);
 }
 
-static void route(void *arg, const struct envelope *e, struct span *key,
-	struct arena *scratch)
+static void route(void *arg, const struct envelope *e, struct span redirect,
+	struct span *key, struct arena *scratch)
 {
 	(void)arg;
+	(void)redirect;
 	for (unsigned i = 0; i < e->nrcpt; i++) {
 		struct span a = e->rcpt[i].address;
 		struct span d = span_skip(a, (size_t)span_rchr(a, '@') + 1);
@@ -78,7 +79,7 @@ static void on_hop(void *arg, struct nexthop *h)
 {
 	(void)arg;
 	if (span_eq(h->node.key, SPAN("out|stop.example")))
-		h->state = HOP_SUSPENDED;
+		h->state = HOP_UNREACHABLE;
 }
 
 static void on_ready(void *arg, struct nexthop *h)
@@ -430,7 +431,7 @@ static const struct ask_case asks[] = {
 			"b@one.example                     2  mixed",
 			"451 4.7.1 busy\\x0a\\x04 0\\x0a\\x1b[31mred\\xc2\\x9b "
 			"\\xff (mx.one.example[192.0.2.9]:25)\n",
-			"retry", "suspended"}},
+			"retry", "unreachable"}},
 	{"message list, JSON", "{\"verb\":\"message list\",\"json\":true}", 0,
 		{"{\"id\":\"", "\"received\":\"20", "\"age_seconds\":90.",
 			"\"from\":null,\"to\":\"b@one.example\","
@@ -439,7 +440,7 @@ static const struct ask_case asks[] = {
 			"\"last_error\":\"451 4.7.1 busy\\n\\u0004 0\\n"}},
 	{"message list by hop",
 		"{\"verb\":\"message list\",\"hop\":\"out|stop.example\"}", 0,
-		{"LAST ERROR\n", "d@stop.example", "suspended", "\4 0\n"}},
+		{"LAST ERROR\n", "d@stop.example", "unreachable", "\4 0\n"}},
 	{"message list, hop unknown",
 		"{\"verb\":\"message list\",\"hop\":\"x\"}", 65,
 		{NOTE "umbra: no mail waits"}},

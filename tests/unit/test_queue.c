@@ -335,9 +335,9 @@ static void test_reroute_part(void **state)
 	assert_int_equal(sim_disk_messages(w->disk), 0);
 }
 
-/* Mail for a suspended hop waits: no lease, no ready; it expires as any other;
- * a resumed hop is ready at once. */
-static void test_suspended(void **state)
+/* Mail for an unreachable hop waits: no lease, no ready; it expires as any
+ * other; a hop that is reachable again is ready at once. */
+static void test_unreachable(void **state)
 {
 	struct world *w = *state;
 	struct queue_counts c;
@@ -348,21 +348,21 @@ static void test_suspended(void **state)
 	assert_int_equal(w->nready, 0);
 	assert_null(lease(w, "c0|nowhere", 1));
 	queue_counts(w->q, &c);
-	assert_int_equal(c.suspended, 1);
+	assert_int_equal(c.unreachable, 1);
 	assert_int_equal(queue_retry_now(w->q, NULL), 0);
 	hop_failed(w, "c0|nowhere");
-	assert_int_equal(hop(w, "c0|nowhere")->state, HOP_SUSPENDED);
-	queue_hop_resume(w->q, hop(w, "c0|nowhere"));
+	assert_int_equal(hop(w, "c0|nowhere")->state, HOP_UNREACHABLE);
+	queue_hop_reachable(w->q, hop(w, "c0|nowhere"));
 	sim_loop_step(w->loop, 1);
 	assert_int_equal(w->nready, 1);
-	queue_hop_suspend(w->q, hop(w, "c0|nowhere"));
+	queue_hop_unreachable(w->q, hop(w, "c0|nowhere"));
 	w->auto_expire = 1;
 	w->o.delay_notice_after = 0;
 	queue_set_options(w->q, &w->o);
 	sim_loop_step(w->loop, 2 * DAY);
 	assert_int_equal(w->nexpired, 1);
 	queue_counts(w->q, &c);
-	assert_int_equal(c.suspended, 0);
+	assert_int_equal(c.unreachable, 0);
 	w->nexpired = 0;
 }
 
@@ -419,7 +419,7 @@ static void test_view(void **state)
 	settle_all(w, lease(w, "c0|x", 1), VERDICT_FINAL);
 	settle_all(w, lease(w, "c0|y", 1), VERDICT_DEFER);
 	l = lease(w, "c0|z", 1);
-	queue_hop_suspend(w->q, hop(w, "c0|v"));
+	queue_hop_unreachable(w->q, hop(w, "c0|v"));
 	assert_int_equal(queue_view(w->q, id, &v), 0);
 	assert_int_equal(v.env->nrcpt, 4);
 	assert_string_equal(v.state[0], "final");
@@ -427,7 +427,7 @@ static void test_view(void **state)
 	assert_string_equal(v.state[1], "retry");
 	assert_ptr_equal(v.hop[1], hop(w, "c0|y"));
 	assert_string_equal(v.state[2], "active");
-	assert_string_equal(v.state[3], "suspended");
+	assert_string_equal(v.state[3], "unreachable");
 	assert_int_equal(v.status->rcpt[1].code, 451);
 	assert_within(v.due - loop_wall(w->loop), 15 * MINUTE, 0);
 	assert_true(v.expires > loop_wall(w->loop) + 2 * DAY - MINUTE);
@@ -546,7 +546,7 @@ int main(void)
 		T(test_report_limit),
 		T(test_reroute),
 		T(test_reroute_part),
-		T(test_suspended),
+		T(test_unreachable),
 		T(test_hop_idle),
 		T(test_ready_once),
 		T(test_view),

@@ -382,6 +382,7 @@ static void test_damaged_before(void **state)
 		assert_int_equal(ours(n, inc3, later), 1);
 	}
 	n->w.disk->fail_read = ERR_NOMEM;
+	n->w.disk->walk_works = 1;
 	node_restart(n);
 	n->w.disk->fail_read = ERR_OK;
 	assert_int_equal(ours(n, inc3, later), 0);

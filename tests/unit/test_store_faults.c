@@ -79,11 +79,11 @@ static const struct {
 	enum err want;
 	const char *say;
 } unusable[] = {
-	{"newer schema", "schema\0\0\0\2", "schema\0\0\0\3", 10, ERR_VERSION,
-		"schema version 3 and this program knows versions up to 2"},
-	{"no schema", "schema\0\0\0\2", "schemb\0\0\0\2", 10, ERR_CORRUPT,
+	{"newer schema", "schema\0\0\0\3", "schema\0\0\0\4", 10, ERR_VERSION,
+		"schema version 4 and this program knows versions up to 3"},
+	{"no schema", "schema\0\0\0\3", "schemb\0\0\0\3", 10, ERR_CORRUPT,
 		".damaged"},
-	{"older schema", "schema\0\0\0\2", "schema\0\0\0\0", 10, ERR_CORRUPT,
+	{"older schema", "schema\0\0\0\3", "schema\0\0\0\0", 10, ERR_CORRUPT,
 		".damaged"},
 	{"magic of the meta pages", "\xde\xc0\xef\xbe", "\xde\xc0\xef\xbf", 4,
 		ERR_CORRUPT, "data.mdb is damaged"},
@@ -363,7 +363,7 @@ static void older_schema(void **state)
 	assert_int_equal(set_status(id, SPAN("s")), ERR_OK);
 	reopen();
 	store_close(&store);
-	patch("schema\0\0\0\2", "schema\0\0\0\1", 10);
+	patch("schema\0\0\0\3", "schema\0\0\0\1", 10);
 	/* The length of a start's value is at the head of its node. */
 	patch("\x10\0\0\0\0\0\x09\0i", "\x08\0\0\0\0\0\x09\0i", 9);
 	patch("\x03\0seq", "\x03\0sex", 5);
@@ -389,6 +389,27 @@ static void older_schema(void **state)
 		assert_int_equal(run(&op), ERR_OK);
 		store_close(&store);
 	}
+	assert_int_equal(open_store(), ERR_OK);
+}
+
+/* A database of schema 2, which knew nothing that is suspended, is one of 3
+ * from its first start on; its records are as they were. */
+static void schema_two(void **state)
+{
+	uint64_t id = me.next;
+
+	(void)state;
+	assert_int_equal(put(id, 100), ERR_OK);
+	assert_int_equal(set_status(id, SPAN("s")), ERR_OK);
+	store_close(&store);
+	patch("schema\0\0\0\3", "schema\0\0\0\2", 10);
+	assert_int_equal(open_store(), ERR_OK);
+	assert_int_equal(scan(), 0);
+	assert_int_equal(scanned.n, 1);
+	assert_int_equal(scanned.status[0], 's');
+	check_body(id, 100);
+	store_close(&store);
+	patch("schema\0\0\0\3", "schema\0\0\0\3", 10); /* it is there */
 	assert_int_equal(open_store(), ERR_OK);
 }
 
@@ -531,6 +552,7 @@ int main(void)
 		TEST(killed),
 		TEST(killed_joined),
 		TEST(older_schema),
+		TEST(schema_two),
 		TEST(failed_sequence),
 		TEST(full_device),
 	};
