@@ -12,3 +12,5 @@ int cli_ask(const struct request *r, const char *path);
 int cli_local(const struct request *r, int *status_r);
 /* umbra shadow keygen; its status. */
 int cli_keygen(const struct request *r);
+/* umbra db ...; its status. */
+int cli_db(const struct request *r);

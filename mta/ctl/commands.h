@@ -30,6 +30,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(OPT_DIR, "dir", KIND_TEXT, "DIR", "the directory for the files (default: this one)") \
 	X(OPT_REASON, "reason", KIND_TEXT, "TEXT", "why, for whoever looks at the log or the status") \
 	X(OPT_NO_WAIT, "no-wait", KIND_FLAG, NULL, "do not wait for the end") \
+	X(OPT_TO, "to", KIND_TEXT, "WHERE", "where it goes: a directory, a node (the help of the command says which)") \
+	X(OPT_NEW_IDENTITY, "new-identity", KIND_FLAG, NULL, "as another database, not as the one that was") \
+	X(OPT_COPIES, "copies", KIND_FLAG, NULL, "also what is held for other nodes") \
 	X(OPT_SIZE, "size", KIND_SIZE, "N", "as for a message of N octets (10MiB works too)")
 
 /* id, noun, verb (NULL: the noun alone), arguments, least, most, options,
@@ -86,6 +89,21 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_UNDRAIN, "undrain", NULL, "", 0, 0, 0, \
 		"Put the node back into service.", \
 		"umbra undrain") \
+	X(CMD_DB_CHECK, "db", "check", "[DIR]", 0, 1, 0, \
+		"Read every record and body of a queue's directory and say what is damaged (asks no daemon).", \
+		"umbra db check") \
+	X(CMD_DB_BACKUP, "db", "backup", "OUT [DIR]", 1, 2, 0, \
+		"Copy the queue to the new directory OUT, while the daemon runs or not (asks no daemon).", \
+		"umbra db backup /var/backups/umbra/monday") \
+	X(CMD_DB_RESTORE, "db", "restore", "BACKUP", 1, 1, BIT(OPT_TO) | BIT(OPT_NEW_IDENTITY), \
+		"Make a queue's directory of a backup, for a daemon to start on (asks no daemon).", \
+		"umbra db restore /var/backups/umbra/monday --to /var/lib/umbra") \
+	X(CMD_DB_COMPACT, "db", "compact", "[DIR]", 0, 1, 0, \
+		"Make the file of a stopped daemon's database as small as it can be (asks no daemon).", \
+		"umbra db compact") \
+	X(CMD_DB_EXPORT, "db", "export", "[DIR]", 0, 1, BIT(OPT_TO) | BIT(OPT_ALL) | BIT(OPT_COPIES), \
+		"Write what is queued to files with their envelopes, also from a damaged disk (asks no daemon).", \
+		"umbra db export /mnt/rescued/umbra --to /root/mail") \
 	X(CMD_LOG_LEVEL, "log", "level", "[error|warn|info|debug]", 0, 1, 0, \
 		"Show or change how much is logged, until the next start.", \
 		"umbra log level debug") \
