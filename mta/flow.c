@@ -126,6 +126,14 @@ static void *on_found(void *arg, struct message *m, const struct envelope *e,
 	return shadow_found(n->shadow, m, e, s);
 }
 
+/* Does a rule of the administrator hold it? */
+static int on_hold(void *arg, const struct envelope *e, struct buf *reason)
+{
+	struct node *n = arg;
+
+	return hold_check(n->hold, e, reason);
+}
+
 static struct conf *ctl_conf(void *arg)
 {
 	struct node *n = arg;
@@ -190,6 +198,7 @@ enum err flow_open_queue(struct node *n, struct buf *why)
 	struct queue_events ev = {
 		.arg = n,
 		.route = route_recipients,
+		.hold = on_hold,
 		.hop_new = flow_hop_new,
 		.hop_gone = flow_hop_gone,
 		.ready = flow_ready,
@@ -300,6 +309,7 @@ enum err flow_open_ctl(struct node *n, struct buf *why)
 		.log = n->log,
 		.queue = n->queue,
 		.shadow = n->shadow,
+		.hold = n->hold,
 		.drain = n->drain,
 		.socket = arena_str(&mem, n->conf->control.socket),
 		.arg = n,
@@ -343,11 +353,13 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 		(e = node_listen(l, conf, why)) != ERR_OK ||
 		(e = flow_open_dns(n, conf, why)) != ERR_OK)
 		return e;
+	n->hold = hold_create(l, log, n->queue);
 	make_delivery(n);
 	make_shadow(n);
 	make_receive(n);
 	make_drain(n);
 	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
+		(e = hold_load(n->hold, why)) != ERR_OK ||
 		(e = drain_recover(n->drain, why)) != ERR_OK ||
 		(e = shadow_configure(n->shadow, conf, why)) != ERR_OK ||
 		(e = receive_configure(n->receive, conf, why)) != ERR_OK ||
@@ -431,6 +443,7 @@ void node_free(struct node **np)
 	listener_unreserve(n->loop);
 	receive_destroy(&n->receive);
 	queue_close(&n->queue);
+	hold_destroy(&n->hold); /* the queue's last callbacks were for it */
 	drain_destroy(&n->drain);
 	shadow_destroy(&n->shadow);
 	deliver_destroy(&n->deliver);

@@ -20,6 +20,7 @@
 #include "mta/conf/diff.h"
 #include "mta/ctl/ctl.h"
 #include "mta/deliver/deliver.h"
+#include "mta/policy/hold.h"
 #include "mta/flow_drain.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
@@ -43,6 +44,7 @@ struct node {
 	struct queue *queue;
 	struct dns *dns;
 	struct shadow *shadow;
+	struct hold *hold;
 	struct receive *receive;
 	struct deliver *deliver;
 	struct drain *drain;

@@ -51,6 +51,7 @@
 	X(EV_QUEUE_FULL, "queue.full", LOG_ERROR, "The queue's file system is full; new mail gets 452, deliveries go on.") \
 	X(EV_QUEUE_FATAL, "queue.fatal", LOG_ERROR, "The outcome of a write is unknown; the program stops and recovers at the next start.") \
 	X(EV_QUEUE_MEMORY, "queue.memory", LOG_WARN, "The budget for bodies in memory is used up; sockets wait.") \
+	X(EV_HOLD_BROKEN, "hold.broken", LOG_ERROR, "A hold rule cannot be used by this version and holds nothing; remove it and make it anew.") \
 	X(EV_SHADOW_LISTEN, "shadow.listen", LOG_INFO, "Links of peers are taken at this address.") \
 	X(EV_SHADOW_LINK_UP, "shadow.link_up", LOG_INFO, "Our link to a peer is there: new mail can have its copy.") \
 	X(EV_SHADOW_LINK_DOWN, "shadow.link_down", LOG_WARN, "Our link to a peer was lost; reason says how.") \
