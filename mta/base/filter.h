@@ -47,7 +47,7 @@ enum {
 
 enum filter_kind {
 	FILTER_KIND_TEXT,
-	FILTER_KIND_NUMBER,
+	FILTER_KIND_NUMBER,   /* signed: an int64_t in number */
 	FILTER_KIND_SIZE,     /* octets */
 	FILTER_KIND_DURATION, /* ms */
 	FILTER_KIND_TIME,     /* ms since 1970 */

@@ -13,30 +13,40 @@ static uint64_t bound(const struct filter *f, uint64_t now)
 	return v;
 }
 
+/* -1, 0 or 1: less, equal, more. */
+static int compare(const struct filter *f, uint64_t x, uint64_t now)
+{
+	uint64_t y = bound(f, now);
+
+	if (x == y)
+		return 0;
+	if (f->kind == FILTER_KIND_NUMBER)
+		return (int64_t)x < (int64_t)y ? -1 : 1;
+	return x < y ? -1 : 1;
+}
+
 static int holds(
 	const struct filter *f, const struct filter_value *v, uint64_t now)
 {
-	uint64_t x = v->number;
-
 	switch (f->op) {
 	case OP_CONTAINS:
 		return filter_contains(v->text, f->value.text);
 	case OP_GLOB:
 		return filter_glob(f->value.text, v->text);
 	case OP_LT:
-		return x < bound(f, now);
+		return compare(f, v->number, now) < 0;
 	case OP_LE:
-		return x <= bound(f, now);
+		return compare(f, v->number, now) <= 0;
 	case OP_GT:
-		return x > bound(f, now);
+		return compare(f, v->number, now) > 0;
 	case OP_GE:
-		return x >= bound(f, now);
+		return compare(f, v->number, now) >= 0;
 	case OP_FLAG:
-		return x != 0;
+		return v->number != 0;
 	default:
 		return f->kind == FILTER_KIND_TEXT
 			       ? span_ieq(v->text, f->value.text)
-			       : x == bound(f, now);
+			       : compare(f, v->number, now) == 0;
 	}
 }
 

@@ -115,6 +115,17 @@ static int read_time(struct filter *f, struct span s)
 
 /* --- any kind ------------------------------------------------------------ */
 
+static int read_number(struct span s, uint64_t *v_r)
+{
+	int minus = s.n && s.p[0] == '-';
+
+	if (span_u64(span_skip(s, (size_t)minus), INT64_MAX, v_r) != 0)
+		return -1;
+	if (minus)
+		*v_r = 0 - *v_r;
+	return 0;
+}
+
 static int read_flag(struct span s, uint64_t *v_r)
 {
 	*v_r = span_ieq(s, SPAN("yes")) || span_ieq(s, SPAN("true"));
@@ -133,7 +144,7 @@ int filter_value_read(struct filter *f, struct span s, const char **why_r)
 		return 0;
 	case FILTER_KIND_NUMBER:
 		*why_r = "is not a whole number";
-		return span_u64(s, UINT64_MAX, v);
+		return read_number(s, v);
 	case FILTER_KIND_SIZE:
 		*why_r = "is not a size: write it as 4096, 64KiB or 10MiB";
 		return size_parse(s, v);

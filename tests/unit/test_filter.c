@@ -12,7 +12,18 @@
 #include "mta/base/check.h"
 #include "mta/base/filter.h"
 
-enum { F_HOP, F_AGE, F_ERROR, F_SIZE, F_RCPT, F_COUNT, F_AT, F_HELD, F_LATE };
+enum {
+	F_HOP,
+	F_AGE,
+	F_ERROR,
+	F_SIZE,
+	F_RCPT,
+	F_COUNT,
+	F_AT,
+	F_HELD,
+	F_LATE,
+	F_SPEED
+};
 
 static const struct filter_field fields[] = {
 	[F_HOP] = {"next_hop", FILTER_KIND_TEXT, 0, NULL},
@@ -25,6 +36,7 @@ static const struct filter_field fields[] = {
 	[F_HELD] = {"suspended", FILTER_KIND_FLAG, 0, NULL},
 	[F_LATE] = {"attempts", FILTER_KIND_NUMBER, 0,
 		"is not known when a message comes in"},
+	[F_SPEED] = {"velocity", FILTER_KIND_NUMBER, 0, NULL},
 };
 
 static const struct filter_language language = {
@@ -71,6 +83,9 @@ static int get(void *arg, unsigned field, unsigned n, struct filter_value *v_r)
 	case F_COUNT:
 		v_r->number = 2;
 		break;
+	case F_SPEED:
+		v_r->number = (uint64_t)-5;
+		break;
 	case F_AT:
 		v_r->number = NOON;
 		break;
@@ -110,6 +125,10 @@ static const struct {
 	{"size == 10485760", 1},
 	{"recipients == 2", 1},
 	{"recipients > 2", 0},
+	{"recipients > -3", 1},
+	{"recipients < -3", 0},
+	{"velocity < 0", 1},
+	{"velocity == -5 and velocity >= -5 and velocity > -6", 1},
 	{"suspended", 1},
 	{"not suspended", 0},
 	{"suspended == yes", 1},
