@@ -136,3 +136,20 @@ int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r)
 	view_legs(q, m, v_r);
 	return 0;
 }
+
+enum err queue_view_body(struct queue *q, struct body **b_r)
+{
+	struct held *h = q->viewed;
+	const char *why;
+	enum err e;
+
+	check_obj(q, QUEUE_MAGIC);
+	if (!h || !h->m)
+		return ERR_NOTFOUND;
+	e = held_get(q, h->m, 1, &h, &why);
+	if (e != ERR_OK)
+		return e;
+	*b_r = body_ref(h->body);
+	held_put(q, h);
+	return ERR_OK;
+}

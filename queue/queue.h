@@ -303,5 +303,8 @@ struct message_view {
 };
 /* 0, or -1 when there is no such message. */
 int queue_view(struct queue *q, struct msg_id id, struct message_view *v_r);
+/* The body of the one that queue_view gave last, for somebody who writes it
+ * out; a reference. A body in a file may go while it is being read. */
+enum err queue_view_body(struct queue *q, struct body **b_r) must_use;
 /* The first message with an id above after; id 0 at the end. Cheap. */
 struct msg_id queue_next_message(struct queue *q, struct msg_id after);

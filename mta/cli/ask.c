@@ -1,7 +1,8 @@
 /* ask - one request over the control socket; the answer goes out as it comes.
  *
  * The answer is lines. One that begins with ANSWER_NOTE is for stderr, one
- * that begins with ANSWER_END is the last and says the status. */
+ * that begins with ANSWER_END is the last and says the status; ANSWER_FRAME is
+ * about a file. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,59 +91,98 @@ static int send_all(int fd, struct span s)
 	return 0;
 }
 
-/* One whole line with its end. 1: it was the last. */
-static int one_line(struct span line, int *status_r)
-{
-	uint64_t v;
+struct reply {
+	struct files *files;
+	uint64_t raw; /* octets of a file that come next, no lines */
+	int ended, status;
+};
 
-	if (line.p[0] == ANSWER_NOTE) {
-		/* In the order of the two streams, should they be one. */
-		fflush(stdout);
-		line = span_skip(line, 2);
-		fwrite(line.p, 1, line.n, stderr);
-		return 0;
-	}
-	if (line.p[0] != ANSWER_END) {
-		fwrite(line.p, 1, line.n, stdout);
-		return 0;
-	}
-	line = span_head(span_skip(line, 2), line.n - 3);
-	*status_r = span_u64(line, 127, &v) == 0 ? (int)v : EX_SOFTWARE;
-	return 1;
+static void end(struct reply *r, int status)
+{
+	r->ended = 1;
+	r->status = status;
 }
 
-/* Whole lines of s; gives back how much that was. */
-static size_t lines(struct span s, int *ended, int *status_r)
+/* What stands behind "\6 ". */
+static void frame(struct reply *r, struct span mark)
+{
+	int status = EX_OK;
+
+	if (span_starts(mark, SPAN("data ")))
+		status = span_u64(span_skip(mark, 5), UINT32_MAX, &r->raw) == 0
+				 ? EX_OK
+				 : EX_SOFTWARE;
+	else
+		status = files_mark(r->files, mark);
+	if (status != EX_OK)
+		end(r, status);
+}
+
+/* One whole line with its end. */
+static void one_line(struct reply *r, struct span line)
+{
+	struct span rest = span_head(span_skip(line, 2), line.n - 3);
+	uint64_t v;
+
+	switch (line.p[0]) {
+	case ANSWER_NOTE:
+		/* In the order of the two streams, should they be one. */
+		fflush(stdout);
+		fwrite(line.p + 2, 1, line.n - 2, stderr);
+		break;
+	case ANSWER_FRAME:
+		frame(r, rest);
+		break;
+	case ANSWER_END:
+		end(r, span_u64(rest, 127, &v) == 0 ? (int)v : EX_SOFTWARE);
+		break;
+	default:
+		fwrite(line.p, 1, line.n, stdout);
+	}
+}
+
+/* Whole lines, and octets of files, of s; gives back how much that was. */
+static size_t take(struct reply *r, struct span s)
 {
 	size_t used = 0;
 
-	while (!*ended) {
+	while (!r->ended && used < s.n) {
 		struct span rest = span_skip(s, used);
-		ptrdiff_t lf = used < s.n ? span_chr(rest, '\n') : -1;
+		ptrdiff_t lf;
+		int status;
 
+		if (r->raw) {
+			rest = span_head(rest, (size_t)r->raw);
+			status = files_data(r->files, rest);
+			r->raw -= rest.n;
+			used += rest.n;
+			if (status != EX_OK)
+				end(r, status);
+			continue;
+		}
+		lf = span_chr(rest, '\n');
 		if (lf < 0)
 			break;
-		*ended = one_line(span_head(rest, (size_t)lf + 1), status_r);
+		one_line(r, span_head(rest, (size_t)lf + 1));
 		used += (size_t)lf + 1;
 	}
 	return used;
 }
 
-static int copy(int fd, const char *path)
+static void copy(struct reply *r, int fd, const char *path)
 {
 	char *p = x_realloc(NULL, READ_SIZE);
 	size_t n = 0, used;
-	int ended = 0, status = EX_OK;
 	ssize_t got;
 
-	while (!ended) {
+	while (!r->ended) {
 		got = read(fd, p + n, READ_SIZE - n);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
 			break;
 		n += (size_t)got;
-		used = lines(span(p, n), &ended, &status);
+		used = take(r, span(p, n));
 		if (used == 0 && n == READ_SIZE) {
 			/* A line this long (a whole configuration as JSON) is
 			 * passed on in parts; no part begins like a mark. */
@@ -154,13 +194,13 @@ static int copy(int fd, const char *path)
 		n -= used;
 	}
 	free(p);
-	if (ended)
-		return status;
+	if (r->ended)
+		return;
 	fprintf(stderr,
 		"umbra: the connection to %s ended before the answer did; "
 		"the log of umbrad may say why\n",
 		path);
-	return EX_UNAVAILABLE;
+	r->status = EX_UNAVAILABLE;
 }
 
 int cli_ask(const struct request *r, const char *path)
@@ -177,9 +217,13 @@ int cli_ask(const struct request *r, const char *path)
 	else
 		status = open_socket(path, &fd);
 	if (status == EX_OK) {
+		struct reply reply = {.files = files_begin(r)};
+
 		/* The answer may say why the request was not wanted. */
 		(void)send_all(fd, buf_span(&line));
-		status = copy(fd, path);
+		copy(&reply, fd, path);
+		files_end(&reply.files);
+		status = reply.status;
 		close(fd);
 	}
 	buf_fini(&line);

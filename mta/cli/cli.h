@@ -10,7 +10,13 @@ int cli_socket(const struct request *r, struct arena *a, const char **path_r);
 int cli_ask(const struct request *r, const char *path);
 /* What needs no daemon. 1 and a status, or 0: not one of these. */
 int cli_local(const struct request *r, int *status_r);
+/* Files in an answer (ANSWER_FRAME), into --dir of the request. mark: the line
+ * without its "\6 " and its end, but for "data N", whose octets go to
+ * files_data. 0, or a status (said): the rest of the answer is of no use. */
+struct files;
+struct files *files_begin(const struct request *r);
+int files_mark(struct files *f, struct span mark);
+int files_data(struct files *f, struct span s);
+void files_end(struct files **f); /* a half file goes */
 /* umbra shadow keygen; its status. */
 int cli_keygen(const struct request *r);
-/* umbra db ...; its status. */
-int cli_db(const struct request *r);

@@ -16,7 +16,21 @@ static verb_fn *const verbs[CMD_COUNT] = {
 	[CMD_STATUS] = verb_status,
 	[CMD_QUEUE_LIST] = verb_queue_list,
 	[CMD_QUEUE_SHOW] = verb_queue_show,
-	[CMD_QUEUE_RETRY] = verb_queue_retry,
+	[CMD_QUEUE_RETRY] = verb_queue_change,
+	[CMD_QUEUE_SUSPEND] = verb_queue_change,
+	[CMD_QUEUE_RESUME] = verb_queue_change,
+	[CMD_QUEUE_RESUBMIT] = verb_bulk,
+	[CMD_MESSAGE_SUSPEND] = verb_bulk,
+	[CMD_MESSAGE_RESUME] = verb_bulk,
+	[CMD_MESSAGE_RETRY] = verb_bulk,
+	[CMD_MESSAGE_RESUBMIT] = verb_bulk,
+	[CMD_MESSAGE_REMOVE] = verb_bulk,
+	[CMD_MESSAGE_PRIORITY] = verb_bulk,
+	[CMD_MESSAGE_REDIRECT] = verb_bulk,
+	[CMD_MESSAGE_EXPORT] = verb_message_export,
+	[CMD_HOLD_LIST] = verb_hold_list,
+	[CMD_HOLD_ADD] = verb_hold_add,
+	[CMD_HOLD_REMOVE] = verb_hold_remove,
 	[CMD_MESSAGE_LIST] = verb_message_list,
 	[CMD_MESSAGE_SHOW] = verb_message_show,
 	[CMD_ROUTE_TEST] = verb_route_test,
@@ -32,7 +46,7 @@ static verb_fn *const verbs[CMD_COUNT] = {
 
 void answer_init(struct answer *a, const struct ctl_options *o)
 {
-	*a = (struct answer){.o = o};
+	*a = (struct answer){.o = o, .uid = CELL_NONE};
 	buf_init(&a->out, OUT_MAX);
 	json_init(&a->j, &a->out);
 }
@@ -65,6 +79,9 @@ int answer_step(struct answer *a)
 
 void answer_fini(struct answer *a)
 {
+	if (a->drop)
+		a->drop(a);
+	a->drop = NULL;
 	buf_fini(&a->out);
 	arena_fini(&a->mem);
 }
@@ -117,6 +134,43 @@ int answer_fail(struct answer *a, int status, const char *fmt, ...)
 	buf_fini(&say);
 	free(text);
 	return status;
+}
+
+int answer_fail_at(struct answer *a, const char *option, struct span why)
+{
+	return answer_fail(a, EX_USAGE, "--%s: %.*s", option, SPAN_ARG(why));
+}
+
+void answer_audit(struct answer *a, uint64_t matched, uint64_t changed)
+{
+	const struct request *r = &a->req;
+	struct buf verb, args;
+
+	buf_init(&verb, 64);
+	buf_init(&args, LOG_LINE / 2);
+	command_name(&command_rows[r->command], &verb);
+	for (unsigned i = 0; i < r->nargs && !args.full; i++)
+		buf_addf(&args, "%s%s", i ? " " : "", r->arg[i]);
+	for (unsigned i = 0; i < OPT_COUNT && !args.full; i++)
+		if (request_has(r, (enum option_id)i) && r->text[i])
+			buf_addf(&args, "%s--%s %s", args.n ? " " : "",
+				option_rows[i].name, r->text[i]);
+		else if (request_has(r, (enum option_id)i) && i != OPT_YES)
+			buf_addf(&args, "%s--%s", args.n ? " " : "",
+				option_rows[i].name);
+	if (a->uid == CELL_NONE)
+		log_event(a->o->log, EV_CTL_COMMAND,
+			F_SPAN("verb", buf_span(&verb)),
+			F_SPAN("args", buf_span(&args)),
+			F_U("matched", matched), F_U("changed", changed));
+	else
+		log_event(a->o->log, EV_CTL_COMMAND,
+			F_SPAN("verb", buf_span(&verb)),
+			F_SPAN("args", buf_span(&args)),
+			F_U("matched", matched), F_U("changed", changed),
+			F_U("uid", a->uid));
+	buf_fini(&verb);
+	buf_fini(&args);
 }
 
 void answer_note(struct answer *a, const char *fmt, ...)

@@ -22,8 +22,14 @@
 #include "mta/ctl/commands.h"
 #include "mta/ctl/ctl.h"
 
+/*
+ * A file is sent between lines, in frames that begin with ANSWER_FRAME:
+ * "\6 file ID", then any number of "\6 data N" with N octets behind the end of
+ * the line, then "\6 end ID"; or "\6 drop ID": it could not be read to its end.
+ */
 #define ANSWER_END '\4'
 #define ANSWER_NOTE '\5'
+#define ANSWER_FRAME '\6'
 
 /* A number that does not exist: "-" and null. */
 #define CELL_NONE UINT64_MAX
@@ -33,7 +39,7 @@ enum {
 	ANSWER_MORE = -1,
 	ANSWER_LATER = -2,
 	ANSWER_SLICE = 64, /* rows per slice */
-	ANSWER_LATER_MS = 100,
+	ANSWER_LATER_MS = 10,
 };
 
 enum column_kind {
@@ -46,6 +52,7 @@ enum column_kind {
 	COL_WHEN,   /* a wall time, 0: none */
 	COL_UNTIL,  /* a wall time, as the time from now */
 	COL_TENTHS, /* a number / 10 */
+	COL_SIGNED, /* an int64_t */
 	COL_BOOL,
 };
 
@@ -70,18 +77,29 @@ struct answer {
 	uint64_t since; /* loop_now of something that it waits for */
 	struct span *key;
 	unsigned n, i;
+	/* What a verb keeps between slices beside mem; drop gives it back, also
+	 * when the client leaves before the end. NULL: nothing. */
+	void *state;
+	void (*drop)(struct answer *a);
+	uint64_t uid; /* of the client; CELL_NONE: not known */
 };
 
 /* Reads the request; 0, or a status when it is wrong (said in out). */
 void answer_init(struct answer *a, const struct ctl_options *o);
 int answer_begin(struct answer *a, struct span line);
-/* One slice; the caller empties out before. A status, or ANSWER_MORE. */
+/* One slice; the caller empties out before. A status, ANSWER_MORE or
+ * ANSWER_LATER. */
 int answer_step(struct answer *a);
 void answer_fini(struct answer *a);
 
 /* What is wrong and what to type; returns status. */
 int answer_fail(struct answer *a, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Says which of its arguments is wrong, with the caret of why in place. */
+int answer_fail_at(struct answer *a, const char *option, struct span why);
+/* The log line of a command that changes something: what it was asked to do,
+ * by whom, and what came of it. */
+void answer_audit(struct answer *a, uint64_t matched, uint64_t changed);
 /* For a person who reads text; nothing in JSON. */
 void answer_note(struct answer *a, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -106,6 +124,9 @@ void put_bytes(struct buf *out, uint64_t n);
 void put_when(struct buf *out, uint64_t wall); /* local, ISO 8601 */
 void put_utc(struct buf *out, uint64_t wall);
 
+/* The hop with this key, or the only one for this domain; NULL: said. */
+struct nexthop *hop_named(struct answer *a, const char *name);
+
 /* "451 4.7.1 later", in a; empty when code is nought. */
 struct span said(struct arena *a, uint16_t code, const uint16_t enh[3],
 	struct span text);
@@ -117,7 +138,12 @@ const char *shadow_state(const struct answer *a, struct buf *text);
 int verb_status(struct answer *a);
 int verb_queue_list(struct answer *a);
 int verb_queue_show(struct answer *a);
-int verb_queue_retry(struct answer *a);
+int verb_queue_change(struct answer *a);
+int verb_bulk(struct answer *a);
+int verb_message_export(struct answer *a);
+int verb_hold_list(struct answer *a);
+int verb_hold_add(struct answer *a);
+int verb_hold_remove(struct answer *a);
 int verb_message_list(struct answer *a);
 int verb_message_show(struct answer *a);
 int verb_route_test(struct answer *a);

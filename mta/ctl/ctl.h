@@ -4,8 +4,9 @@
  * of JSON: {"verb":"queue list","json":false, ...arguments}; the answer is
  * text for people, or with "json":true one JSON value per line, followed by a
  * last line "\x04 STATUS" with a sysexits code. Lines that begin with "\x05 "
- * are notes and errors, for stderr. One request per connection. Long answers
- * are made in slices per loop turn, so that the relay goes on meanwhile.
+ * are notes and errors, for stderr; with "\x06 ", frames of a file (answer.h).
+ * One request per connection. Long answers are made in slices per loop turn, so
+ * that the relay goes on meanwhile.
  */
 #pragma once
 
@@ -14,6 +15,7 @@
 #include "mta/conf/conf.h"
 #include "mta/conf/diff.h"
 #include "mta/flow_drain.h"
+#include "mta/policy/hold.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
@@ -29,6 +31,7 @@ struct ctl_options {
 	struct queue *queue;
 	struct shadow *shadow; /* or NULL: as if it were not configured */
 	struct drain *drain;   /* or NULL: as if it never was */
+	struct hold *hold;
 	const char *socket;
 	void *arg;
 	struct conf *(*conf)(void *arg); /* the running one */

@@ -231,7 +231,9 @@ static void help(struct span noun, struct span verb, struct buf *say)
 {
 	const struct command_row *c = command_find(noun, verb);
 
-	if (c && c != &command_rows[CMD_HELP])
+	if (span_eq(noun, SPAN("fields")) && !verb.n)
+		help_fields(say);
+	else if (c && c != &command_rows[CMD_HELP])
 		help_command(c, say);
 	else if (is_noun(noun) && !c)
 		help_noun(noun, say);

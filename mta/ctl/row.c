@@ -147,7 +147,7 @@ static void json_number(struct answer *a, enum column_kind kind, uint64_t v)
 {
 	char id[MSG_ID_TEXT];
 
-	if (v == CELL_NONE) {
+	if (v == CELL_NONE && kind != COL_SIGNED) {
 		json_put_null(&a->j);
 		return;
 	}
@@ -164,6 +164,9 @@ static void json_number(struct answer *a, enum column_kind kind, uint64_t v)
 	case COL_WHEN:
 	case COL_UNTIL:
 		json_when(a, v);
+		break;
+	case COL_SIGNED:
+		json_put_i64(&a->j, (int64_t)v);
 		break;
 	case COL_BOOL:
 		json_put_bool(&a->j, v != 0);
@@ -206,7 +209,7 @@ static void text_number(
 {
 	char id[MSG_ID_TEXT];
 
-	if (v == CELL_NONE) {
+	if (v == CELL_NONE && kind != COL_SIGNED) {
 		buf_addc(out, '-');
 		return;
 	}
@@ -229,6 +232,9 @@ static void text_number(
 	case COL_TENTHS:
 		buf_addf(out, "%llu.%llu", (unsigned long long)v / 10,
 			(unsigned long long)v % 10);
+		break;
+	case COL_SIGNED:
+		buf_addf(out, "%lld", (long long)v);
 		break;
 	case COL_BOOL:
 		buf_adds(out, v ? "yes" : "no");

@@ -1,13 +1,15 @@
-/* umbra message list - queued messages, the oldest first.
+/* umbra message list - queued messages, the oldest first or by any field.
  *
- * A listing of 100,000 messages must neither stop the relay nor fill its
- * memory: it goes on from the last id in slices, one view at a time, and the
- * connection asks for the next slice only when enough of the last has left. */
+ * A listing of a million messages must neither stop the relay nor fill its
+ * memory. Without --sort it goes on from the last id in slices, one message at
+ * a time, and the connection asks for the next slice only when enough of the
+ * last has left. With --sort a walk keeps the first rows only, by their ids;
+ * then they are read again, one by one, and those that left are left out. */
 #include <sysexits.h>
 
-#include "mta/ctl/answer.h"
-
-enum { DEFAULT_LIMIT = 1000 };
+#include "mta/ctl/fields.h"
+#include "mta/ctl/page.h"
+#include "mta/ctl/select.h"
 
 static const struct column columns[] = {
 	{"id", "ID", 8, COL_ID},
@@ -24,6 +26,15 @@ static const struct column columns[] = {
 	{"next_hop", NULL, 0, COL_TEXT},
 	{"last_error", "LAST ERROR", 120, COL_LIST},
 	{"last_host", NULL, 0, COL_TEXT},
+	{"priority", NULL, 0, COL_TEXT},
+	{"attempts", NULL, 0, COL_COUNT},
+	{"suspended", NULL, 0, COL_BOOL},
+	{"reason", NULL, 0, COL_TEXT},
+	{"redirect", NULL, 0, COL_TEXT},
+	{"connector", NULL, 0, COL_TEXT},
+	{"client", NULL, 0, COL_TEXT},
+	{"message_id", NULL, 0, COL_TEXT},
+	{"copy", NULL, 0, COL_TEXT},
 	{0},
 };
 
@@ -74,19 +85,39 @@ static void put_error(struct answer *a, const struct rcpt_status *r)
 	arena_fini(&mem);
 }
 
-static void put_message(struct answer *a, const struct message_view *v)
+/* What few ask for: in JSON only. */
+static void put_more(struct answer *a, const struct message_row *r)
 {
+	const struct message_view *v = &r->v;
+	struct shadow_copy_view copy = {.gen = 0};
+
+	if (shadow_describe(v->tag, &copy) != 0)
+		copy.copy = span(NULL, 0);
+	cell_str(a, priority_name(v->priority));
+	cell_number(a, r->p.attempts);
+	cell_number(a, (uint64_t)v->suspended);
+	cell_text(a, v->reason);
+	cell_text(a, v->redirect);
+	cell_text(a, v->env->connector);
+	cell_text(a, v->env->client);
+	cell_text(a, v->env->message_id);
+	cell_text(a, copy.copy);
+}
+
+static void put_message(struct answer *a, const struct message_row *r)
+{
+	const struct message_view *v = &r->v;
 	const struct envelope *e = v->env;
 	const struct nexthop *h;
-	uint64_t now = loop_wall(a->o->loop);
 	struct summary s;
 
 	summarize(v, &s);
 	h = s.pending ? v->hop[s.first] : NULL;
+	a->shown++;
 	row_begin(a, columns);
 	cell_number(a, v->id.v);
 	cell_number(a, e->received);
-	cell_number(a, now > e->received ? now - e->received : 0);
+	cell_number(a, r->wall > e->received ? r->wall - e->received : 0);
 	cell_number(a, e->size);
 	cell_text(a, e->sender.n || a->req.json ? e->sender : SPAN("<>"));
 	cell_text(a, e->nrcpt ? e->rcpt[s.first].address : span(NULL, 0));
@@ -97,76 +128,179 @@ static void put_message(struct answer *a, const struct message_view *v)
 	cell_number(a, v->expires);
 	cell_text(a, h ? h->node.key : span(NULL, 0));
 	put_error(a, s.last);
+	put_more(a, r);
 	row_end(a);
 }
 
-static int waits_for(const struct message_view *v, const struct nexthop *h)
+/* --- the listing --------------------------------------------------------- */
+
+struct listing {
+	struct select sel;
+	struct page page;
+	int header, sorted; /* sorted: the walk is over */
+	size_t next;        /* row of page.top to write */
+};
+
+static void drop(struct answer *a)
 {
-	for (unsigned i = 0; i < v->env->nrcpt; i++)
-		if (v->hop[i] == h)
-			return 1;
-	return 0;
+	struct listing *l = a->state;
+
+	select_fini(&l->sel);
+	page_fini(&l->page);
 }
 
-static int ended(struct answer *a, uint64_t limit)
+static int sort_value(
+	struct listing *l, struct message_row *r, struct filter_value *v)
 {
-	struct queue_counts c;
+	return message_field_get(r, (unsigned)l->page.sort, 0, v) > 0;
+}
 
-	queue_counts(a->o->queue, &c);
-	if (a->shown == 0)
-		answer_note(a, "No messages.");
-	else if (a->shown == limit && c.messages > limit)
-		answer_note(a,
-			"%llu of %llu messages shown; --limit 0 shows all.",
-			(unsigned long long)limit,
-			(unsigned long long)c.messages);
+/* Where --after says that the last page ended. */
+static int start_after(struct answer *a, struct listing *l)
+{
+	const char *text = a->req.text[OPT_AFTER];
+	struct message_row *r = &l->sel.row;
+	struct filter_value v;
+	struct msg_id id;
+
+	if (!request_has(&a->req, OPT_AFTER))
+		return EX_OK;
+	if (msg_id_parse(span_str(text), &id) != 0)
+		return answer_fail(a, EX_DATAERR,
+			"--after wants the id of a message, not \"%s\"", text);
+	if (l->page.sort < 0) {
+		l->sel.at = id;
+		return EX_OK;
+	}
+	/* Its place is known by its value only. */
+	if (message_row_load(r, id) != 0)
+		return answer_fail(a, EX_DATAERR,
+			"the message %s has left the queue, and its place in "
+			"this order with it; begin the list anew, without "
+			"--after",
+			text);
+	top_after(&l->page.top, sort_value(l, r, &v) ? &v : NULL, id.v,
+		span(NULL, 0));
 	return EX_OK;
 }
 
 static int start(struct answer *a)
 {
-	const char *key = a->req.text[OPT_HOP];
+	const char *hop = a->req.text[OPT_HOP];
+	struct listing *l = arena_alloc(&a->mem, sizeof *l);
+	struct nexthop *h;
+	int status;
 
-	if (request_has(&a->req, OPT_HOP) &&
-		!queue_hop(a->o->queue, span_str(key)))
-		return answer_fail(a, EX_DATAERR,
-			"no mail waits for a next hop \"%s\"; \"umbra queue "
-			"list\" shows those that exist",
-			key);
-	put_header(a, columns);
+	a->state = l;
+	a->drop = drop;
+	select_init(&l->sel, a);
+	l->sel.until = 0;
+	status = page_begin(&l->page, a, &message_language);
+	if (status == EX_OK)
+		status = select_where(&l->sel, a);
+	if (status == EX_OK)
+		status = start_after(a, l);
+	if (status != EX_OK || !request_has(&a->req, OPT_HOP))
+		return status;
+	h = hop_named(a, hop);
+	if (!h)
+		return EX_DATAERR;
+	l->sel.hop = arena_alloc(&a->mem, sizeof *l->sel.hop);
+	l->sel.hop[l->sel.nhop++] = arena_span(&a->mem, h->node.key);
 	return EX_OK;
+}
+
+static int put_row(struct answer *a, struct listing *l)
+{
+	struct message_row *r = &l->sel.row;
+
+	/* It may have left, or be damaged: the log says so. */
+	if (message_row_view(r) != 0)
+		return 0;
+	if (!l->header)
+		put_header(a, columns);
+	l->header = 1;
+	put_message(a, r);
+	a->at = r->p.id;
+	return 1;
+}
+
+static int ended(struct answer *a, struct listing *l, int more)
+{
+	char id[MSG_ID_TEXT];
+	int all = !l->sel.filter && !l->sel.nhop &&
+		  !request_has(&a->req, OPT_AFTER);
+
+	if (l->sel.unread)
+		answer_note(a,
+			"%u messages could not be read and are not shown",
+			l->sel.unread);
+	if (a->shown == 0)
+		answer_note(a, l->sel.filter || l->sel.nhop
+				       ? "No messages match."
+				       : "No messages.");
+	else if (more)
+		page_more(a, "messages",
+			all ? l->sel.total : l->page.top.pushed,
+			msg_id_text(a->at, id));
+	return EX_OK;
+}
+
+static int put_sorted(struct answer *a, struct listing *l)
+{
+	const struct top *t = &l->page.top;
+
+	for (int i = 0; i < ANSWER_SLICE; i++) {
+		if (l->next == t->n)
+			return ended(a, l, t->pushed > t->n);
+		if (message_row_load(&l->sel.row,
+			    (struct msg_id){t->v[l->next++].id}) == 0)
+			(void)put_row(a, l);
+	}
+	return ANSWER_MORE;
+}
+
+static int sort(struct answer *a, struct listing *l)
+{
+	struct message_row *r = &l->sel.row;
+	struct filter_value v;
+	int got;
+
+	while ((got = select_next(&l->sel)) == 1)
+		top_push(&l->page.top, sort_value(l, r, &v) ? &v : NULL,
+			r->p.id.v, span(NULL, 0));
+	select_progress(&l->sel, a, l->page.top.pushed);
+	if (got < 0) {
+		top_end(&l->page.top);
+		l->sorted = 1;
+	}
+	return ANSWER_MORE;
 }
 
 int verb_message_list(struct answer *a)
 {
-	int by_hop = request_has(&a->req, OPT_HOP);
-	struct nexthop *h = NULL;
-	uint64_t limit = DEFAULT_LIMIT;
+	struct listing *l;
+	int got = 1, status;
 
-	if (!a->started && start(a) != EX_OK)
-		return EX_DATAERR;
-	if (request_has(&a->req, OPT_LIMIT))
-		limit = a->req.number[OPT_LIMIT];
-	if (limit == 0)
-		limit = UINT64_MAX;
-	if (by_hop &&
-		!(h = queue_hop(a->o->queue, span_str(a->req.text[OPT_HOP]))))
-		return ended(a, limit);
-	for (int i = 0; i < ANSWER_SLICE; i++) {
-		struct message_view v;
-
-		if (a->shown == limit)
-			return ended(a, limit);
-		a->at = queue_next_message(a->o->queue, a->at);
-		if (a->at.v == 0)
-			return ended(a, limit);
-		/* It may have left, or be damaged: the log says so. */
-		if (queue_view(a->o->queue, a->at, &v) != 0)
-			continue;
-		if (by_hop && !waits_for(&v, h))
-			continue;
-		a->shown++;
-		put_message(a, &v);
+	if (!a->started && (status = start(a)) != EX_OK)
+		return status;
+	l = a->state;
+	select_slice(&l->sel);
+	if (l->sorted)
+		return put_sorted(a, l);
+	if (l->page.sort >= 0)
+		return sort(a, l);
+	for (int i = 0; i < ANSWER_SLICE && got == 1; i++) {
+		if (a->shown == l->page.limit)
+			return ended(a, l,
+				queue_next_message(a->o->queue, a->at).v != 0);
+		got = select_next(&l->sel);
+		if (got == 1)
+			(void)put_row(a, l);
 	}
+	if (got < 0)
+		return ended(a, l, 0);
+	if (l->sel.filter)
+		select_progress(&l->sel, a, a->shown);
 	return ANSWER_MORE;
 }

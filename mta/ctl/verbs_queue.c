@@ -1,13 +1,15 @@
-/* umbra queue - next hops: the list, one of them, and trying them now.
+/* umbra queue - next hops: the list and one of them.
  *
- * Hops come and go between the slices of a listing, so that a listing begins
- * with the keys of all, sorted, and looks each up again when it writes it. */
-#include <stdlib.h>
+ * Hops come and go between the slices of a listing. It begins with the keys of
+ * all, looks each up again to ask the filter and keeps the first rows only, by
+ * their keys (mta/ctl/top.h); then it looks those up to write them. */
 #include <sysexits.h>
 
-#include "mta/ctl/answer.h"
+#include "mta/ctl/fields.h"
+#include "mta/ctl/page.h"
+#include "mta/ctl/select.h"
 
-enum { DEFAULT_LIMIT = 1000, DESCRIBE_MAX = 256 * 1024 };
+enum { DESCRIBE_MAX = 256 * 1024 };
 
 static const struct column columns[] = {
 	{"next_hop", "NEXT HOP", 32, COL_TEXT},
@@ -16,11 +18,25 @@ static const struct column columns[] = {
 	{"ready", "READY", -7, COL_COUNT},
 	{"active", "ACTIVE", -6, COL_COUNT},
 	{"deferred", "DEFERRED", -8, COL_COUNT},
+	{"held", "HELD", -5, COL_COUNT},
 	{"failures", "FAILURES", -8, COL_COUNT},
+	{"in_rate", "IN/MIN", -6, COL_COUNT},
+	{"out_rate", "OUT/MIN", -7, COL_COUNT},
+	{"age_seconds", "OLDEST", -6, COL_MS},
 	{"next_try", "NEXT TRY", -8, COL_UNTIL},
 	{"last_error", "LAST ERROR", 120, COL_LIST},
 	{"last_host", NULL, 0, COL_TEXT},
 	{"last_try", NULL, 0, COL_WHEN},
+	{"first_failed", NULL, 0, COL_WHEN},
+	{"oldest", NULL, 0, COL_WHEN},
+	{"velocity", NULL, 0, COL_SIGNED},
+	{"high", NULL, 0, COL_COUNT},
+	{"normal", NULL, 0, COL_COUNT},
+	{"low", NULL, 0, COL_COUNT},
+	{"suspended", NULL, 0, COL_BOOL},
+	{"connector", NULL, 0, COL_TEXT},
+	{"domain", NULL, 0, COL_TEXT},
+	{"type", NULL, 0, COL_TEXT},
 	{0},
 };
 
@@ -31,144 +47,227 @@ static const struct column sheet_columns[] = {
 	{"ready", "  ready", 0, COL_COUNT},
 	{"active", "  active", 0, COL_COUNT},
 	{"deferred", "  own retry time", 0, COL_COUNT},
+	{"held", "  suspended", 0, COL_COUNT},
 	{"failures", "failures in a row", 0, COL_COUNT},
+	{"in_rate", "came in, last minute", 0, COL_COUNT},
+	{"out_rate", "  left", 0, COL_COUNT},
+	{"age_seconds", NULL, 0, COL_MS},
 	{"next_try", "next try", 0, COL_WHEN},
 	{"last_error", "last error", 0, COL_TEXT},
 	{"last_host", "  said by", 0, COL_TEXT},
 	{"last_try", "last try", 0, COL_WHEN},
+	{"first_failed", "first failure", 0, COL_WHEN},
+	{"oldest", "oldest message", 0, COL_WHEN},
+	{"velocity", "velocity", 0, COL_SIGNED},
+	{"high", "priority high", 0, COL_COUNT},
+	{"normal", "  normal", 0, COL_COUNT},
+	{"low", "  low", 0, COL_COUNT},
+	{"suspended", "suspended by admin", 0, COL_BOOL},
+	{"connector", "send connector", 0, COL_TEXT},
+	{"domain", "domain", 0, COL_TEXT},
+	{"type", "type", 0, COL_TEXT},
 	{0},
 };
 
-static const char *state_name(const struct nexthop *h)
+static void put_text(struct answer *a, struct hop_row *r, enum hop_field f)
 {
-	switch (h->state) {
-	case HOP_RETRY:
-		return "retry";
-	case HOP_UNREACHABLE:
-		return "suspended";
-	case HOP_READY:
-		break;
-	}
-	return h->leased ? "active" : "ready";
+	struct filter_value v;
+
+	cell_text(a, hop_field_get(r, f, 0, &v) > 0 ? v.text : span(NULL, 0));
 }
 
-static uint64_t next_try(struct answer *a, const struct nexthop *h)
+/* A time that is not there is nought, another number CELL_NONE. */
+static void put_number(struct answer *a, struct hop_row *r, enum hop_field f)
 {
-	uint64_t now = loop_now(a->o->loop), wall = loop_wall(a->o->loop);
+	struct filter_value v;
+	int time = hop_language.field[f].kind == FILTER_KIND_TIME;
 
-	if (h->state != HOP_RETRY)
-		return 0;
-	return h->retry_at > now ? wall + (h->retry_at - now) : wall;
+	cell_number(a, hop_field_get(r, f, 0, &v) > 0 ? v.number
+		       : time                         ? 0
+						      : CELL_NONE);
 }
 
 /* In a table the host stands behind the text, in brackets. */
-static void put_error(
-	struct answer *a, const struct nexthop *h, struct arena *mem)
+static void put_error(struct answer *a, struct hop_row *r)
 {
-	struct span s = said(mem, h->last_code, NULL, h->last_text);
+	struct filter_value v;
 	struct buf b;
 
-	buf_init(&b, 8192);
-	buf_add(&b, s);
-	if (s.n && h->last_host.n && !a->req.json && !a->sheet)
-		buf_addf(&b, " (%.*s)", SPAN_ARG(h->last_host));
+	buf_init(&b, 16384);
+	if (hop_field_get(r, H_LAST_ERROR, 0, &v) > 0)
+		buf_add(&b, v.text);
+	if (b.n && r->h->last_host.n && !a->req.json && !a->sheet)
+		buf_addf(&b, " (%.*s)", SPAN_ARG(r->h->last_host));
 	cell_text(a, buf_span(&b));
 	buf_fini(&b);
 }
 
-static void put_hop(struct answer *a, const struct nexthop *h)
+static void put_hop(struct answer *a, struct hop_row *r)
 {
-	struct arena mem = {0};
+	static const enum hop_field first[] = {H_QUEUED, H_READY, H_ACTIVE,
+		H_DEFERRED, H_HELD, H_FAILURES, H_IN, H_OUT, H_AGE, H_NEXT_TRY};
+	static const enum hop_field second[] = {H_LAST_TRY, H_FIRST_FAILED,
+		H_OLDEST, H_VELOCITY, H_HIGH, H_NORMAL, H_LOW, H_SUSPENDED};
 
-	cell_text(a, h->node.key);
-	cell_str(a, state_name(h));
-	cell_number(a, h->queued);
-	cell_number(a, h->ready);
-	cell_number(a, h->leased);
-	cell_number(a, h->deferred);
-	cell_number(a, h->failures);
-	cell_number(a, next_try(a, h));
-	put_error(a, h, &mem);
-	cell_text(a, h->last_host);
-	cell_number(a, h->last_try);
-	arena_fini(&mem);
+	cell_text(a, r->key);
+	put_text(a, r, H_STATE);
+	for (unsigned i = 0; i < countof(first); i++)
+		put_number(a, r, first[i]);
+	put_error(a, r);
+	put_text(a, r, H_LAST_HOST);
+	for (unsigned i = 0; i < countof(second); i++)
+		put_number(a, r, second[i]);
+	cell_text(a, hop_connector(r->key));
+	cell_text(a, hop_domain(r->key));
+	put_text(a, r, H_TYPE);
 }
 
 /* --- list ---------------------------------------------------------------- */
 
-struct sort {
-	unsigned queued;
-	struct span key;
+struct listing {
+	struct hop_row row;
+	struct filter *filter;
+	struct page page;
+	uint64_t ends; /* loop_clock, of this slice */
+	size_t next;
+	int sorted;
 };
 
-static int by_queued(const void *x, const void *y)
+static void drop(struct answer *a)
 {
-	const struct sort *a = x, *b = y;
+	struct listing *l = a->state;
 
-	if (a->queued != b->queued)
-		return a->queued < b->queued ? 1 : -1;
-	return span_icmp(a->key, b->key);
+	hop_row_fini(&l->row);
+	page_fini(&l->page);
 }
 
+/* All keys; also of those that are suspended and have no mail. */
 static void gather(struct answer *a)
 {
 	struct queue *q = a->o->queue;
+	const struct hop_order *s = NULL;
 	struct nexthop *h = NULL;
-	struct sort *v;
 	unsigned n = 0;
 
 	while ((h = queue_hop_next(q, h)))
-		a->n++;
-	if (a->n == 0)
-		return;
-	v = arena_alloc(&a->mem, a->n * sizeof *v);
+		n++;
+	while ((s = queue_hop_suspended(q, s)))
+		n += !queue_hop(q, s->node.key);
+	a->key = arena_alloc(&a->mem, (n + 1) * sizeof *a->key);
 	while ((h = queue_hop_next(q, h)))
-		v[n++] = (struct sort){
-			h->queued, arena_span(&a->mem, h->node.key)};
-	qsort(v, n, sizeof *v, by_queued);
-	a->key = arena_alloc(&a->mem, n * sizeof *a->key);
-	for (unsigned i = 0; i < n; i++)
-		a->key[i] = v[i].key;
+		a->key[a->n++] = arena_span(&a->mem, h->node.key);
+	while ((s = queue_hop_suspended(q, s)))
+		if (!queue_hop(q, s->node.key))
+			a->key[a->n++] = arena_span(&a->mem, s->node.key);
 }
 
-static uint64_t limit_of(const struct answer *a)
+static const struct filter_value *sort_value(
+	struct listing *l, struct filter_value *v)
 {
-	uint64_t n = DEFAULT_LIMIT;
+	int f = l->page.sort < 0 ? H_QUEUED : l->page.sort;
 
-	if (request_has(&a->req, OPT_LIMIT))
-		n = a->req.number[OPT_LIMIT];
-	return n ? n : UINT64_MAX;
+	return hop_field_get(&l->row, (unsigned)f, 0, v) > 0 ? v : NULL;
+}
+
+static int start_after(struct answer *a, struct listing *l)
+{
+	const char *key = a->req.text[OPT_AFTER];
+	struct filter_value v;
+
+	if (!request_has(&a->req, OPT_AFTER))
+		return EX_OK;
+	if (hop_row_load(&l->row, span_str(key)) != 0)
+		return answer_fail(a, EX_DATAERR,
+			"no mail waits for \"%s\" any more, so its place in "
+			"this order is not known; begin the list anew, without "
+			"--after",
+			key);
+	top_after(&l->page.top, sort_value(l, &v), 0, l->row.key);
+	return EX_OK;
+}
+
+static int start(struct answer *a)
+{
+	struct listing *l = arena_alloc(&a->mem, sizeof *l);
+	int status;
+
+	a->state = l;
+	a->drop = drop;
+	hop_row_init(&l->row, a->o);
+	status = page_begin(&l->page, a, &hop_language);
+	if (status == EX_OK && l->page.sort < 0)
+		/* The longest queue first. */
+		top_init(&l->page.top, FILTER_KIND_NUMBER, 1,
+			l->page.limit < TOP_MAX ? (size_t)l->page.limit
+						: TOP_MAX);
+	if (status == EX_OK)
+		status = where_compile(a, &hop_language, &l->filter);
+	if (status == EX_OK)
+		status = start_after(a, l);
+	if (status == EX_OK)
+		gather(a);
+	return status;
+}
+
+static void sort(struct answer *a, struct listing *l)
+{
+	struct filter_source src = {
+		&l->row, loop_wall(a->o->loop), hop_field_get};
+	struct filter_value v;
+
+	while (a->i < a->n) {
+		if (a->i % ANSWER_SLICE == 0 &&
+			loop_clock(a->o->loop) >= l->ends)
+			return;
+		if (hop_row_load(&l->row, a->key[a->i++]) != 0)
+			continue;
+		if (!l->filter || filter_match(l->filter, &src) == 1)
+			top_push(
+				&l->page.top, sort_value(l, &v), 0, l->row.key);
+	}
+	top_end(&l->page.top);
+	l->sorted = 1;
+}
+
+static int ended(struct answer *a, const struct listing *l)
+{
+	const struct top *t = &l->page.top;
+
+	if (a->n == 0)
+		answer_note(a, "The queue is empty: no next hops.");
+	else if (t->n == 0)
+		answer_note(a, "No next hops match.");
+	else if (t->pushed > t->n)
+		page_more(a, "next hops", t->pushed,
+			span_str(t->v[t->n - 1].key));
+	return EX_OK;
 }
 
 int verb_queue_list(struct answer *a)
 {
-	uint64_t limit = limit_of(a);
+	struct listing *l;
+	const struct top *t;
+	int status;
 
-	if (!a->started) {
-		gather(a);
-		if (a->n)
+	if (!a->started && (status = start(a)) != EX_OK)
+		return status;
+	l = a->state;
+	t = &l->page.top;
+	if (!l->sorted) {
+		l->ends = loop_clock(a->o->loop) + SELECT_MS;
+		sort(a, l);
+		if (l->sorted && t->n)
 			put_header(a, columns);
-		else
-			answer_note(a, "The queue is empty: no next hops.");
+		return ANSWER_MORE;
 	}
 	for (int i = 0; i < ANSWER_SLICE; i++) {
-		const struct nexthop *h;
-
-		if (a->i == a->n)
-			return EX_OK;
-		if (a->shown == limit) {
-			answer_note(a,
-				"%llu of %u next hops shown; --limit 0 shows "
-				"all.",
-				(unsigned long long)limit, a->n);
-			return EX_OK;
-		}
-		h = queue_hop(a->o->queue, a->key[a->i++]);
-		if (!h)
+		if (l->next == t->n)
+			return ended(a, l);
+		if (hop_row_load(&l->row, span_str(t->v[l->next++].key)) != 0)
 			continue;
 		a->shown++;
 		row_begin(a, columns);
-		put_hop(a, h);
+		put_hop(a, &l->row);
 		row_end(a);
 	}
 	return ANSWER_MORE;
@@ -176,29 +275,43 @@ int verb_queue_list(struct answer *a)
 
 /* --- show ---------------------------------------------------------------- */
 
-static struct nexthop *find(struct answer *a, const char *key)
+struct nexthop *hop_named(struct answer *a, const char *name)
 {
-	struct nexthop *h = queue_hop(a->o->queue, span_str(key));
+	struct nexthop *h = queue_hop(a->o->queue, span_str(name)), *it = NULL;
+	unsigned n = 0;
 
-	if (!h)
-		(void)answer_fail(a, EX_DATAERR,
-			"no mail waits for a next hop \"%s\"; \"umbra queue "
-			"list\" shows those that exist",
-			key);
-	return h;
+	if (h)
+		return h;
+	while ((it = queue_hop_next(a->o->queue, it)))
+		if (span_ieq(hop_domain(it->node.key), span_str(name))) {
+			h = it;
+			n++;
+		}
+	if (n == 1)
+		return h;
+	(void)answer_fail(a, EX_DATAERR,
+		n ? "several next hops are for \"%s\": name one of those that "
+		    "\"umbra queue list\" shows"
+		  : "no mail waits for a next hop \"%s\"; \"umbra queue list\" "
+		    "shows those that exist",
+		name);
+	return NULL;
 }
 
 int verb_queue_show(struct answer *a)
 {
-	struct nexthop *h = find(a, a->req.arg[0]);
+	struct nexthop *h = hop_named(a, a->req.arg[0]);
+	struct hop_row r;
 	struct buf text;
 
 	if (!h)
 		return EX_DATAERR;
+	hop_row_init(&r, a->o);
 	buf_init(&text, DESCRIBE_MAX);
+	(void)hop_row_load(&r, h->node.key);
 	a->o->describe(a->o->arg, h, &text);
 	sheet_begin(a, sheet_columns);
-	put_hop(a, h);
+	put_hop(a, &r);
 	sheet_pause(a);
 	if (a->req.json) {
 		json_put_key(&a->j, "delivery");
@@ -208,97 +321,6 @@ int verb_queue_show(struct answer *a)
 	}
 	row_end(a);
 	buf_fini(&text);
-	return EX_OK;
-}
-
-/* --- retry --------------------------------------------------------------- */
-
-struct waiting {
-	uint64_t hops, legs, suspended;
-};
-
-static void count(const struct nexthop *h, struct waiting *w)
-{
-	unsigned n = h->deferred + (h->state == HOP_RETRY ? h->ready : 0);
-
-	if (h->state == HOP_UNREACHABLE) {
-		w->suspended++;
-	} else if (n || h->state == HOP_RETRY) {
-		w->hops++;
-		w->legs += n;
-	}
-}
-
-static int count_all(struct answer *a, struct waiting *w)
-{
-	struct nexthop *h = NULL;
-
-	for (unsigned i = 0; i < a->req.nargs; i++) {
-		h = find(a, a->req.arg[i]);
-		if (!h)
-			return -1;
-		count(h, w);
-	}
-	while (a->req.nargs == 0 && (h = queue_hop_next(a->o->queue, h)))
-		count(h, w);
-	return 0;
-}
-
-static const struct column retry_columns[] = {
-	{"next_hops", NULL, 0, COL_COUNT},
-	{"deliveries", NULL, 0, COL_COUNT},
-	{"suspended", NULL, 0, COL_COUNT},
-	{"done", NULL, 0, COL_BOOL},
-	{0},
-};
-
-static void retry(struct answer *a, const struct waiting *w)
-{
-	struct queue *q = a->o->queue;
-
-	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "queue retry"),
-		F_STR("hop", a->req.nargs ? a->req.arg[0] : "all"),
-		F_U("hops", w->hops), F_U("deliveries", w->legs));
-	if (a->req.nargs == 0)
-		queue_retry_now(q, NULL);
-	for (unsigned i = 0; i < a->req.nargs; i++) {
-		struct nexthop *h = queue_hop(q, span_str(a->req.arg[i]));
-
-		if (h)
-			queue_retry_now(q, h);
-	}
-}
-
-int verb_queue_retry(struct answer *a)
-{
-	int yes = request_has(&a->req, OPT_YES);
-	struct waiting w = {0};
-
-	if (a->req.nargs && request_has(&a->req, OPT_ALL))
-		return answer_fail(
-			a, EX_USAGE, "either next hops or --all, not both");
-	if (count_all(a, &w) != 0)
-		return EX_DATAERR;
-	if (yes)
-		retry(a, &w);
-	row_begin(a, retry_columns);
-	if (!a->req.json)
-		buf_addf(&a->out,
-			"deliveries that wait for a retry time: %llu, at next "
-			"hops: %llu; %s",
-			(unsigned long long)w.legs, (unsigned long long)w.hops,
-			yes ? "tried now" : "would be tried now");
-	cell_number(a, w.hops);
-	cell_number(a, w.legs);
-	cell_number(a, w.suspended);
-	cell_number(a, (uint64_t)yes);
-	row_end(a);
-	if (w.suspended)
-		answer_note(a,
-			"next hops that stay suspended: %llu; nothing in the "
-			"configuration takes their mail",
-			(unsigned long long)w.suspended);
-	if (!yes)
-		answer_note(a, "Nothing was done. To do it, add --yes.");
+	hop_row_fini(&r);
 	return EX_OK;
 }

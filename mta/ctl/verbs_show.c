@@ -5,7 +5,7 @@
 #include <sysexits.h>
 
 #include "mta/base/check.h"
-#include "mta/ctl/answer.h"
+#include "mta/ctl/fields.h"
 #include "mta/smtp/command.h"
 
 static const struct column columns[] = {
@@ -28,6 +28,11 @@ static const struct column columns[] = {
 	{"connector", "  connector", 0, COL_TEXT},
 	{"envid", "ENVID", 0, COL_TEXT},
 	{"ret", "RET", 0, COL_TEXT},
+	{"priority", "priority", 0, COL_TEXT},
+	{"suspended", "suspended", 0, COL_BOOL},
+	{"reason", "  why", 0, COL_TEXT},
+	{"redirect", "redirected to", 0, COL_TEXT},
+	{"removing", "to be removed", 0, COL_BOOL},
 	{"next_try", "next try", 0, COL_WHEN},
 	{"expires", "expires", 0, COL_WHEN},
 	{"delay_noticed", "delay notice sent", 0, COL_BOOL},
@@ -147,6 +152,11 @@ static void put_envelope(struct answer *a, const struct message_view *v)
 	cell_text(a, e->connector);
 	cell_text(a, e->envid);
 	cell_str(a, e->ret < countof(ret) ? ret[e->ret] : NULL);
+	cell_str(a, priority_name(v->priority));
+	cell_number(a, (uint64_t)v->suspended);
+	cell_text(a, v->reason);
+	cell_text(a, v->redirect);
+	cell_number(a, (uint64_t)v->removing);
 	cell_number(a, v->due);
 	cell_number(a, v->expires);
 	cell_number(a, v->status->delay_noticed);

@@ -95,13 +95,25 @@ static const struct line_case lines[] = {
 	{"status -x", REQUEST_WRONG, "there is no option -x"},
 };
 
-/* Cuts mem at its blanks. */
+/* Cuts mem at its blanks, as a shell does: single quotes hold words together.
+ */
 static int words(char *mem, char **v)
 {
-	int n = 0;
+	int n = 0, quoted = 0, inside = 0;
+	char *to = mem;
 
-	for (char *p = strtok(mem, " "); p; p = strtok(NULL, " "))
-		v[n++] = p;
+	for (const char *p = mem; *p; p++) {
+		int blank = *p == ' ' && !quoted;
+
+		if (!blank && !inside)
+			v[n++] = to;
+		inside = !blank;
+		if (*p == '\'')
+			quoted = !quoted;
+		else
+			*to++ = blank ? '\0' : *p;
+	}
+	*to = '\0';
 	return n;
 }
 

@@ -1,0 +1,277 @@
+/* umbra queue suspend, resume, retry - changes of next hops.
+ *
+ * The keys that are meant are gathered once; hops that go away meanwhile have
+ * no mail left to change anything for. */
+#include <sysexits.h>
+
+#include "mta/ctl/select.h"
+#include "mta/ctl/wait.h"
+
+enum { TURN_HOPS = 500 };
+
+struct hops {
+	struct wait *wait; /* with --yes */
+	uint64_t hops, deliveries, changed, same, failed, suspended;
+	int audited;
+};
+
+static const struct column columns[] = {
+	{"next_hops", NULL, 0, COL_COUNT},
+	{"deliveries", NULL, 0, COL_COUNT},
+	{"changed", NULL, 0, COL_COUNT},
+	{"unchanged", NULL, 0, COL_COUNT},
+	{"suspended", NULL, 0, COL_COUNT},
+	{"done", NULL, 0, COL_BOOL},
+	{0},
+};
+
+static void audit(struct answer *a, struct hops *s)
+{
+	s->audited = 1;
+	answer_audit(a, s->hops, s->changed);
+}
+
+static void drop(struct answer *a)
+{
+	struct hops *s = a->state;
+
+	if (s->wait && !s->audited)
+		audit(a, s);
+	wait_drop(&s->wait);
+}
+
+/* --- which --------------------------------------------------------------- */
+
+static void add(struct answer *a, struct span key)
+{
+	a->key[a->n++] = arena_span(&a->mem, key);
+}
+
+/* One that is named. To be suspended it need not have mail; to be resumed it
+ * must be suspended. */
+static int add_named(struct answer *a, const char *name)
+{
+	struct hop_row r = {.o = a->o};
+	struct nexthop *h;
+
+	if (hop_row_load(&r, span_str(name)) == 0) {
+		add(a, r.key);
+		return EX_OK;
+	}
+	if (a->req.command == CMD_QUEUE_SUSPEND &&
+		span_chr(span_str(name), '|') > 0) {
+		add(a, span_str(name));
+		return EX_OK;
+	}
+	h = hop_named(a, name);
+	if (!h)
+		return EX_DATAERR;
+	add(a, h->node.key);
+	return EX_OK;
+}
+
+static void add_fitting(struct answer *a, struct filter *f)
+{
+	struct filter_source src = {NULL, loop_wall(a->o->loop), hop_field_get};
+	const struct hop_order *s = NULL;
+	struct nexthop *h = NULL;
+	struct hop_row r;
+
+	hop_row_init(&r, a->o);
+	src.arg = &r;
+	while ((h = queue_hop_next(a->o->queue, h)))
+		if (hop_row_load(&r, h->node.key) == 0 &&
+			(!f || filter_match(f, &src) == 1))
+			add(a, h->node.key);
+	while ((s = queue_hop_suspended(a->o->queue, s)))
+		if (!queue_hop(a->o->queue, s->node.key) &&
+			hop_row_load(&r, s->node.key) == 0 &&
+			(!f || filter_match(f, &src) == 1))
+			add(a, s->node.key);
+	hop_row_fini(&r);
+}
+
+static int which(struct answer *a)
+{
+	int names = a->req.nargs > 0, where = request_has(&a->req, OPT_WHERE);
+	int all = request_has(&a->req, OPT_ALL);
+	const struct hop_order *s = NULL;
+	struct nexthop *h = NULL;
+	struct filter *f;
+	unsigned n = a->req.nargs;
+	int status = where_compile(a, &hop_language, &f);
+
+	if (status != EX_OK)
+		return status;
+	if (names + where + all > 1)
+		return answer_fail(a, EX_USAGE,
+			"either next hops or --where or --all, not several of "
+			"them");
+	if (names + where + all == 0 && a->req.command != CMD_QUEUE_RETRY)
+		return answer_fail(a, EX_USAGE,
+			"which? Name next hops by their keys, or give --where "
+			"FILTER or --all");
+	while (!names && (h = queue_hop_next(a->o->queue, h)))
+		n++;
+	while (!names && (s = queue_hop_suspended(a->o->queue, s)))
+		n++;
+	a->key = arena_alloc(&a->mem, (n + 1) * sizeof *a->key);
+	for (unsigned i = 0; i < a->req.nargs && status == EX_OK; i++)
+		status = add_named(a, a->req.arg[i]);
+	if (!names)
+		add_fitting(a, f);
+	return status;
+}
+
+/* --- doing it ------------------------------------------------------------ */
+
+/* What a retry is about: what waits for a time, or for the hop's. */
+static void count_waiting(struct hops *s, const struct nexthop *h)
+{
+	unsigned n = h->deferred + (h->state == HOP_RETRY ? h->ready : 0);
+
+	if (h->suspended || h->state == HOP_UNREACHABLE) {
+		s->suspended++;
+	} else if (n || h->state == HOP_RETRY) {
+		s->hops++;
+		s->deliveries += n;
+	}
+}
+
+static enum changed change(struct answer *a, struct hops *s, struct span key)
+{
+	struct queue *q = a->o->queue;
+	struct nexthop *h = queue_hop(q, key);
+
+	switch (a->req.command) {
+	case CMD_QUEUE_SUSPEND:
+		return queue_hop_suspend(q, key, wait_change(s->wait));
+	case CMD_QUEUE_RESUME:
+		return queue_hop_resume(q, key, wait_change(s->wait));
+	default:
+		if (!h)
+			return CHANGED_GONE;
+		if (a->req.nargs == 0 && h->state == HOP_UNREACHABLE)
+			return CHANGED_NOT;
+		queue_retry_now(q, h);
+		return CHANGED;
+	}
+}
+
+static void one(struct answer *a, struct hops *s, struct span key)
+{
+	const struct nexthop *h = queue_hop(a->o->queue, key);
+	struct hop_row r = {.o = a->o};
+	enum changed c;
+
+	if (a->req.command == CMD_QUEUE_RETRY) {
+		if (h)
+			count_waiting(s, h);
+	} else {
+		int is = hop_row_load(&r, key) == 0 && (!h || h->suspended);
+
+		/* Those that are so already are none of those meant. */
+		if (is == (a->req.command == CMD_QUEUE_SUSPEND)) {
+			s->same++;
+			return;
+		}
+		s->hops++;
+		s->deliveries += h ? h->queued : 0;
+	}
+	if (!s->wait)
+		return;
+	c = change(a, s, key);
+	s->changed += c == CHANGED;
+	s->failed += c == CHANGED_FAILED;
+}
+
+static const char *words(const struct answer *a, int yes)
+{
+	switch (a->req.command) {
+	case CMD_QUEUE_SUSPEND:
+		return yes ? "suspended" : "would be suspended";
+	case CMD_QUEUE_RESUME:
+		return yes ? "resumed" : "would be resumed";
+	default:
+		return yes ? "tried now" : "would be tried now";
+	}
+}
+
+static void say(struct answer *a, const struct hops *s)
+{
+	int yes = request_has(&a->req, OPT_YES);
+	int retry = a->req.command == CMD_QUEUE_RETRY;
+
+	row_begin(a, columns);
+	if (!a->req.json)
+		buf_addf(&a->out,
+			retry ? "deliveries that wait for a retry time: %llu, "
+				"at next hops: %llu; %s"
+			      : "deliveries that wait: %llu, at next hops: "
+				"%llu; %s",
+			(unsigned long long)s->deliveries,
+			(unsigned long long)s->hops, words(a, yes));
+	cell_number(a, s->hops);
+	cell_number(a, s->deliveries);
+	cell_number(a, s->changed);
+	cell_number(a, s->same);
+	cell_number(a, s->suspended);
+	cell_number(a, (uint64_t)yes);
+	row_end(a);
+	if (s->same)
+		answer_note(a, "%llu more are so already",
+			(unsigned long long)s->same);
+	if (s->suspended)
+		answer_note(a,
+			"next hops that stay suspended: %llu; \"umbra queue "
+			"resume\" resumes those that an administrator "
+			"suspended, unreachable ones need another "
+			"configuration",
+			(unsigned long long)s->suspended);
+	if (!yes)
+		answer_note(a, "Nothing was done. To do it, add --yes.");
+}
+
+static int ended(struct answer *a, struct hops *s)
+{
+	enum err e = ERR_OK;
+
+	if (s->wait && !wait_end(s->wait, &e))
+		return ANSWER_LATER;
+	if (s->wait)
+		audit(a, s);
+	if (e != ERR_OK)
+		return answer_fail(a, EX_TEMPFAIL,
+			"it could not be written: %s; after a restart some of "
+			"it may be as it was before",
+			err_text(e));
+	say(a, s);
+	if (s->failed)
+		return answer_fail(a, EX_TEMPFAIL,
+			"%llu next hops could not be suspended: their keys are "
+			"too long, or too many are suspended already",
+			(unsigned long long)s->failed);
+	return EX_OK;
+}
+
+int verb_queue_change(struct answer *a)
+{
+	struct hops *s = a->state;
+	int status;
+
+	if (!a->started) {
+		status = which(a);
+		if (status != EX_OK)
+			return status;
+		s = arena_alloc(&a->mem, sizeof *s);
+		a->state = s;
+		a->drop = drop;
+		if (request_has(&a->req, OPT_YES))
+			s->wait = wait_begin(a->o->queue);
+	}
+	if (a->i < a->n && s->wait && wait_behind(s->wait))
+		return ANSWER_LATER;
+	for (int i = 0; i < TURN_HOPS && a->i < a->n; i++)
+		one(a, s, a->key[a->i++]);
+	return a->i < a->n ? ANSWER_MORE : ended(a, s);
+}
