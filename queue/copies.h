@@ -21,6 +21,8 @@ enum err queue_unbar(struct queue *q, struct message *m) must_use;
 /* Ours: taken out of the schedule. 0; -1 when a part of it is in somebody's
  * hands: nothing has changed, try again when that one is settled. */
 int queue_bar(struct queue *q, struct message *m);
+/* Its delay notice is being made. */
+int queue_noticing(const struct message *m);
 /* Barred, or a copy: deletes it, whatever is pending; gone() follows. */
 void queue_discard(struct queue *q, struct message *m);
 
@@ -36,10 +38,19 @@ struct own {
 	int set, copy;
 	void (*forgotten)(struct own *w, enum err e); /* or NULL */
 	void (*done)(struct own *w, enum err e);
+	/* With o: the status that another owner had, to be m's from now on,
+	 * but for owner and targets; what is final here stays so. Empty: m
+	 * keeps its own. Read during the call. */
+	struct span status;
 };
 enum err queue_own(struct queue *q, struct message *m, struct own *w,
 	const struct ownership *o, const struct target *target,
 	unsigned ntarget) must_use;
+/* Whether record can be m's status in struct own: ERR_OK, and how many
+ * recipients would be pending; ERR_SYNTAX with a reason: it cannot, m is as
+ * before; others as above. */
+enum err queue_own_fits(struct queue *q, struct message *m, struct span record,
+	unsigned *pending_r, const char **why_r) must_use;
 /* Recipients that were finished by another owner. m is barred or a copy. Not
  * waited for. How many are pending; when none is, it is to be discarded. */
 enum err queue_finished(struct queue *q, struct message *m,

@@ -18,6 +18,12 @@ struct msg_id queue_id(const struct message *m)
 	return m->id;
 }
 
+int queue_noticing(const struct message *m)
+{
+	check_obj(m, MESSAGE_MAGIC);
+	return m->notice != NULL;
+}
+
 /* m cannot be read: said, and perhaps out of the queue. */
 static void trouble(
 	struct queue *q, struct message *m, enum err e, const char *why)
@@ -107,6 +113,49 @@ static void set_targets(struct held *h, const struct target *target, unsigned n)
 	}
 }
 
+/* Another owner's status becomes h's: record was found to fit. */
+static enum err take_status(
+	struct held *h, struct span record, const char **why_r)
+{
+	struct status s;
+	enum err e = status_decode(
+		arena_span(&h->arena, record), &h->arena, &s, why_r);
+
+	if (e != ERR_OK)
+		return ERR_SYNTAX;
+	if (s.nrcpt != h->env.nrcpt) {
+		*why_r = "status of another number of recipients";
+		return ERR_SYNTAX;
+	}
+	for (unsigned i = 0; h->status.rcpt && i < s.nrcpt; i++)
+		if (h->status.rcpt[i].state != RCPT_PENDING)
+			s.rcpt[i] = h->status.rcpt[i];
+	s.delay_noticed |= h->status.delay_noticed;
+	s.moved = h->status.moved;
+	s.owner = h->status.owner;
+	s.target = h->status.target;
+	s.ntarget = h->status.ntarget;
+	h->status = s;
+	return ERR_OK;
+}
+
+enum err queue_own_fits(struct queue *q, struct message *m, struct span record,
+	unsigned *pending_r, const char **why_r)
+{
+	struct status was;
+	struct held *h;
+	enum err e = get(q, m, 0, &h);
+
+	if (e != ERR_OK)
+		return e;
+	was = h->status;
+	e = take_status(h, record, why_r);
+	*pending_r = message_pending(&h->status, m->nrcpt);
+	h->status = was;
+	held_put(q, h);
+	return e;
+}
+
 enum err queue_own(struct queue *q, struct message *m, struct own *w,
 	const struct ownership *o, const struct target *target,
 	unsigned ntarget)
@@ -122,6 +171,13 @@ enum err queue_own(struct queue *q, struct message *m, struct own *w,
 	w->forgotten = NULL;
 	w->set = o != NULL;
 	w->copy = o && o->node.n;
+	if (o && w->status.n) {
+		const char *why;
+
+		must(take_status(h, w->status, &why) == ERR_OK);
+		m->noticed = h->status.delay_noticed != 0;
+		m->pending = message_pending(&h->status, m->nrcpt);
+	}
 	status_ensure(h);
 	if (o) {
 		h->status.moved = 1;

@@ -12,7 +12,7 @@
  * its database (sid): a node whose sid is another one has lost its disk, and
  * proves nothing about what it held.
  *
- * docs/shadow.md has the protocol and its rules (R1-R16).
+ * docs/shadow.md has the protocol and its rules (R1-R17).
  */
 #pragma once
 
