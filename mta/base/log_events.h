@@ -69,6 +69,10 @@
 	X(EV_SHADOW_NONSENSE, "shadow.nonsense", LOG_WARN, "A peer's reply could not be understood.") \
 	X(EV_SHADOW_TAKEOVER, "shadow.takeover", LOG_WARN, "A message of a peer is ours from now on and will be delivered; a recipient may get a second copy if its owner delivers it as well (D5). reason: new database, rolled back, silence, operator.") \
 	X(EV_SHADOW_CEDED, "shadow.ceded", LOG_WARN, "A peer took this message of ours over; we only hold a copy now.") \
+	X(EV_SHADOW_MOVING, "shadow.moving", LOG_INFO, "Everything that is ours is being given to a peer; messages: how many.") \
+	X(EV_SHADOW_MOVED, "shadow.moved", LOG_INFO, "The peer has been given everything; unsure: it did not say of so many that it knows, and either node will find out.") \
+	X(EV_SHADOW_MOVED_OUT, "shadow.moved_out", LOG_INFO, "This message of ours belongs to a peer from now on, which delivers it; we hold a copy.") \
+	X(EV_SHADOW_MOVED_IN, "shadow.moved_in", LOG_INFO, "A peer has given us this message; it is ours from now on and will be delivered.") \
 	X(EV_SHADOW_ORDERED, "shadow.takeover_ordered", LOG_WARN, "An administrator ordered the takeover of all that is held for a node.") \
 	X(EV_DNS_TROUBLE, "dns.trouble", LOG_INFO, "A name could not be resolved for now; mail is deferred.") \
 	X(EV_CTL_COMMAND, "control.command", LOG_INFO, "An administrator's command that changes something.") \

@@ -37,6 +37,7 @@ static void on_pong(
 		return;
 	}
 	peer_seen(p, &pong.seen);
+	p->gives = pong.gives;
 	if (p->free == pong.free)
 		return;
 	p->free = pong.free;

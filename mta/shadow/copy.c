@@ -1,6 +1,6 @@
 /* copy - the table of copies, their moves between lists, and what the queue
  * says about them. */
-#include "mta/shadow/private.h"
+#include "mta/shadow/move.h"
 
 #include <stdlib.h>
 
@@ -18,6 +18,21 @@ struct copy *copy_find(struct shadow *s, const struct mid *m)
 	return n ? container_of(n, struct copy, node) : NULL;
 }
 
+/* What comes in for another one is not, though nothing says so yet. */
+int copy_is_ours(const struct copy *c)
+{
+	switch (c->state) {
+	case COPY_LIVE:
+	case COPY_WAIT:
+	case COPY_CLAIM:
+		return c->mid.seq != 0;
+	case COPY_ACCEPT:
+		return memcmp(c->mid.sid, c->s->me.sid, sizeof c->mid.sid) == 0;
+	default:
+		return 0;
+	}
+}
+
 struct copy *copy_new(struct shadow *s, const struct mid *m, enum copy_state st)
 {
 	struct copy *c = x_calloc(1, sizeof *c);
@@ -29,9 +44,11 @@ struct copy *copy_new(struct shadow *s, const struct mid *m, enum copy_state st)
 	list_init(&c->at);
 	list_init(&c->taken);
 	list_init(&c->own.node);
+	list_init(&c->give);
 	if (!m)
 		return c;
 	c->mid = *m;
+	s->ours += copy_is_ours(c) != 0;
 	map_put(&s->copies, &c->node, mid_key(&c->mid));
 	return c;
 }
@@ -41,6 +58,7 @@ static void leave(struct copy *c)
 {
 	struct shadow *s = c->s;
 
+	s->ours -= copy_is_ours(c) != 0;
 	if (c->state == COPY_HELD) {
 		c->owner->nheld--;
 		c->owner->held_bytes -= c->size;
@@ -62,6 +80,7 @@ void copy_set(struct copy *c, enum copy_state st)
 
 	leave(c);
 	c->state = (uint8_t)st;
+	s->ours += copy_is_ours(c) != 0;
 	c->since = shadow_now(s);
 	if (st == COPY_LIVE && c->mid.seq) {
 		s->counts.bare++;
@@ -69,6 +88,7 @@ void copy_set(struct copy *c, enum copy_state st)
 	}
 	if (st == COPY_HELD || st == COPY_LEAVING)
 		list_del(&c->taken);
+	move_changed(c, st);
 }
 
 void copy_hold(struct copy *c, struct peer *owner, int sid, uint32_t gen)
@@ -154,6 +174,7 @@ void copy_tell_done(const struct copy *c, const unsigned *rcpt, unsigned n)
 void copy_free(struct copy *c)
 {
 	leave(c);
+	move_changed(c, COPY_LEAVING);
 	list_del(&c->taken);
 	list_del(&c->own.node);
 	store_forget(c);

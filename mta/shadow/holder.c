@@ -140,6 +140,32 @@ void holder_take(struct copy *c, enum takeover_reason why)
 		p->ntaking++;
 }
 
+int holder_given(struct copy *c, uint32_t gen, struct span status)
+{
+	struct ownership o = {.gen = gen};
+	struct shadow *s = c->s;
+	struct peer *p = c->owner;
+	enum err e;
+
+	must(c->state == COPY_HELD && gen > c->gen);
+	if (c->moving || s->stopping)
+		return -1;
+	memcpy(o.sid, s->me.sid, sizeof o.sid);
+	c->moved_by = TAKE_GIVEN;
+	c->heir = NULL;
+	c->own.status = status;
+	e = copy_own(c, &o, on_taken);
+	if (e != ERR_OK && !err_temporary(e))
+		return -1; /* c is gone */
+	c->own.status = span("", 0);
+	if (e != ERR_OK)
+		return -1;
+	p->ntaking++;
+	c->gen = gen - 1; /* one more when it is durable */
+	takeover_log(c, TAKE_GIVEN);
+	return 0;
+}
+
 static int to_be_taken(const struct copy *c, const struct peer *p)
 {
 	return !c->moving && c->m &&

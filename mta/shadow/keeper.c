@@ -1,6 +1,7 @@
 /* keeper - what is ours: the start barrier (R9), giving a message up to a peer
  * that took it over (R10), and copies made anew (R12). */
 #include "mta/base/check.h"
+#include "mta/shadow/move.h"
 #include "mta/shadow/serve.h"
 
 /* --- ceding --------------------------------------------------------------- */
@@ -95,6 +96,7 @@ static void claim_held(
 
 	if (c->owner == p && c->gen == gen) {
 		say_ceded(c, reply);
+		move_claimed(c);
 		return;
 	}
 	if (gen < c->gen || p->current < 0 ||
@@ -269,7 +271,8 @@ static struct peer *taker(const struct copy *c)
 	return NULL;
 }
 
-static void send_copy(struct copy *c, struct peer *p)
+void keeper_send(struct copy *c, struct peer *p,
+	void (*done)(struct store_call *sc, struct copy *c, int held))
 {
 	struct shadow *s = c->s;
 	struct copy_view v;
@@ -278,7 +281,7 @@ static void send_copy(struct copy *c, struct peer *p)
 	if (queue_read(s->o.queue, c->m, 1, &v) != ERR_OK)
 		return;
 	takeover_finished(c, &s->scratch, &set);
-	store_start(c, p, v.record, v.body, &set, keeper_stored);
+	store_start(c, p, v.record, v.body, &set, done);
 	queue_read_end(s->o.queue, &v);
 	arena_fini(&s->scratch);
 }
@@ -292,13 +295,13 @@ static void on_target(struct own *w, enum err e)
 	c->heir = NULL;
 	if (e == ERR_OK && c->state == COPY_LIVE && !c->holder && p &&
 		peer_takes(p) && copy_has_target(c, p) && !c->storing)
-		send_copy(c, p);
+		keeper_send(c, p, keeper_stored);
 }
 
 static void copy_again(struct copy *c, struct peer *p)
 {
 	if (copy_has_target(c, p)) {
-		send_copy(c, p);
+		keeper_send(c, p, keeper_stored);
 		return;
 	}
 	c->heir = p;

@@ -161,6 +161,7 @@ static void welcome(struct link *l, const struct reply *r)
 	p->window = w.window ? w.window : 1;
 	p->bytes = w.bytes;
 	p->free = w.free;
+	p->gives = w.gives;
 	proof(p, l->hello);
 	l->pinged = shadow_now(p->s);
 	buf_clear(&p->trouble);

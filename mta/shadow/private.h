@@ -16,6 +16,8 @@
  *   holder.c    what we hold: questions, answers, when to take over
  *   takeover.c  what we took over: claims
  *   keeper.c    what is ours: start barrier, ceding, copies made anew
+ *   move.c, give.c, give_in.c
+ *               mail that is given to a peer (mta/shadow/move.h)
  *   finished.c  which identities are finished, in notes of the store
  *   view.c      for people
  *
@@ -32,6 +34,7 @@
 #pragma once
 
 #include "mta/shadow/fence.h"
+#include "mta/shadow/finished.h"
 #include "mta/shadow/link.h"
 #include "mta/shadow/shadow.h"
 #include "mta/shadow/wire.h"
@@ -55,6 +58,7 @@ enum {
 };
 
 struct link;
+struct move;
 struct serve;
 
 struct peer {
@@ -79,6 +83,7 @@ struct peer {
 	uint16_t term; /* one more whenever it is heard from after it may have
 			  thought that we are dead */
 	enum wire_free free;
+	enum wire_gives gives; /* whether it takes mail, when it said so last */
 	uint32_t window;
 	uint64_t bytes;
 	struct wire_seen_node seen[WIRE_SEEN]; /* whom it hears */
@@ -88,6 +93,7 @@ struct peer {
 
 	struct link *link;    /* or NULL: not to be linked */
 	struct serve *serve;  /* their link after HELLO, or NULL */
+	struct move *move;    /* what is to be given to it; NULL: nothing was */
 	uint64_t served_link; /* LINK of the newest of served_inc */
 	uint64_t served_inc;
 	struct buf trouble; /* why the link is down */
@@ -154,6 +160,9 @@ struct copy {
 	uint64_t size;
 	struct list at;    /* peer->held, kept, waiting; s->bare */
 	struct list taken; /* s->taken: gen above 1 and ours */
+	struct peer *to;   /* to be given to; NULL: stays */
+	struct list give;  /* in its struct move */
+	uint8_t giving;    /* enum giving (mta/shadow/move.h) */
 	struct accept *accept;
 	struct store_call *storing; /* a STORE of it under way, or NULL */
 	struct own own; /* its node, while nothing moves: s->retry */
@@ -165,6 +174,8 @@ struct shadow {
 	struct conf *conf; /* NULL before the first snapshot */
 	struct store_identity me;
 	struct map copies;
+	uint64_t ours;    /* of them; not what is only coming in */
+	struct move *all; /* all of ours is moved, also what is to come */
 	struct peer *peer[PEERS_MAX];
 	unsigned npeer;
 	struct peer *order[PEERS_MAX]; /* the configured, as listed */
@@ -252,6 +263,7 @@ void copy_set(struct copy *c, enum copy_state st); /* leaves its list */
 void copy_tell_done(const struct copy *c, const unsigned *rcpt, unsigned n);
 void copy_add_target(struct copy *c, struct peer *p); /* p at its present sid */
 int copy_has_target(const struct copy *c, const struct peer *p);
+int copy_is_ours(const struct copy *c);
 /* p has said that it has not taken c over (mta/shadow/fence.h). */
 void copy_sure(struct copy *c, const struct peer *p);
 /* Who holds c for sure; NULL: nobody, it is bare. */
@@ -281,6 +293,8 @@ void holder_link_up(struct peer *p);
 void holder_new_database(struct peer *p); /* p's is another one now */
 void holder_answer(struct copy *c, struct peer *p, const struct wire_answer *a);
 void holder_take(struct copy *c, enum takeover_reason why);
+/* Its owner gives it to us at gen. 0; -1: not now. */
+int holder_given(struct copy *c, uint32_t gen, struct span status);
 void holder_take_all(struct peer *p, enum takeover_reason why);
 /* 1: one of our database's numbers that was given out; 0: it was not. */
 int holder_was_ours(const struct shadow *s, const struct mid *m);
@@ -307,15 +321,8 @@ void keeper_tick(struct shadow *s);
 void keeper_peer(struct peer *p); /* its link is up, or a new database */
 /* Makes c a copy held for p, of its present database. 0; -1: busy. */
 int keeper_cede(struct copy *c, struct peer *p, uint32_t gen);
+/* Sends c, of which p is a target already. */
+void keeper_send(struct copy *c, struct peer *p,
+	void (*done)(struct store_call *sc, struct copy *c, int held));
 /* A STORE that nobody waits for has ended. */
 void keeper_stored(struct store_call *sc, struct copy *c, int held);
-
-/* finished.c */
-struct finished *finished_create(struct shadow *s);
-void finished_destroy(struct finished **f);
-/* 1: it is; 0: not; -1: cannot be read. */
-int finished_has(struct finished *f, const struct mid *m);
-/* An operation that adds it, to go with another; NULL: cannot be read. */
-struct store_op *finished_add(struct finished *f, const struct mid *m);
-/* A slice of all that are too old; 1: that was the last one. */
-int finished_prune(struct finished *f);

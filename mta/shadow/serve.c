@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
+#include "mta/shadow/move.h"
 
 enum {
 	SERVE_MAGIC = 0x5e4e,
@@ -195,27 +196,44 @@ static void on_memory(struct budget_waiter *w)
 	unhold(v);
 }
 
+static size_t take_copy(struct serve *v, struct span in)
+{
+	int end = 0;
+	size_t used = store_in_data(v->in, in, &end);
+
+	peer_alive(v->p);
+	if (end) {
+		store_in_end(v->in);
+		v->in = NULL;
+	}
+	return used;
+}
+
+static size_t take_gift(struct serve *v, struct span in)
+{
+	int end = 0;
+	size_t used = give_in_data(v->give, in, &end);
+
+	if (end)
+		give_in_free(&v->give);
+	return used;
+}
+
 static size_t on_data(void *arg, struct span unread)
 {
 	struct serve *v = arg;
 	struct span in = unread;
 	size_t used;
-	int end;
 
 	check_obj(v, SERVE_MAGIC);
 	while (in.n && !v->closing && !v->waits_disk && !v->waits_memory &&
 		!v->waits_peer) {
-		if (v->in) {
-			end = 0;
-			used = store_in_data(v->in, in, &end);
-			peer_alive(v->p);
-			if (end) {
-				store_in_end(v->in);
-				v->in = NULL;
-			}
-		} else {
+		if (v->in)
+			used = take_copy(v, in);
+		else if (v->give)
+			used = take_gift(v, in);
+		else
 			used = take_line(v, in);
-		}
 		in = span_skip(in, used);
 		if (used == 0)
 			break;
@@ -316,6 +334,7 @@ static void on_close(void *arg, enum err why)
 	if (v->in)
 		store_in_drop(v->in);
 	store_in_orphan(s, v);
+	give_in_free(&v->give);
 	while (!list_empty(&v->slots))
 		slot_free(v, list_item(v->slots.next, struct slot, node));
 	if (v->hash)

@@ -18,6 +18,7 @@ struct serve {
 	struct list slots;
 	unsigned nslots, errors;
 	struct store_in *in;   /* the payload that is coming, or NULL */
+	struct give_in *give;  /* the same of a GIVE */
 	struct tls_hash *hash; /* of it; made once: that is dear */
 	struct budget_waiter memory;
 	/* waits: held, until there is room again */

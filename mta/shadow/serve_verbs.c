@@ -1,5 +1,6 @@
 /* serve_verbs - what a peer asks on its connection to us, and the answers. */
 #include "mta/base/check.h"
+#include "mta/shadow/move.h"
 #include "mta/shadow/serve.h"
 
 /* --- HELLO, PING ---------------------------------------------------------- */
@@ -23,6 +24,12 @@ static void refuse_identity(struct serve *v, enum err e)
 			"was the data directory copied?");
 		serve_end(v, "a copied database");
 	}
+}
+
+static enum wire_gives may_give(const struct shadow *s)
+{
+	return s->draining || s->free == WIRE_FREE_FULL ? WIRE_GIVES_NO
+							: WIRE_GIVES_OK;
 }
 
 static void on_hello(struct serve *v, struct span rest)
@@ -65,6 +72,7 @@ static void on_hello(struct serve *v, struct span rest)
 	w.window = s->conf->shadow.window;
 	w.bytes = s->conf->shadow.window_bytes;
 	w.free = s->free;
+	w.gives = may_give(s);
 	buf_clear(&s->text);
 	wire_welcome_write(&s->text, &w);
 	serve_say(v, buf_span(&s->text));
@@ -84,6 +92,7 @@ static void on_ping(struct serve *v, struct span rest)
 	peer_seen(v->p, &ping.seen);
 	memcpy(pong.sid, s->me.sid, sizeof pong.sid);
 	pong.free = s->free;
+	pong.gives = may_give(s);
 	peers_seen(s, v->p, &pong.seen);
 	buf_clear(&s->text);
 	wire_pong_write(&s->text, &pong);
@@ -193,6 +202,29 @@ static void on_claim(struct serve *v, struct span rest)
 	serve_say(v, buf_span(&v->s->text));
 }
 
+static void on_give(struct serve *v, struct span rest)
+{
+	struct wire_give w;
+	const char *why = "";
+	int end = 0;
+
+	if (wire_give_read(rest, &w, &why) != 0) {
+		/* How much follows is not known. */
+		serve_reply(v, 501, 5, 4, why);
+		serve_end(v, why);
+		return;
+	}
+	if (w.status > GIVE_STATUS) {
+		serve_reply(v, 552, 3, 4, "status record too large");
+		serve_end(v, "GIVE too large");
+		return;
+	}
+	v->give = give_in_begin(v, &w);
+	give_in_data(v->give, span("", 0), &end);
+	if (end)
+		give_in_free(&v->give);
+}
+
 /* --- one line ------------------------------------------------------------- */
 
 void serve_command(struct serve *v, struct span line)
@@ -221,6 +253,9 @@ void serve_command(struct serve *v, struct span line)
 		break;
 	case WIRE_CLAIM:
 		on_claim(v, rest);
+		break;
+	case WIRE_GIVE:
+		on_give(v, rest);
 		break;
 	case WIRE_PING:
 		on_ping(v, rest);

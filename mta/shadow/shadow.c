@@ -1,5 +1,5 @@
 /* shadow - the room itself: its snapshot, its tick, its beginning and end. */
-#include "mta/shadow/private.h"
+#include "mta/shadow/move.h"
 
 #include <stdlib.h>
 
@@ -100,6 +100,7 @@ static void on_tick(struct timer *t)
 	for (unsigned i = 0; i < s->npeer; i++) {
 		link_tick(s->peer[i]);
 		holder_tick(s->peer[i]);
+		move_tick(s->peer[i]);
 	}
 	keeper_tick(s);
 	accept_tick(s);
@@ -315,8 +316,10 @@ void shadow_stop(struct shadow *s, void (*stopped)(void *arg), void *arg)
 	accept_stop(s);
 	timer_stop(&s->tick);
 	timer_stop(&s->dones);
-	for (unsigned i = 0; i < s->npeer; i++)
+	for (unsigned i = 0; i < s->npeer; i++) {
+		move_stop(s->peer[i]);
 		link_close(s->peer[i], "stopping");
+	}
 	serve_stop(s);
 	maybe_stopped(s);
 }
@@ -324,6 +327,7 @@ void shadow_stop(struct shadow *s, void (*stopped)(void *arg), void *arg)
 static void peer_free(struct peer *p)
 {
 	must(!p->link && !p->serve && !p->claiming && !p->asking);
+	move_free(p);
 	buf_fini(&p->trouble);
 	buf_fini(&p->dones);
 	free(p);

@@ -1,6 +1,6 @@
 /* shadow - a second copy of each message on a peer, and what follows from it.
  *
- * Words (docs/shadow.md has the protocol and its rules R1-R16):
+ * Words (docs/shadow.md has the protocol and its rules R1-R17):
  *   peer      another node, by its name; a witness is a peer that keeps no
  *             copies and only says whom it can hear.
  *   link      our connection to a peer: we are the client. Each node opens one
@@ -50,8 +50,8 @@ struct shadow *shadow_create(const struct shadow_options *o);
 enum err shadow_configure(
 	struct shadow *s, struct conf *c, struct buf *why) must_use;
 /* on: no new copies of peers are taken until it is called with 0; they are
- * answered 452, as by a node without room, and ask another. What is held stays
- * held, and everything else goes on. */
+ * answered 452, as by a node without room, and ask another; they are told to
+ * give us no mail. What is held stays held, and everything else goes on. */
 void shadow_drain(struct shadow *s, int on);
 /* The node is about to stop: nothing waits for a peer or a next hop any more.
  */
@@ -108,6 +108,43 @@ void shadow_accept(struct shadow *s, struct accept *a, struct envelope *env,
 int shadow_behind(const struct shadow *s);
 const char *shadow_level_name(enum shadow_level l); /* "shadowed", "solo" */
 
+/* --- moving mail to a peer ------------------------------------------------ */
+
+/* What is ours is given to a peer, which delivers it from then on; a copy stays
+ * here. A message goes when nobody has it in hands, the peer holds a copy of
+ * it for sure, and says that it takes mail; until then it is tried again and
+ * again. What has no identity (mail of before there were peers, or taken with
+ * shadow off or next_hop) cannot be given: it is counted (R17).
+ *
+ * Everything that is ours now; with go_on also what becomes ours later, until
+ * shadow_move_stop. An error (why: text for people): ERR_NOTFOUND: no such
+ * peer, or one that takes no mail at all (a witness); ERR_VERSION: it is of an
+ * older version; ERR_EXISTS: all of it is being moved to another one. */
+enum err shadow_move_start(struct shadow *s, struct span peer, int go_on,
+	struct buf *why) must_use;
+/* What was not begun stays. */
+void shadow_move_stop(struct shadow *s, struct span peer);
+/* One message, by its tag in the queue; errors as above, and ERR_NOTFOUND when
+ * it has no identity, or is not ours. */
+enum err shadow_give(struct shadow *s, void *tag, struct span peer,
+	struct buf *why) must_use;
+
+struct shadow_move_view {
+	int all, go_on;  /* of shadow_move_start, and not at its end */
+	uint64_t left;   /* to be given, also those that are under way */
+	uint64_t given;  /* the peer has made it its own; since the start of
+			    the first that is not done */
+	uint64_t unsure; /* given, but it did not say so: either node will
+			    find out which of them has it (R7) */
+	uint64_t no_identity; /* ours, and cannot be given: they stay */
+	struct span waits;    /* why nothing moves; empty: nothing is wrong */
+};
+/* 0; -1: no such peer. */
+int shadow_move_view(
+	struct shadow *s, struct span peer, struct shadow_move_view *v_r);
+/* How many messages shadow_move_start would give. */
+uint64_t shadow_ours(const struct shadow *s);
+
 /* --- for people ----------------------------------------------------------- */
 
 struct shadow_counts { /* since the start, but for the first three */
@@ -116,6 +153,7 @@ struct shadow_counts { /* since the start, but for the first three */
 	uint64_t level[LEVEL_DELAYED + 1];
 	uint64_t refused;      /* require: no copy could be made */
 	uint64_t takeovers[5]; /* by enum takeover_reason */
+	uint64_t given;        /* to peers */
 	uint64_t answers[6];   /* to STATUS, by enum wire_state */
 	uint64_t stale_links, clones, digests, ceded;
 	uint64_t strangers;      /* callers that are no peer */
@@ -127,6 +165,7 @@ enum takeover_reason {
 	TAKE_UNKNOWN,      /* its database was rolled back */
 	TAKE_SILENCE,      /* no proof of life for takeover_after */
 	TAKE_OPERATOR,
+	TAKE_GIVEN, /* its owner gave it to us */
 	TAKE_REASONS,
 };
 

@@ -10,6 +10,7 @@ static const char *const reasons[TAKE_REASONS] = {
 	[TAKE_UNKNOWN] = "rolled back",
 	[TAKE_SILENCE] = "silence",
 	[TAKE_OPERATOR] = "operator",
+	[TAKE_GIVEN] = "given",
 };
 
 void takeover_finished(struct copy *c, struct arena *a, struct wire_set *set_r)
@@ -99,9 +100,17 @@ void takeover_log(const struct copy *c, enum takeover_reason why)
 {
 	char mid[MID_TEXT];
 
-	log_event(c->s->o.log, EV_SHADOW_TAKEOVER, F_ID("msg", queue_id(c->m)),
-		F_SPAN("mid", copy_mid(c, mid)), F_STR("owner", c->owner->name),
-		F_STR("reason", reasons[why]), F_U("gen", c->gen + 1));
+	if (why == TAKE_GIVEN)
+		log_event(c->s->o.log, EV_SHADOW_MOVED_IN,
+			F_ID("msg", queue_id(c->m)),
+			F_SPAN("mid", copy_mid(c, mid)),
+			F_STR("owner", c->owner->name), F_U("gen", c->gen + 1));
+	else
+		log_event(c->s->o.log, EV_SHADOW_TAKEOVER,
+			F_ID("msg", queue_id(c->m)),
+			F_SPAN("mid", copy_mid(c, mid)),
+			F_STR("owner", c->owner->name),
+			F_STR("reason", reasons[why]), F_U("gen", c->gen + 1));
 }
 
 void takeover_begun(struct copy *c, enum takeover_reason why)

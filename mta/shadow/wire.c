@@ -2,6 +2,7 @@
 #include "mta/shadow/wire_private.h"
 
 #include "mta/base/check.h"
+#include "mta/shadow/wire_give.h"
 
 /* --- the parameters of each line ------------------------------------------ */
 
@@ -42,6 +43,12 @@ static const struct param claim_params[] = {
 	PARAM("DONE", set, wire_claim, done),
 };
 
+static const struct param give_params[] = {
+	PARAM("MID", mid, wire_give, mid),
+	PARAM("GEN", gen, wire_give, gen),
+	PARAM("STATUS", octets, wire_give, status),
+};
+
 static const struct param ping_params[] = {
 	PARAM("NEXT", hex, wire_ping, next),
 	PARAM("SEEN", seen, wire_ping, seen),
@@ -55,6 +62,7 @@ static const struct param welcome_params[] = {
 	PARAM("WINDOW", small, wire_welcome, window),
 	PARAM("BYTES", octets, wire_welcome, bytes),
 	PARAM("FREE", room, wire_welcome, free),
+	PARAM("GIVE", gives, wire_welcome, gives),
 };
 
 static const struct param pong_params[] = {
@@ -62,6 +70,7 @@ static const struct param pong_params[] = {
 	PARAM("INC", inc, wire_pong, inc),
 	PARAM("HELD", count, wire_pong, held),
 	PARAM("FREE", room, wire_pong, free),
+	PARAM("GIVE", gives, wire_pong, gives),
 	PARAM("SEEN", seen, wire_pong, seen),
 };
 
@@ -172,6 +181,12 @@ int wire_claim_read(struct span rest, struct wire_claim *c_r, const char **why)
 	return params_read(rest, claim_params, countof(claim_params), c_r, why);
 }
 
+int wire_give_read(struct span rest, struct wire_give *g_r, const char **why)
+{
+	*g_r = (struct wire_give){.gen = 0};
+	return params_read(rest, give_params, countof(give_params), g_r, why);
+}
+
 int wire_ping_read(struct span rest, struct wire_ping *p_r, const char **why)
 {
 	*p_r = (struct wire_ping){.next = 0};
@@ -200,6 +215,11 @@ void wire_store_write(struct buf *out, const struct wire_store *s)
 void wire_claim_write(struct buf *out, const struct wire_claim *c)
 {
 	command_write(out, WIRE_CLAIM, claim_params, countof(claim_params), c);
+}
+
+void wire_give_write(struct buf *out, const struct wire_give *g)
+{
+	command_write(out, WIRE_GIVE, give_params, countof(give_params), g);
 }
 
 void wire_ping_write(struct buf *out, const struct wire_ping *p)

@@ -20,6 +20,7 @@
  *           / "XSHADOW DONE" 1*(" " mid ["/" set])
  *           / "XSHADOW STATUS" 1*(" " mid)
  *           / "XSHADOW CLAIM MID=" mid " GEN=" n [" DONE=" set]
+ *           / "XSHADOW GIVE MID=" mid " GEN=" n " STATUS=" octets
  *           / "XSHADOW PING NEXT=" hex [" SEEN=" seen *15("," seen)]
  *           / "NOOP" / "QUIT"
  *   payload = ENV octets: the envelope record; SIZE octets: the body;
@@ -43,12 +44,14 @@
  * DONE: these recipients (without a set: all, the message) need no delivery.
  * STATUS: what are these, which I hold or which you may hold, to you?
  * CLAIM: I took this message over.
+ * GIVE: it is yours at that GEN (mta/shadow/wire_give.h).
  *
  * Replies: code, enhanced code and text as in SMTP. A long text goes on in
  * another line at a SP; wire_reply_text joins them again.
  *
  *   HELLO   250 2.0.0 V=n SID=sid INC=inc HELD=n WINDOW=n BYTES=octets
- *                     FREE=free         ; free = "ok" / "low" / "full"
+ *                     FREE=free [GIVE=give]
+ *   free    = "ok" / "low" / "full"     ; give = "ok" / "no"
  *   STORE   250 2.0.0 held MID=mid DIG=64HEXDIG   ; durable; DIG as sent
  *           250 2.0.0 gone MID=mid                ; was finished before
  *           550 5.7.1 stale GEN=n                 ; a newer one is known
@@ -64,11 +67,13 @@
  *           250 2.0.0 gone / 250 2.0.0 none
  *           451 4.3.2 busy              ; in delivery: ask again
  *           550 5.7.1 stale GEN=n       ; not yours: n is newer
- *   PING    250 2.0.0 SID=sid INC=inc HELD=n FREE=free [SEEN=...]
+ *   GIVE    250 2.0.0 noted 1 / gone / none; 451, 550 as with CLAIM
+ *   PING    250 2.0.0 SID=sid INC=inc HELD=n FREE=free [GIVE=give] [SEEN=...]
  *   any     421, 451, 500, 501, 503, 550 as in SMTP
  *
  * HELD: copies that the server holds for the client. WINDOW, BYTES: how many
- * STOREs and octets of theirs may be under way. FREE: room for copies.
+ * STOREs and octets of theirs may be under way. FREE: room for copies. GIVE:
+ * whether mail is taken by GIVE; not there: this version does not know it.
  *
  * A set and SEEN are at most WIRE_SET octets. What is left of a longer set is
  * told by DONE, on the link of whoever has it to tell: a recipient that is told
@@ -110,6 +115,7 @@ enum wire_verb {
 	WIRE_DONE,
 	WIRE_STATUS,
 	WIRE_CLAIM,
+	WIRE_GIVE,
 	WIRE_PING,
 	WIRE_QUIT,
 	WIRE_NOOP,
@@ -249,6 +255,7 @@ void wire_reply_write(
 	struct buf *out, uint16_t code, struct enhanced enh, struct span text);
 
 enum wire_free { WIRE_FREE_OK, WIRE_FREE_LOW, WIRE_FREE_FULL };
+enum wire_gives { WIRE_GIVES_NOT, WIRE_GIVES_OK, WIRE_GIVES_NO };
 
 struct wire_welcome { /* HELLO */
 	uint32_t v;
@@ -257,12 +264,14 @@ struct wire_welcome { /* HELLO */
 	uint32_t window;
 	uint64_t bytes;
 	enum wire_free free;
+	enum wire_gives gives;
 };
 
 struct wire_pong { /* PING */
 	uint8_t sid[16];
 	uint64_t inc, held;
 	enum wire_free free;
+	enum wire_gives gives;
 	struct wire_seen seen;
 };
 

@@ -260,6 +260,36 @@ static void put_free(struct buf *out, const void *from)
 	buf_add(out, rooms[*f]);
 }
 
+static const struct span gives[] = {
+	[WIRE_GIVES_NOT] = SPAN_INIT(""),
+	[WIRE_GIVES_OK] = SPAN_INIT("ok"),
+	[WIRE_GIVES_NO] = SPAN_INIT("no"),
+};
+
+static int get_gives(struct span v, void *to)
+{
+	enum wire_gives *g = to;
+
+	/* A later version may know more answers: none of them is yes. */
+	*g = span_ieq(v, gives[WIRE_GIVES_OK]) ? WIRE_GIVES_OK : WIRE_GIVES_NO;
+	return 0;
+}
+
+static void put_gives(struct buf *out, const void *from)
+{
+	const enum wire_gives *g = from;
+
+	must((unsigned)*g < countof(gives));
+	buf_add(out, gives[*g]);
+}
+
+static int given_gives(const void *from)
+{
+	const enum wire_gives *g = from;
+
+	return *g != WIRE_GIVES_NOT;
+}
+
 const struct wire_kind wire_k_count = {get_count, put_u64, NULL};
 const struct wire_kind wire_k_octets = {get_octets, put_u64, NULL};
 const struct wire_kind wire_k_positive = {get_positive, put_u64, NULL};
@@ -274,3 +304,4 @@ const struct wire_kind wire_k_incs = {get_incs, put_incs, given_incs};
 const struct wire_kind wire_k_set = {get_set, put_set, given_set};
 const struct wire_kind wire_k_seen = {get_seen, put_seen, given_seen};
 const struct wire_kind wire_k_room = {get_free, put_free, NULL};
+const struct wire_kind wire_k_gives = {get_gives, put_gives, given_gives};

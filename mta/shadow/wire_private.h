@@ -33,9 +33,10 @@ extern const struct wire_kind wire_k_count, wire_k_octets, wire_k_positive,
 	wire_k_hex, wire_k_inc;
 extern const struct wire_kind wire_k_small, wire_k_gen; /* uint32_t */
 extern const struct wire_kind wire_k_sid;               /* uint8_t[16] */
-extern const struct wire_kind wire_k_dig;  /* uint8_t[WIRE_DIGEST] */
-extern const struct wire_kind wire_k_mid;  /* struct mid */
-extern const struct wire_kind wire_k_incs; /* struct wire_incs */
-extern const struct wire_kind wire_k_set;  /* struct span */
-extern const struct wire_kind wire_k_seen; /* struct wire_seen */
-extern const struct wire_kind wire_k_room; /* enum wire_free */
+extern const struct wire_kind wire_k_dig;   /* uint8_t[WIRE_DIGEST] */
+extern const struct wire_kind wire_k_mid;   /* struct mid */
+extern const struct wire_kind wire_k_incs;  /* struct wire_incs */
+extern const struct wire_kind wire_k_set;   /* struct span */
+extern const struct wire_kind wire_k_seen;  /* struct wire_seen */
+extern const struct wire_kind wire_k_room;  /* enum wire_free */
+extern const struct wire_kind wire_k_gives; /* enum wire_gives */

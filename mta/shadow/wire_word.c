@@ -15,6 +15,7 @@ static const struct span verbs[] = {
 	[WIRE_DONE] = SPAN_INIT("DONE"),
 	[WIRE_STATUS] = SPAN_INIT("STATUS"),
 	[WIRE_CLAIM] = SPAN_INIT("CLAIM"),
+	[WIRE_GIVE] = SPAN_INIT("GIVE"),
 	[WIRE_PING] = SPAN_INIT("PING"),
 	[WIRE_QUIT] = SPAN_INIT("QUIT"),
 	[WIRE_NOOP] = SPAN_INIT("NOOP"),

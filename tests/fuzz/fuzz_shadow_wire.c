@@ -87,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{WIRE_DONE, echo_done},
 		{WIRE_STATUS, echo_status},
 		{WIRE_CLAIM, echo_claim},
+		{WIRE_GIVE, echo_give},
 		{WIRE_PING, echo_ping},
 	};
 	static echo_fn *const replies[] = {echo_welcome, echo_pong, echo_held,

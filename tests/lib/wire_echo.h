@@ -4,7 +4,7 @@
 #pragma once
 
 #include "mta/base/check.h"
-#include "mta/shadow/wire.h"
+#include "mta/shadow/wire_give.h"
 
 /* Reads in and appends what it means as a line; 0 or -1. */
 typedef int echo_fn(struct span in, struct buf *out, const char **why);
@@ -23,6 +23,7 @@ typedef int echo_fn(struct span in, struct buf *out, const char **why);
 ECHO(hello)
 ECHO(store)
 ECHO(claim)
+ECHO(give)
 ECHO(ping)
 ECHO(welcome)
 ECHO(pong)

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include "mta/shadow/wire_give.h"
+
 struct far {
 	struct node *n;
 	struct net_addr at;
@@ -21,11 +23,13 @@ struct far {
 	uint64_t cut_at;   /* after so many octets of a payload it closes; the
 			      first: 1 */
 	enum wire_free free;
+	enum wire_gives gives;
 	unsigned window;
 	/* What it says to a command (to a STORE: at the end of its payload);
 	 * 0: nothing was added, the usual. */
 	int (*answer)(struct far *f, enum wire_verb v, struct span rest,
 		struct buf *out);
+	int say;                                         /* for answer() */
 	int (*pong)(struct far *f, struct wire_pong *p); /* fills it in */
 
 	/* What came of it. */
@@ -35,6 +39,9 @@ struct far {
 	struct wire_store w; /* of the last STORE */
 	uint8_t came[WIRE_DIGEST];
 	uint64_t left, payload;
+	struct wire_give g; /* of the last GIVE, and its status */
+	struct buf gift;
+	int giving;
 
 	struct stream *out; /* its own link to the node, or NULL */
 	struct buf heard;   /* there */
@@ -72,7 +79,8 @@ static unused void far_held(struct far *f, struct buf *out)
 
 static unused void far_pong(struct far *f, struct buf *out)
 {
-	struct wire_pong p = {.inc = f->inc, .free = f->free};
+	struct wire_pong p = {
+		.inc = f->inc, .free = f->free, .gives = f->gives};
 
 	memcpy(p.sid, f->sid, sizeof p.sid);
 	if (f->pong)
@@ -86,7 +94,8 @@ static unused void far_welcome(struct far *f, struct buf *out)
 		.inc = f->inc,
 		.window = f->window,
 		.bytes = 64 << 20,
-		.free = f->free};
+		.free = f->free,
+		.gives = f->gives};
 
 	memcpy(w.sid, f->sid, sizeof w.sid);
 	if (f->welcome)
@@ -109,7 +118,7 @@ static unused void far_reply(
 	} else if (v == WIRE_STATUS) {
 		far_items(rest, "NONE", &text);
 		wire_reply_write(out, 250, ok, buf_span(&text));
-	} else if (v == WIRE_DONE) {
+	} else if (v == WIRE_DONE || v == WIRE_GIVE) {
 		wire_noted_write(out, 1);
 	} else if (v == WIRE_CLAIM) {
 		wire_ceded_write(
@@ -144,6 +153,13 @@ static unused void far_line(struct far *f, struct span line)
 
 	buf_add(&f->talk, line);
 	buf_adds(&f->talk, "\n");
+	if (v == WIRE_GIVE) {
+		assert_int_equal(wire_give_read(rest, &f->g, &why), 0);
+		buf_clear(&f->gift);
+		f->giving = 1;
+		f->left = f->g.status;
+		return;
+	}
 	if (v != WIRE_STORE) {
 		far_answer(f, v, rest);
 		return;
@@ -153,6 +169,16 @@ static unused void far_line(struct far *f, struct span line)
 	f->left = f->payload = wire_payload(&f->w);
 	if (f->early)
 		stream_write(f->st, span_str(f->early));
+}
+
+static unused size_t far_gift(struct far *f, struct span in)
+{
+	buf_add(&f->gift, in);
+	f->left -= in.n;
+	f->giving = f->left != 0;
+	if (!f->giving)
+		far_answer(f, WIRE_GIVE, span("", 0));
+	return in.n;
 }
 
 static unused size_t far_take(struct far *f, struct span in)
@@ -168,6 +194,8 @@ static unused size_t far_take(struct far *f, struct span in)
 		return (size_t)nl + 1;
 	}
 	n = f->left < in.n ? (size_t)f->left : in.n;
+	if (f->giving)
+		return far_gift(f, span_head(in, n));
 	for (size_t i = 0; i < n; i++, f->left--)
 		if (f->left <= WIRE_DIGEST)
 			f->came[WIRE_DIGEST - f->left] = (uint8_t)in.p[i];
@@ -232,7 +260,7 @@ static unused void far_accepted(void *arg, struct stream *st)
 	assert_null(f->st); /* the node has one link at a time */
 	f->st = st;
 	f->opened++;
-	f->hushed = 0;
+	f->hushed = f->giving = 0;
 	f->left = 0;
 	stream_set_events(st, &ev);
 	stream_start_tls(st, NULL, 1, NULL);
@@ -245,11 +273,15 @@ static unused struct far *far_new(struct node *n, char first)
 	struct buf why;
 	char ip[] = "10.0.0.?";
 
-	*f = (struct far){.n = n, .inc = 0x100u + (unsigned)first, .window = 8};
+	*f = (struct far){.n = n,
+		.inc = 0x100u + (unsigned)first,
+		.window = 8,
+		.gives = WIRE_GIVES_OK};
 	ip[7] = (char)('2' + first - 'b');
 	memset(f->sid, first, sizeof f->sid);
 	buf_init(&f->talk, 1 << 20);
 	buf_init(&f->heard, 1 << 20);
+	buf_init(&f->gift, 1 << 20);
 	buf_init(&why, 1000);
 	assert_int_equal(net_addr_parse(span_str(ip), 2526, &f->at), 0);
 	assert_int_equal(listener_open(&f->listener, n->w.loop, &f->at, 8,
@@ -293,6 +325,7 @@ static unused void far_fini(struct far **fp)
 	assert_true(!f->st && !f->out);
 	buf_fini(&f->talk);
 	buf_fini(&f->heard);
+	buf_fini(&f->gift);
 	free(f);
 	*fp = NULL;
 }

@@ -8,7 +8,7 @@
 
 #include "mta/base/check.h"
 #include "mta/base/rand.h"
-#include "mta/shadow/wire.h"
+#include "mta/shadow/wire_give.h"
 
 #define X10 "xxxxxxxxxx"
 #define X50 X10 X10 X10 X10 X10
@@ -213,6 +213,7 @@ static void round_commands(struct rand *r, struct buf *out, struct buf *set)
 				  any(r) >> 2, any_set(r, set)},
 			  s2;
 	struct wire_claim c = {s.mid, s.gen, s.done}, c2;
+	struct wire_give g = {s.mid, s.gen, s.size}, g2;
 	struct wire_ping p = {.next = any(r) | 1}, p2;
 	const char *why;
 
@@ -243,6 +244,11 @@ static void round_commands(struct rand *r, struct buf *out, struct buf *set)
 	assert_true(mid_eq(&c.mid, &c2.mid) && c.gen == c2.gen &&
 		    span_eq(c.done, c2.done));
 	buf_clear(out);
+	wire_give_write(out, &g);
+	assert_int_equal(wire_give_read(rest_of(out, WIRE_GIVE), &g2, &why), 0);
+	assert_true(mid_eq(&g.mid, &g2.mid) && g.gen == g2.gen &&
+		    g.status == g2.status);
+	buf_clear(out);
 	wire_ping_write(out, &p);
 	assert_int_equal(wire_ping_read(rest_of(out, WIRE_PING), &p2, &why), 0);
 	assert_true(p.next == p2.next && seen_same(&p.seen, &p2.seen));
@@ -257,11 +263,13 @@ static void round_replies(
 				    .held = any(r),
 				    .window = (uint32_t)any(r),
 				    .bytes = any(r) >> 2,
-				    .free = rand_below(r, 3)},
+				    .free = rand_below(r, 3),
+				    .gives = rand_below(r, 3)},
 			    w2;
 	struct wire_pong p = {.inc = any(r),
 				 .held = any(r),
-				 .free = rand_below(r, 3)},
+				 .free = rand_below(r, 3),
+				 .gives = rand_below(r, 3)},
 			 p2;
 	struct wire_held h = {.gone = (int)rand_below(r, 2), .mid = any_mid(r)},
 			 h2;
@@ -280,7 +288,7 @@ static void round_replies(
 	assert_int_equal(wire_welcome_read(buf_span(text), &w2, &why), 0);
 	assert_true(w.v == w2.v && w.inc == w2.inc && w.held == w2.held &&
 		    w.window == w2.window && w.bytes == w2.bytes &&
-		    w.free == w2.free);
+		    w.free == w2.free && w.gives == w2.gives);
 	assert_memory_equal(w.sid, w2.sid, sizeof w.sid);
 	buf_clear(out);
 	buf_clear(text);
@@ -288,7 +296,7 @@ static void round_replies(
 	reply_join(out, text);
 	assert_int_equal(wire_pong_read(buf_span(text), &p2, &why), 0);
 	assert_true(p.inc == p2.inc && p.held == p2.held && p.free == p2.free &&
-		    seen_same(&p.seen, &p2.seen));
+		    p.gives == p2.gives && seen_same(&p.seen, &p2.seen));
 	assert_memory_equal(p.sid, p2.sid, sizeof p.sid);
 	buf_clear(out);
 	buf_clear(text);

@@ -123,6 +123,10 @@ static void test_hello(void **state)
 	{                                                                      \
 		echo_claim, "XSHADOW CLAIM ", in, want, why                    \
 	}
+#define GIVE(in, want, why)                                                    \
+	{                                                                      \
+		echo_give, "XSHADOW GIVE ", in, want, why                      \
+	}
 #define PING(in, want, why)                                                    \
 	{                                                                      \
 		echo_ping, "XSHADOW PING ", in, want, why                      \
@@ -164,6 +168,16 @@ static void test_commands(void **state)
 		CLAIM("MID=" MID " GEN=2 DONE=2-100000", NULL, NULL),
 		CLAIM("MID=" MID " DONE=2", NULL, "GEN is missing"),
 		CLAIM("GEN=2", NULL, "MID is missing"),
+		GIVE("MID=" MID " GEN=2 STATUS=0", NULL, NULL),
+		GIVE("STATUS=4611686018427387904 X=1 GEN=4294967295 MID=" MID,
+			"MID=" MID " GEN=4294967295 STATUS=4611686018427387904",
+			NULL),
+		GIVE("MID=" MID " GEN=2", NULL, "STATUS is missing"),
+		GIVE("MID=" MID " STATUS=1", NULL, "GEN is missing"),
+		GIVE("GEN=2 STATUS=1", NULL, "MID is missing"),
+		GIVE("GEN=0", NULL, "bad GEN"),
+		GIVE("STATUS=4611686018427387905", NULL, "bad STATUS"),
+		GIVE("STATUS=-1", NULL, "bad STATUS"),
 		PING("NEXT=1c", NULL, NULL),
 		PING("NEXT=1c SEEN=a.example:0,b:77", NULL, NULL),
 		PING("LIVE=1 SEEN=A.Example:18446744073709551615 NEXT=1",
@@ -291,6 +305,7 @@ static void test_verbs(void **state)
 		{SPAN_INIT("XSHADOW DONE a b"), WIRE_DONE, "a b"},
 		{SPAN_INIT("XSHADOW STATUS  a"), WIRE_STATUS, " a"},
 		{SPAN_INIT("XSHADOW CLAIM MID="), WIRE_CLAIM, "MID="},
+		{SPAN_INIT("xshadow give MID="), WIRE_GIVE, "MID="},
 		{SPAN_INIT("XSHADOW PING"), WIRE_PING, ""},
 		{SPAN_INIT("quit"), WIRE_QUIT, ""},
 		{SPAN_INIT("NOOP x"), WIRE_NOOP, "x"},
