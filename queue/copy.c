@@ -4,7 +4,7 @@
  * still in its envelope, as it came); a change is a status like any other,
  * only that somebody waits for it.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 void *queue_tag(const struct message *m)
 {
@@ -176,6 +176,7 @@ enum err queue_own(struct queue *q, struct message *m, struct own *w,
 
 		must(take_status(h, w->status, &why) == ERR_OK);
 		m->noticed = h->status.delay_noticed != 0;
+		message_orders(q, m, &h->env, &h->status);
 		m->pending = message_pending(&h->status, m->nrcpt);
 	}
 	status_ensure(h);
