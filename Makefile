@@ -18,7 +18,8 @@ PKGS := libuv openssl lmdb libcares yaml-0.1 jansson libidn2
 WARN := -Wall -Wextra -Wshadow -Wvla -Wwrite-strings -Wmissing-prototypes \
 	-Wstrict-prototypes -Wpointer-arith -Wcast-qual -Wformat=2 \
 	-Wimplicit-fallthrough -Wundef -Werror
-BASE := -std=gnu11 -D_GNU_SOURCE -g -I. -pthread -fno-omit-frame-pointer \
+BASE := -std=gnu11 -D_GNU_SOURCE -g -I. -isystem /usr/share/include/llhttp \
+	-pthread -fno-omit-frame-pointer \
 	-fno-common
 FLAGS_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong \
 	-fstack-clash-protection -fPIE
@@ -30,6 +31,8 @@ LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 CFLAGS = $(BASE) $(WARN) $(FLAGS_$(MODE)) $(EXTRA)
 LDFLAGS = -pthread $(LINK_$(MODE))
+# llhttp is C sources of a Debian package, compiled as they are.
+LLHTTP := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
 LIBS := -luv -lssl -lcrypto -llmdb -lcares -lyaml -ljansson -lidn2
 
 ROOMS := mta/base mta/smtp mta/conf queue dns tls mta/net mta/receive \
@@ -54,8 +57,12 @@ $(B)/mta/umbrad: $(B)/mta/main.o $(LIB)
 $(B)/mta/umbra: $(CLI:%.c=$(B)/%.o) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(LIB): $(OBJ)
+$(LIB): $(OBJ) $(LLHTTP)
 	$(Q)rm -f $@ && ar rcs $@ $^
+$(B)/llhttp/%.o: /usr/share/llhttp/%.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(BASE) $(FLAGS_$(MODE)) -c -o $@ $<
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)

@@ -155,6 +155,33 @@ static void ctl_receive(void *arg, struct receive_counts *c_r)
 	receive_counts(n->receive, c_r);
 }
 
+static void ctl_health(void *arg, struct node_health *h_r)
+{
+	struct node *n = arg;
+
+	*h_r = (struct node_health){
+		.starting = n->state == NODE_STARTING,
+		.stopping = n->state > NODE_RUNNING,
+		.failed = n->failed,
+	};
+}
+
+static void ctl_delivery(void *arg, struct delivery_counts *c_r)
+{
+	struct node *n = arg;
+
+	*c_r = (struct delivery_counts){
+		.sent = n->results[RESULT_SENT],
+		.deferred = n->results[RESULT_DEFERRED],
+		.failed = n->results[RESULT_FAILED],
+		.released = n->results[RESULT_RELEASED],
+		.reports_failed = n->reports.failed,
+		.reports_delayed = n->reports.delayed,
+		.reports_sent = n->reports.sent,
+		.reports_dropped = n->reports.dropped,
+	};
+}
+
 static uint64_t ctl_sessions(void *arg, struct span connector)
 {
 	struct node *n = arg;
@@ -317,14 +344,18 @@ enum err flow_open_ctl(struct node *n, struct buf *why)
 		.routes = ctl_routes,
 		.receive = ctl_receive,
 		.sessions = ctl_sessions,
+		.health = ctl_health,
+		.delivery = ctl_delivery,
 		.reload = ctl_reload,
 		.diff = node_diff,
 		.describe = flow_describe,
 		.started = n->started,
 	};
-	enum err e = ERR_OK;
+	enum err e;
 
-	if (n->conf->control.socket.n)
+	n->http = http_create(&o);
+	e = http_configure(n->http, n->conf, why);
+	if (e == ERR_OK && n->conf->control.socket.n)
 		e = ctl_open(&n->ctl, &o, why);
 	arena_fini(&mem);
 	return e;
@@ -440,6 +471,7 @@ void node_free(struct node **np)
 	if (!n)
 		return;
 	ctl_close(&n->ctl);
+	http_close(&n->http);
 	listener_unreserve(n->loop);
 	receive_destroy(&n->receive);
 	queue_close(&n->queue);

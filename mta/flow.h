@@ -19,6 +19,7 @@
 #include "mta/conf/conf.h"
 #include "mta/conf/diff.h"
 #include "mta/ctl/ctl.h"
+#include "mta/ctl/http.h"
 #include "mta/deliver/deliver.h"
 #include "mta/policy/hold.h"
 #include "mta/flow_drain.h"
@@ -49,6 +50,7 @@ struct node {
 	struct deliver *deliver;
 	struct drain *drain;
 	struct ctl *ctl;
+	struct http *http;
 	uint64_t started; /* wall */
 	unsigned pools;   /* owners that exist */
 	unsigned closing; /* pools that end; their hops may be gone */
@@ -59,6 +61,7 @@ struct node {
 	struct {
 		uint64_t failed, delayed, sent, to_postmaster, dropped;
 	} reports;
+	uint64_t results[RESULT_RELEASED + 1]; /* recipients, per attempt */
 };
 
 /* Opens everything and starts to accept and deliver. conf and log are the

@@ -140,22 +140,38 @@ static void on_again(struct timer *t)
 
 /* --- what is left --------------------------------------------------------- */
 
-static void view_hops(struct drain *d, struct drain_view *v)
+static void view_retry(struct drain *d, struct drain_view *v, uint64_t at)
 {
-	uint64_t now = loop_now(d->o.loop), wall = loop_wall(d->o.loop);
-	struct nexthop *h = NULL;
+	uint64_t now = loop_now(d->o.loop);
 
-	while ((h = queue_hop_next(d->o.queue, h))) {
-		uint64_t at;
+	at = loop_wall(d->o.loop) + (at > now ? at - now : 0);
+	if (!v->next_try || at < v->next_try)
+		v->next_try = at;
+	if (at > v->last_try)
+		v->last_try = at;
+}
 
-		if (h->state != HOP_RETRY || !h->ready)
-			continue;
-		v->waiting += h->ready;
-		at = wall + (h->retry_at > now ? h->retry_at - now : 0);
-		if (!v->next_try || at < v->next_try)
-			v->next_try = at;
-		if (at > v->last_try)
-			v->last_try = at;
+static void view_hop(
+	struct drain *d, struct drain_view *v, const struct nexthop *h)
+{
+	unsigned waits = h->ready + h->deferred + h->parked;
+
+	v->active += h->queued - waits; /* leased, or being reported */
+	if (h->suspended) {
+		v->suspended += waits;
+		return;
+	}
+	if (h->state == HOP_UNREACHABLE) {
+		v->unreachable += waits;
+		return;
+	}
+	v->deferred += h->deferred;
+	v->suspended += h->parked;
+	if (h->state == HOP_READY) {
+		v->ready += h->ready;
+	} else if (h->ready) {
+		v->retry += h->ready;
+		view_retry(d, v, h->retry_at);
 	}
 }
 
@@ -175,6 +191,7 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 {
 	struct queue_counts q;
 	struct receive_counts r;
+	struct nexthop *h = NULL;
 
 	check_obj(d, DRAIN_MAGIC);
 	queue_counts(d->o.queue, &q);
@@ -189,12 +206,9 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 		.sessions = r.sessions,
 		.messages = q.messages,
 		.bytes = q.bytes,
-		.legs = q.legs,
-		.active = q.leased,
-		.waiting = q.deferred,
-		.suspended = q.suspended,
 	};
-	view_hops(d, v_r);
+	while ((h = queue_hop_next(d->o.queue, h)))
+		view_hop(d, v_r, h);
 	view_copies(d, v_r);
 }
 
@@ -205,9 +219,9 @@ void drain_view(struct drain *d, struct drain_view *v_r)
  * legs soon. */
 static int nothing_left(struct drain *d, const struct drain_view *v)
 {
-	return !d->writing && receive_idle(d->o.receive) &&
-	       v->legs == v->suspended && v->barred == 0 &&
-	       v->messages <= v->suspended;
+	return !d->writing && receive_idle(d->o.receive) && !v->barred &&
+	       v->ready + v->active + v->retry + v->deferred == 0 &&
+	       v->messages <= v->suspended + v->unreachable;
 }
 
 enum drain_state drain_state(const struct drain *d)
@@ -227,7 +241,8 @@ static void look(struct drain *d)
 			F_MS("after", loop_wall(d->o.loop) > d->since
 					      ? loop_wall(d->o.loop) - d->since
 					      : 0),
-			F_U("suspended", v.suspended), F_U("held", v.held));
+			F_U("suspended", v.suspended + v.unreachable),
+			F_U("held", v.held));
 	if (d->state == DRAIN_ON && was == DRAIN_DONE)
 		log_event(d->o.log, EV_NODE_DRAINING, F_STR("by", "the queue"),
 			F_STR("reason", "there is mail to deliver again"),

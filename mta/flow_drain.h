@@ -57,16 +57,17 @@ struct drain_view {
 	uint64_t since;          /* wall; 0: not draining */
 	struct span by, reason;  /* live until the next order */
 	/* What is left; filled in in every state. */
-	uint64_t sessions; /* open; with the message in them, if any */
-	uint64_t messages; /* ours */
-	uint64_t bytes;
-	uint64_t legs;      /* of them: deliveries that wait or are under way */
-	uint64_t active;    /* of the legs: in a session with the next hop */
-	uint64_t waiting;   /* of the legs: for a retry time */
-	uint64_t suspended; /* of the legs: stand still by order */
-	uint64_t barred;    /* messages that wait for answers of peers */
-	uint64_t next_try;  /* wall of the first retry of a next hop; 0: none */
-	uint64_t last_try;  /* wall of the last of those */
+	uint64_t sessions;        /* open; with the message in them, if any */
+	uint64_t messages, bytes; /* ours */
+	uint64_t barred;          /* of them: wait for answers of peers */
+	/* Messages at next hops, each in one of these: */
+	uint64_t ready, active;
+	uint64_t retry;       /* the hop cannot be reached for now */
+	uint64_t deferred;    /* their own retry time */
+	uint64_t suspended;   /* the message or the hop, by order */
+	uint64_t unreachable; /* no send connector takes them */
+	uint64_t next_try; /* wall of the first retry of a next hop; 0: none */
+	uint64_t last_try; /* wall of the last of those */
 	uint64_t held, held_bytes; /* copies kept for peers */
 };
 void drain_view(struct drain *d, struct drain_view *v_r);

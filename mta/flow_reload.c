@@ -59,6 +59,8 @@ enum err node_listen(struct loop *l, const struct conf *c, struct buf *why)
 	if (e == ERR_OK && c->shadow.listen.text.n)
 		e = reserve(l, &c->shadow.listen, "shadow.listen",
 			span(NULL, 0), why);
+	if (e == ERR_OK && c->http.bind.text.n)
+		e = reserve(l, &c->http.bind, "http.bind", span(NULL, 0), why);
 	if (e == ERR_OK && c->control.socket.n)
 		e = reserve_ctl(l, c->control.socket, why);
 	return e;
@@ -154,6 +156,8 @@ static enum err listen_anew(struct node *n, struct conf *c,
 	if (e != ERR_OK)
 		return e;
 	e = receive_configure(n->receive, c, why);
+	if (e == ERR_OK)
+		e = http_configure(n->http, c, why);
 	if (e == ERR_OK && what->socket)
 		e = move_ctl(n, c, why);
 	if (e == ERR_OK)
@@ -162,6 +166,8 @@ static enum err listen_anew(struct node *n, struct conf *c,
 	back = shadow_configure(n->shadow, n->conf, &more);
 	if (back == ERR_OK)
 		back = receive_configure(n->receive, n->conf, &more);
+	if (back == ERR_OK)
+		back = http_configure(n->http, n->conf, &more);
 	if (back != ERR_OK)
 		log_event(n->log, EV_LISTEN_FAILED,
 			F_SPAN("text", buf_span(&more)));

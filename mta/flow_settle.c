@@ -304,6 +304,8 @@ void flow_attempted(void *arg, struct lease *take_l, const struct result *r)
 	struct report_recipient *all;
 	uint8_t *pick;
 
+	for (unsigned i = 0; i < take_l->nrcpt; i++)
+		n->results[r[i].kind]++;
 	if (plain(take_l, r)) {
 		settle_plain(n, take_l, r);
 		return;

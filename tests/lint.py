@@ -27,6 +27,7 @@ LIBRARY = {
     "uv.h": ["mta/base/loop", "mta/net/", "dns/dns_cares.c",
              "queue/writer", "mta/main.c"],
     "yaml.h": ["mta/conf/"],
+    "llhttp.h": ["mta/ctl/http_parse.c"],
     "jansson.h": ["mta/ctl/", "mta/cli/", "mta/track/"],
 }
 FORBIDDEN = re.compile(
@@ -155,9 +156,56 @@ def log_events(write):
               "differs from mta/base/log_events.h: make docs")
 
 
+METRICS_HEAD = """# Metrics
+
+With `http.bind` in the configuration, `/metrics` answers in the text format of Prometheus (0.0.4):
+
+    http: { bind: "127.0.0.1:8025" }
+
+    $ curl -s http://127.0.0.1:8025/metrics
+
+and in Prometheus' own configuration
+
+    scrape_configs:
+      - job_name: umbra
+        static_configs: [ { targets: ["127.0.0.1:8025"] } ]
+
+There is no password and no TLS: listen on the loopback, or on an address that only monitoring can reach. A page costs
+about as much as `umbra status`: it looks at every next hop that has mail, and at no message.
+
+Names are stable. Counters end with `_total` and begin with 0 at a start; times are in seconds, sizes in octets. The
+same numbers are in `umbra status --json` and `umbra shadow status --json`. Beside it are `/livez` and `/readyz`, see
+[maintenance.md](maintenance.md#health-over-http).
+
+What to alarm on first: `umbra_queue_oldest_seconds`, `umbra_queue_next_hops{state="retry"}`,
+`umbra_shadow_alone_seconds`, `umbra_shadow_bare` that only grows, `umbra_service{state="in_service"}` that is 0 for
+longer than work takes.
+
+| metric | type | label | meaning |
+| --- | --- | --- | --- |
+"""
+
+
+def metrics(write):
+    """docs/metrics.md is made from the table in metrics.h."""
+    with open(os.path.join(ROOT, "mta/ctl/metrics.h")) as f:
+        rows = re.findall(r'X\(M_\w+, "(\w+)", (\w+), "(\w*)", "([^"]*)"\)',
+                          f.read())
+    text = METRICS_HEAD + "".join("| `%s` | %s | %s | %s |\n" % (
+        name, kind.lower(), "`%s`" % label if label else "", meaning)
+        for name, kind, label, meaning in rows)
+    doc = os.path.join(ROOT, "docs/metrics.md")
+    if write:
+        with open(doc, "w") as f:
+            f.write(text)
+    elif not os.path.exists(doc) or open(doc).read() != text:
+        fault("docs/metrics.md", 1, "differs from mta/ctl/metrics.h: make docs")
+
+
 def main():
     if sys.argv[1:] == ["--write-docs"]:
         log_events(True)
+        metrics(True)
         return 0
     out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard",
                           "*.c", "*.h"], cwd=ROOT, capture_output=True,
@@ -174,6 +222,7 @@ def main():
         functions(path, code)
         sizes(path, lines)
     log_events(False)
+    metrics(False)
     for line in faults:
         print(line)
     print("lint: %d faults" % len(faults))

@@ -75,6 +75,8 @@
 	X(EV_SHADOW_MOVED_IN, "shadow.moved_in", LOG_INFO, "A peer has given us this message; it is ours from now on and will be delivered.") \
 	X(EV_SHADOW_ORDERED, "shadow.takeover_ordered", LOG_WARN, "An administrator ordered the takeover of all that is held for a node.") \
 	X(EV_DNS_TROUBLE, "dns.trouble", LOG_INFO, "A name could not be resolved for now; mail is deferred.") \
+	X(EV_HTTP_LISTEN, "http.listen", LOG_INFO, "Health and metrics are answered at this address.") \
+	X(EV_HTTP_REFUSED, "http.refused", LOG_DEBUG, "An HTTP request was no request, or too much; reason, status.") \
 	X(EV_CTL_COMMAND, "control.command", LOG_INFO, "An administrator's command that changes something.") \
 	X(EV_CTL_FAILED, "control.failed", LOG_ERROR, "The control socket has trouble.")
 // clang-format on

@@ -198,6 +198,9 @@ struct conf {
 		struct span socket;
 	} control;
 	struct {
+		struct conf_endpoint bind; /* text empty: none */
+	} http;
+	struct {
 		struct conf_endpoint listen; /* text empty: no shadow at all */
 		struct span cert, key, ca;
 		struct conf_peer *peer;

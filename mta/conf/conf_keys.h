@@ -15,7 +15,8 @@
  *   N(path, type, prose)   known, not in this version
  * The default is written as in the file, "" for none, NULL when the key must
  * be given, "(...)" when it comes from another key. min and max are of the
- * value for numbers, of the length for texts. Rows of one map stand together.
+ * value for numbers, of the length for texts; max of an ENDPOINT is its port
+ * when none is given. Rows of one map stand together.
  */
 #pragma once
 
@@ -66,7 +67,7 @@ S("shadow", NULL, \
 	"lose it, so name only machines that you trust as this one. Without " \
 	"`listen` there is none of this.") \
 S("back_pressure", NULL, "Thresholds at which less mail is let in.") \
-S("http", NULL, "The dashboard, metrics and API.")
+S("http", NULL, "Health for balancers, numbers for monitoring: see metrics.md.")
 
 #define CONF_ROOT_KEYS(V, L, W, M, N) \
 V("node.name", node.name, DOMAIN, NULL, 1, 253, RESTART, \
@@ -150,7 +151,7 @@ V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, REL
 	"Its permissions decide who may.", \
 	"socket: /run/umbra/control.sock") \
 \
-V("shadow.listen", shadow.listen, ENDPOINT, "", 0, 0, RELOAD, \
+V("shadow.listen", shadow.listen, ENDPOINT, "", 0, SHADOW_PORT, RELOAD, \
 	"The address and port that peers connect to, on a network that is " \
 	"theirs alone. None: this node has no part in shadow redundancy.", \
 	"listen: \"10.1.0.1:2526\"") \
@@ -225,13 +226,17 @@ W("shadow.fence", shadow.fence, WORD, "off", "off|lease", RELOAD, \
 	"fence: lease") \
 \
 N("back_pressure", LATER_MAP, "Nothing in this section can be set yet.") \
-N("http", LATER, "Leave the section out.")
+V("http.bind", http.bind, ENDPOINT, "", 0, HTTP_PORT, RELOAD, \
+	"Where `/livez`, `/readyz` and `/metrics` are answered over HTTP. None: " \
+	"nowhere. There is no password and no TLS in this version, so take an " \
+	"address of the loopback or of a network for monitoring alone.", \
+	"bind: \"127.0.0.1:8025\"")
 
 #define CONF_PEER_KEYS(V, L, W, N) \
 V("name", name, DOMAIN, NULL, 1, 253, RELOAD, \
 	"Its `node.name`. Its certificate must be for this name.", \
 	"name: relay2.example.org") \
-V("address", address, ENDPOINT, NULL, 0, 0, RELOAD, \
+V("address", address, ENDPOINT, NULL, 0, SHADOW_PORT, RELOAD, \
 	"Its `shadow.listen`: an address, so that no DNS is needed.", \
 	"address: \"10.1.0.2:2526\"") \
 V("pin", pin, PIN, "", 71, 71, RELOAD, \

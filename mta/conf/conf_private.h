@@ -29,7 +29,7 @@ enum conf_type {
 	TYPE_DURATION, /* uint64_t, milliseconds */
 	TYPE_WORD,     /* int or enum: place in words */
 	TYPE_LEVEL,    /* struct span: one of words */
-	TYPE_ENDPOINT, /* struct conf_endpoint: IP address, port or 2526 */
+	TYPE_ENDPOINT, /* struct conf_endpoint: IP address, port or max */
 	/* Lists, from here on. */
 	TYPE_FLAGS,   /* unsigned: a bit per word */
 	TYPE_BINDS,   /* struct conf_endpoint[]: address and port */
@@ -44,7 +44,7 @@ enum conf_type {
 	TYPE_LATER_MAP, /* refused unless empty */
 };
 
-enum { SHADOW_PORT = 2526 }; /* of an endpoint that names none */
+enum { SHADOW_PORT = 2526, HTTP_PORT = 8025 };
 
 struct conf_scope;
 
@@ -136,8 +136,8 @@ int domain_value(
 	struct span s, struct arena *a, struct span *at, struct buf *why);
 
 /* endpoint.c: the same for values about the network. */
-int endpoint_read(enum conf_type t, struct span s, struct arena *a,
-	struct conf_endpoint *at, struct buf *why);
+int endpoint_read(enum conf_type t, unsigned port, struct span s,
+	struct arena *a, struct conf_endpoint *at, struct buf *why);
 int server_read(
 	struct span s, struct arena *a, struct span *at, struct buf *why);
 int cidr_value(struct span s, struct conf_cidr *at, struct buf *why);

@@ -36,8 +36,8 @@ static int split_port(
 	return 0;
 }
 
-int endpoint_read(enum conf_type t, struct span s, struct arena *a,
-	struct conf_endpoint *at, struct buf *why)
+int endpoint_read(enum conf_type t, unsigned port, struct span s,
+	struct arena *a, struct conf_endpoint *at, struct buf *why)
 {
 	struct conf_endpoint e = {0};
 	uint8_t addr[16];
@@ -55,8 +55,11 @@ int endpoint_read(enum conf_type t, struct span s, struct arena *a,
 			"0.0.0.0:25 or [::]:25)");
 	if (!ip && t == TYPE_ENDPOINT)
 		return value_fault(why, s,
-			"is not an IP address and port (write it as "
-			"10.1.0.1:2526 or [2001:db8::1]:2526)");
+			port == HTTP_PORT
+				? "is not an IP address and port (write it as "
+				  "127.0.0.1:8025 or [::1]:8025)"
+				: "is not an IP address and port (write it as "
+				  "10.1.0.1:2526 or [2001:db8::1]:2526)");
 	if (!ip && t != TYPE_HOSTS)
 		return value_fault(why, s, "is not an IP address");
 	if (t == TYPE_BINDS && e.port == 0)
@@ -64,7 +67,7 @@ int endpoint_read(enum conf_type t, struct span s, struct arena *a,
 			"has no port (write for example :25 "
 			"after it)");
 	if (t == TYPE_ENDPOINT && e.port == 0)
-		e.port = SHADOW_PORT;
+		e.port = (uint16_t)port;
 	if (!ip) {
 		if (domain_value(e.host, a, &e.host, why) != 0)
 			return -1;
@@ -178,7 +181,7 @@ int server_read(
 	char *p;
 	size_t comma = at->n > 0;
 
-	if (endpoint_read(TYPE_SERVERS, s, a, &e, why) != 0)
+	if (endpoint_read(TYPE_SERVERS, 0, s, a, &e, why) != 0)
 		return -1;
 	p = arena_alloc(a, at->n + comma + s.n);
 	if (at->n) {

@@ -124,7 +124,7 @@ static void add_range(const struct conf_key *k, struct buf *out)
 		buf_addf(out, "0 to %u members", k->items->max);
 	} else if (k->type == TYPE_ENDPOINT) {
 		buf_addf(out, "IPv4, or IPv6 in brackets; port %d if not given",
-			SHADOW_PORT);
+			(int)k->max);
 	} else if (k->type == TYPE_PIN) {
 		buf_addf(out, "%u characters", (unsigned)k->max);
 	} else {

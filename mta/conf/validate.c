@@ -195,6 +195,35 @@ static void check_queue(const struct check *k)
 			"version");
 }
 
+/* check_http - an address of its own, and who can reach it. */
+static void check_http(const struct check *k)
+{
+	const struct conf_endpoint *e = &k->c->http.bind;
+	struct ynode *it = check_items(k, "receive_connectors");
+	struct ymark at = check_at(k->root, "http.bind");
+	uint8_t addr[16];
+	int v6, taken = 0;
+
+	if (!e->text.n)
+		return;
+	for (unsigned i = 0; it; i++, it = it->next)
+		for (unsigned j = 0; j < k->c->receive[i].nbind; j++)
+			taken |= check_same_endpoint(
+				e, &k->c->receive[i].bind[j]);
+	if (taken || check_same_endpoint(e, &k->c->shadow.listen))
+		report_error(k->report, at,
+			"http.bind: something else listens on \"%.*s\" "
+			"already; take another port, for example %d",
+			SPAN_ARG(e->text), HTTP_PORT);
+	else if (ip_read(e->host, &v6, addr) == 0 &&
+		 (v6 ? memcmp(addr, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 16) != 0
+		     : addr[0] != 127))
+		report_warning(k->report, at,
+			"http.bind: \"%.*s\" can be reached from other "
+			"machines, and nobody is asked for a password",
+			SPAN_ARG(e->text));
+}
+
 /* check_use - what is legal and of no use. */
 static void check_use(const struct check *k)
 {
@@ -232,6 +261,7 @@ void validate(struct conf *c, struct ynode *root, struct report *report)
 	check_send(&k);
 	check_queue(&k);
 	check_shadow(&k);
+	check_http(&k);
 	if (report->errors == 0)
 		check_use(&k);
 	arena_fini(&k.arena);

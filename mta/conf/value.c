@@ -292,7 +292,7 @@ int value_read(const struct conf_key *k, struct span s, struct arena *a,
 	case TYPE_ENDPOINT:
 	case TYPE_BINDS:
 	case TYPE_HOSTS:
-		return endpoint_read(k->type, s, a, at, why);
+		return endpoint_read(k->type, (unsigned)k->max, s, a, at, why);
 	case TYPE_CIDRS:
 		return cidr_value(s, at, why);
 	case TYPE_SPACES:

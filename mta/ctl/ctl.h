@@ -25,6 +25,16 @@ struct ctl;
 
 enum { CTL_SOCKET_MODE = 0660 };
 
+struct node_health { /* a bit each */
+	int starting, stopping, failed;
+};
+
+struct delivery_counts {                           /* since the start */
+	uint64_t sent, deferred, failed, released; /* recipients, per attempt */
+	uint64_t reports_failed, reports_delayed, reports_sent;
+	uint64_t reports_dropped;
+};
+
 struct ctl_options {
 	struct loop *loop;
 	struct log *log;
@@ -39,6 +49,8 @@ struct ctl_options {
 	void (*receive)(void *arg, struct receive_counts *c_r);
 	/* Open now, of one receive connector. */
 	uint64_t (*sessions)(void *arg, struct span connector);
+	void (*health)(void *arg, struct node_health *h_r);
+	void (*delivery)(void *arg, struct delivery_counts *c_r);
 	/* Reads the file again and applies it; changes: how many keys and
 	 * members of lists; why: errors or warnings. */
 	enum err (*reload)(void *arg, unsigned *changes_r, struct buf *why);

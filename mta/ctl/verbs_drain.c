@@ -33,15 +33,13 @@ static const struct column columns[] = {
 
 static void put_row(struct answer *a, const struct drain_view *v)
 {
-	uint64_t busy = v->active + v->waiting + v->suspended;
-
 	row_begin(a, columns);
 	cell_str(a, drain_state_name(v->state));
 	cell_number(a, v->messages);
 	cell_number(a, v->active);
-	cell_number(a, v->legs > busy ? v->legs - busy : 0);
-	cell_number(a, v->waiting);
-	cell_number(a, v->suspended);
+	cell_number(a, v->ready);
+	cell_number(a, v->retry + v->deferred);
+	cell_number(a, v->suspended + v->unreachable);
 	cell_number(a, v->barred);
 	cell_number(a, v->sessions);
 	cell_number(a, v->held);
@@ -97,7 +95,7 @@ static void advise(struct answer *a, const struct drain_view *v)
 {
 	struct buf when;
 
-	if (v->waiting) {
+	if (v->retry + v->deferred) {
 		buf_init(&when, 256);
 		if (v->last_try) {
 			buf_adds(&when, "; the last retry is due at ");
@@ -106,7 +104,8 @@ static void advise(struct answer *a, const struct drain_view *v)
 		answer_note(a,
 			"%llu deliveries wait for a retry time%s. To try them "
 			"now: umbra queue retry --all --yes",
-			(unsigned long long)v->waiting, buf_str(&when));
+			(unsigned long long)(v->retry + v->deferred),
+			buf_str(&when));
 		buf_fini(&when);
 	}
 	if (v->sessions)
@@ -134,9 +133,9 @@ static void say_end(struct answer *a, const struct drain_view *v)
 		return;
 	buf_init(&left, TEXT_MAX);
 	buf_adds(&left, "drained: nothing left");
-	if (v->suspended)
+	if (v->suspended + v->unreachable)
 		buf_addf(&left, " but %llu suspended",
-			(unsigned long long)v->suspended);
+			(unsigned long long)(v->suspended + v->unreachable));
 	if (v->held) {
 		buf_addf(&left, ", %llu copies held for peers (",
 			(unsigned long long)v->held);
@@ -153,8 +152,8 @@ static int changed(struct answer *a, const struct drain_view *v)
 	uint64_t sum = v->messages;
 
 	sum = sum * 1000003 + v->active;
-	sum = sum * 1000003 + v->waiting;
-	sum = sum * 1000003 + v->suspended;
+	sum = sum * 1000003 + v->retry + v->deferred;
+	sum = sum * 1000003 + v->suspended + v->unreachable;
 	sum = sum * 1000003 + v->barred;
 	sum = sum * 1000003 + v->sessions;
 	sum = sum * 1000003 + v->held;

@@ -1,5 +1,26 @@
-/* stub_ctl - no control socket in the simulator: nobody is there to ask. */
+/* stub_ctl - no control socket and no HTTP in the simulator: nobody is there to
+ * ask. */
 #include "mta/ctl/ctl.h"
+#include "mta/ctl/http.h"
+
+struct http *http_create(const struct ctl_options *o)
+{
+	(void)o;
+	return NULL;
+}
+
+enum err http_configure(struct http *h, const struct conf *c, struct buf *why)
+{
+	(void)h;
+	(void)c;
+	(void)why;
+	return ERR_OK;
+}
+
+void http_close(struct http **h)
+{
+	*h = NULL;
+}
 
 enum err ctl_open(
 	struct ctl **c_r, const struct ctl_options *o, struct buf *why)

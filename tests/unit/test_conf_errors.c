@@ -521,12 +521,16 @@ static const struct {
 		NODE RECV "queue: { large_body: 256MiB }\n",
 		"t.yaml:4:22: error: queue.memory: must be at least twice "
 		"queue.large_body" },
-	{ "http is for later",
-		NODE RECV "http: { bind: \"127.0.0.1:8025\" }\n",
-		"t.yaml:4:1: error: http: is not available in this version" },
-	{ "http is for later, empty too",
-		NODE RECV "http: {}\n",
-		"t.yaml:4:1: error: http: is not available in this version" },
+	{ "http.bind is no name",
+		NODE RECV "http: { bind: localhost }\n",
+		"t.yaml:4:15: error: http.bind: \"localhost\" is not an IP "
+		"address and port (write it as 127.0.0.1:8025 or "
+		"[::1]:8025)" },
+	{ "http.bind is not a connector's",
+		NODE RECV "http: { bind: \"0.0.0.0:25\" }\n",
+		"t.yaml:4:15: error: http.bind: something else listens on "
+		"\"0.0.0.0:25\" already; take another port, for example "
+		"8025" },
 	{ "back_pressure is for later",
 		NODE RECV "back_pressure: { disk: 1GiB }\n",
 		"t.yaml:4:1: error: back_pressure: is not available in "

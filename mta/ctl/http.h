@@ -1,0 +1,34 @@
+/* http - health for balancers and numbers for monitoring, over HTTP/1.1.
+ *
+ *   /livez    200 while the program works: the loop turns, the store has not
+ *             failed.
+ *   /readyz   200 when new mail is taken, else 503; both with a JSON object:
+ *             "ready", and "reasons", each with a code and a text.
+ *   /metrics  the numbers of docs/metrics.md, as Prometheus reads them.
+ *
+ * GET and HEAD only, no bodies, nothing that changes anything. Connections are
+ * kept; requests that were sent ahead are answered in order. Limits:
+ * HTTP_HEAD_MAX octets of a head, HTTP_CONNECTIONS at a time (one more ends
+ * the one that has been idle for longest, or is refused when none is), 10 s
+ * from the first octet of a request to its last, 60 s between requests, and a
+ * client that does not read what it asked for gets no more.
+ *
+ * It answers from node_start to the end of the program, also while the node
+ * stops: then it is alive and not ready.
+ */
+#pragma once
+
+#include "mta/ctl/ctl.h"
+
+enum { HTTP_CONNECTIONS = 32 };
+
+struct http;
+
+/* Listens nowhere yet. The doors of o are used, its socket and reload are
+ * not. */
+struct http *http_create(const struct ctl_options *o);
+/* Listens at http.bind of c; a listener at another address is closed,
+ * connections stay. On an error (why) nothing has changed. */
+enum err http_configure(
+	struct http *h, const struct conf *c, struct buf *why) must_use;
+void http_close(struct http **h);
