@@ -189,6 +189,26 @@ static uint64_t ctl_sessions(void *arg, struct span connector)
 	return receive_sessions(n->receive, connector);
 }
 
+static enum err ctl_upgrade(void *arg, const char *binary, struct buf *why)
+{
+	struct node *n = arg;
+
+	if (n->state != NODE_RUNNING || !n->upgrade.begin) {
+		buf_adds(why, "the node is about to stop");
+		return ERR_BUSY;
+	}
+	return n->upgrade.begin(n->upgrade.arg, binary, why);
+}
+
+static void ctl_upgrade_view(void *arg, struct ctl_upgrade *v_r)
+{
+	struct node *n = arg;
+
+	*v_r = (struct ctl_upgrade){.state = "none"};
+	if (n->upgrade.view)
+		n->upgrade.view(n->upgrade.arg, v_r);
+}
+
 static enum err ctl_reload(void *arg, unsigned *changes_r, struct buf *why)
 {
 	return node_reload(arg, changes_r, why);
@@ -348,6 +368,8 @@ enum err flow_open_ctl(struct node *n, struct buf *why)
 		.delivery = ctl_delivery,
 		.reload = ctl_reload,
 		.diff = node_diff,
+		.upgrade = ctl_upgrade,
+		.upgrade_view = ctl_upgrade_view,
 		.describe = flow_describe,
 		.started = n->started,
 	};

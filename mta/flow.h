@@ -35,7 +35,15 @@ struct node_tls { /* contexts of one snapshot, by connector index */
 	unsigned nreceive, nsend;
 };
 
+/* Who can put another process in the node's place: the program's own part. */
+struct node_upgrade {
+	void *arg;
+	enum err (*begin)(void *arg, const char *binary, struct buf *why);
+	void (*view)(void *arg, struct ctl_upgrade *v_r);
+};
+
 struct node {
+	struct node_upgrade upgrade; /* begin NULL: nobody */
 	struct loop *loop;
 	struct log *log;
 	const char *file; /* configuration; NULL: no reload */

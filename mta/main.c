@@ -14,13 +14,15 @@
 #include "mta/base/check.h"
 #include "mta/base/loop_uv.h"
 #include "mta/flow.h"
+#include "mta/upgrade.h"
 #include "mta/version.h"
 
 struct program {
 	struct loop *loop;
 	struct log *log;
 	struct node *node;
-	uv_signal_t term, intr, hup;
+	struct upgrade *upgrade;
+	uv_signal_t term, intr, hup, usr2;
 };
 
 static void usage(FILE *f)
@@ -67,6 +69,7 @@ static void on_stop_signal(uv_signal_t *s, int signum)
 
 	(void)signum;
 	notify("STOPPING=1");
+	upgrade_cancel(p->upgrade);
 	node_stop(p->node);
 }
 
@@ -83,6 +86,44 @@ static void on_reload_signal(uv_signal_t *s, int signum)
 	(void)e;
 	buf_fini(&why);
 	notify("READY=1");
+}
+
+/* The next process is ready: its turn comes when this one has ended. */
+static void on_next_ready(void *arg)
+{
+	struct program *p = arg;
+
+	node_stop(p->node);
+}
+
+static enum err begin_upgrade(void *arg, const char *binary, struct buf *why)
+{
+	struct program *p = arg;
+
+	return upgrade_begin(p->upgrade, binary, on_next_ready, p, why);
+}
+
+static void view_upgrade(void *arg, struct ctl_upgrade *v_r)
+{
+	struct program *p = arg;
+
+	upgrade_view(p->upgrade, v_r);
+}
+
+static void on_upgrade_signal(uv_signal_t *s, int signum)
+{
+	struct program *p = s->data;
+	struct buf why;
+	enum err e = ERR_BUSY;
+
+	(void)signum;
+	buf_init(&why, 64 * 1024);
+	if (p->node->state == NODE_RUNNING)
+		e = begin_upgrade(p, NULL, &why);
+	if (e == ERR_BUSY) /* all else is in the log */
+		log_event(p->log, EV_UPGRADE_FAILED,
+			F_SPAN("text", buf_span(&why)));
+	buf_fini(&why);
 }
 
 static void watch(
@@ -127,14 +168,20 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		log_event(p->log, EV_NODE_FATAL, F_STR("error", err_text(e)));
 		log_flush(p->log);
 		fprintf(stderr, "umbrad: %s\n", buf_str(&why));
-		status = e == ERR_CONFIG ? EX_CONFIG : EX_UNAVAILABLE;
+		upgrade_refuse(p->upgrade, buf_span(&why));
+		status = e == ERR_CONFIG || e == ERR_VERSION ? EX_CONFIG
+							     : EX_UNAVAILABLE;
 	} else {
 		watch(p, &p->term, SIGTERM, on_stop_signal);
 		watch(p, &p->intr, SIGINT, on_stop_signal);
 		watch(p, &p->hup, SIGHUP, on_reload_signal);
+		watch(p, &p->usr2, SIGUSR2, on_upgrade_signal);
 		watching = 1;
+		p->node->upgrade =
+			(struct node_upgrade){p, begin_upgrade, view_upgrade};
 		log_event(p->log, EV_NODE_READY, F_SPAN("config", conf->file));
-		notify("READY=1");
+		if (!upgrade_running(p->upgrade))
+			notify("READY=1");
 		loop_run(p->loop);
 		if (p->node->failed)
 			status = EX_IOERR;
@@ -147,11 +194,13 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		uv_close((uv_handle_t *)&p->term, NULL);
 		uv_close((uv_handle_t *)&p->intr, NULL);
 		uv_close((uv_handle_t *)&p->hup, NULL);
+		uv_close((uv_handle_t *)&p->usr2, NULL);
 	}
 	return status;
 }
 
-static int load(const char *file, struct conf **c_r, int check)
+static int load(
+	const char *file, struct conf **c_r, int check, struct upgrade *u)
 {
 	struct buf why;
 	enum err e;
@@ -160,8 +209,52 @@ static int load(const char *file, struct conf **c_r, int check)
 	e = node_check(c_r, file, check, &why);
 	if (why.n)
 		fputs(buf_str(&why), stderr);
+	if (e != ERR_OK && u)
+		upgrade_refuse(u, buf_span(&why));
 	buf_fini(&why);
 	return e == ERR_OK ? EX_OK : EX_CONFIG;
+}
+
+/* The queue's lock is free: the next process may have it. */
+static void hand_over(struct program *p)
+{
+	unsigned next = upgrade_finish(p->upgrade);
+	char text[80];
+
+	if (!next)
+		return;
+	snprintf(text, sizeof text, "MAINPID=%u", next);
+	notify(text);
+}
+
+/* Everything, once the configuration is read. */
+static int serve(struct program *p, struct conf *conf, const char *file)
+{
+	struct buf why;
+	enum err e;
+	int status = EX_OK;
+
+	raise_limits();
+	must(loop_create(&p->loop) == ERR_OK);
+	must(log_create(&p->log, STDERR_FILENO, wall, p->loop) == ERR_OK);
+	upgrade_attach(p->upgrade, p->loop, p->log);
+	buf_init(&why, 64 * 1024);
+	e = upgrade_wait(p->upgrade, conf, &why);
+	if (e == ERR_OK)
+		status = run(p, conf, file);
+	else if (e != ERR_CANCELED)
+		status = e == ERR_VERSION ? EX_CONFIG : EX_UNAVAILABLE;
+	if (why.n)
+		fprintf(stderr, "umbrad: %s\n", buf_str(&why));
+	buf_fini(&why);
+	conf_unref(&conf);
+	hand_over(p);
+	listener_unreserve(p->loop);
+	log_event(p->log, EV_NODE_STOPPED, F_U("status", status));
+	/* The log reads the loop's clock, so it ends first. */
+	log_destroy(&p->log);
+	loop_destroy(&p->loop);
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -201,23 +294,20 @@ int main(int argc, char **argv)
 		return EX_USAGE;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN); /* until watch(): a reload must not kill */
+	/* Until watch(): these must not kill. */
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 	umask(077);
-	status = load(file, &conf, check);
+	p.upgrade = check ? NULL : upgrade_create(file);
+	status = load(
+		file, &conf, check || upgrade_is_next(p.upgrade), p.upgrade);
 	if (status != EX_OK || check) {
 		if (status == EX_OK)
 			printf("%s: ok\n", file);
 		conf_unref(&conf);
-		return status;
+	} else {
+		status = serve(&p, conf, file);
 	}
-	raise_limits();
-	must(loop_create(&p.loop) == ERR_OK);
-	must(log_create(&p.log, STDERR_FILENO, wall, p.loop) == ERR_OK);
-	status = run(&p, conf, file);
-	conf_unref(&conf);
-	log_event(p.log, EV_NODE_STOPPED, F_U("status", status));
-	/* The log reads the loop's clock, so it ends first. */
-	log_destroy(&p.log);
-	loop_destroy(&p.loop);
+	upgrade_destroy(&p.upgrade);
 	return status;
 }

@@ -262,6 +262,26 @@ enum err store_open(
 	return ERR_OK;
 }
 
+enum err store_check(const char *dir, struct buf *why)
+{
+	struct store s = {.dir = {.fd = -1, .lock = -1}};
+	int fresh;
+	enum err e;
+
+	s.dir.path = x_strdup(dir);
+	e = db_peek(&s, why);
+	if (e == ERR_OK) {
+		e = check_schema(&s, s.read, &fresh, why);
+		if (e != ERR_OK && why->n == 0)
+			buf_addf(why, "%s/" DATA_FILE ": %s", dir, err_text(e));
+	} else if (e == ERR_NOTFOUND) {
+		e = ERR_OK;
+	}
+	db_close(&s);
+	dir_close(&s.dir);
+	return e;
+}
+
 void store_close(struct store **sp)
 {
 	struct store *s = *sp;

@@ -138,6 +138,11 @@ enum err store_next_note(struct store *s, struct span after, struct buf *key_r,
 enum err store_read_body(
 	struct store *s, struct msg_id id, uint64_t size, struct blob **mem_r);
 
+/* Whether a store in dir could be opened, as far as that can be seen while
+ * another process has it open: ERR_VERSION when it is newer than this program.
+ * Changes nothing; no store there is fine. */
+enum err store_check(const char *dir, struct buf *why) must_use;
+
 /* Start: calls fn for every envelope in id order with its status record
  * (empty: none). fn's result is ignored. Then removes body chunks, status
  * records and body files without an envelope: *orphans_r counts them. */

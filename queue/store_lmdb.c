@@ -134,6 +134,28 @@ enum err db_open(struct store *s, struct buf *why)
 	return ERR_OK;
 }
 
+enum err db_peek(struct store *s, struct buf *why)
+{
+	struct stat st;
+	struct buf path;
+	int rc;
+
+	buf_init(&path, 4200);
+	buf_addf(&path, "%s/data.mdb", s->dir.path);
+	rc = stat(buf_str(&path), &st);
+	buf_fini(&path);
+	if (rc != 0 || st.st_size < 2 * sysconf(_SC_PAGESIZE))
+		return ERR_NOTFOUND;
+	if ((rc = mdb_env_create(&s->env)) == 0 &&
+		(rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&
+		(rc = mdb_env_open(s->env, s->dir.path,
+			 MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0)
+		rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->read);
+	if (rc)
+		explain_open(s, rc, why);
+	return translate(rc);
+}
+
 void db_close(struct store *s)
 {
 	if (s->read)

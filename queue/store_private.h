@@ -86,6 +86,8 @@ struct store {
  * given back live until the next change in a write transaction, until
  * db_read_end in a read one. */
 enum err db_open(struct store *s, struct buf *why) must_use;
+/* Only to look, with s->read begun; ERR_NOTFOUND: there is none. */
+enum err db_peek(struct store *s, struct buf *why) must_use;
 void db_close(struct store *s);
 enum err db_table(
 	struct store *s, struct MDB_txn *t, unsigned db, int create) must_use;

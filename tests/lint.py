@@ -25,7 +25,7 @@ LIBRARY = {
     "lmdb.h": ["queue/store_lmdb.c", "queue/lmdb_"],
     "ares.h": ["dns/dns_cares.c"],
     "uv.h": ["mta/base/loop", "mta/net/", "dns/dns_cares.c",
-             "queue/writer", "mta/main.c"],
+             "queue/writer", "mta/main.c", "mta/upgrade"],
     "yaml.h": ["mta/conf/"],
     "llhttp.h": ["mta/ctl/http_parse.c"],
     "jansson.h": ["mta/ctl/", "mta/cli/", "mta/track/"],

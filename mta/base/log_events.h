@@ -17,6 +17,11 @@
 	X(EV_NODE_FATAL, "node.fatal", LOG_ERROR, "The program cannot go on; text says why and what to do.") \
 	X(EV_CONFIG_LOADED, "config.loaded", LOG_INFO, "A configuration went live; changes: how many, keys: which (+ added, - removed).") \
 	X(EV_CONFIG_REFUSED, "config.refused", LOG_ERROR, "A changed configuration has errors; the running one stays.") \
+	X(EV_UPGRADE_BEGUN, "upgrade.begun", LOG_INFO, "A new process was started that is to take over; child is its pid.") \
+	X(EV_UPGRADE_READY, "upgrade.ready", LOG_INFO, "The new process could start; this one stops taking connections, which wait for the other, and ends what it has begun.") \
+	X(EV_UPGRADE_FAILED, "upgrade.failed", LOG_ERROR, "The new process does not take over; text says why and what happens instead.") \
+	X(EV_UPGRADE_DONE, "upgrade.done", LOG_INFO, "This process has handed over, and ends.") \
+	X(EV_UPGRADE_TAKEN, "upgrade.taken", LOG_INFO, "This process has taken over from another one; gap is how long new connections waited.") \
 	X(EV_LISTEN, "listener.open", LOG_INFO, "A receive connector listens.") \
 	X(EV_LISTEN_FAILED, "listener.failed", LOG_ERROR, "A listener could not be opened.") \
 	X(EV_TLS_LOADED, "tls.loaded", LOG_INFO, "A certificate and key were loaded.") \

@@ -184,12 +184,17 @@ enum err loop_create(struct loop **l_r)
 	return ERR_OK;
 }
 
-void loop_run(struct loop *l)
+void loop_uv_read_clocks(struct loop *l)
 {
 	check_obj(l, LOOP_MAGIC);
-	l->thread = uv_thread_self();
 	uv_update_time(&l->uv);
 	read_wall(l);
+}
+
+void loop_run(struct loop *l)
+{
+	l->thread = uv_thread_self();
+	loop_uv_read_clocks(l);
 	uv_run(&l->uv, UV_RUN_DEFAULT);
 }
 

@@ -5,3 +5,5 @@
 
 struct loop;
 uv_loop_t *loop_uv(struct loop *l);
+/* Of a loop that does not run: now and wall are as of this call. */
+void loop_uv_read_clocks(struct loop *l);

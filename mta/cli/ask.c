@@ -4,6 +4,7 @@
  * that begins with ANSWER_END is the last and says the status; ANSWER_FRAME is
  * about a file. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include "mta/cli/cli.h"
 #include "mta/ctl/answer.h"
 
-enum { READ_SIZE = 256 * 1024 };
+enum { READ_SIZE = 256 * 1024, PATIENCE_MS = 2000, UPGRADE_TRIES = 20 };
 
 static int not_running(const char *path, int code)
 {
@@ -169,7 +170,20 @@ static size_t take(struct reply *r, struct span s)
 	return used;
 }
 
-static void copy(struct reply *r, int fd, const char *path)
+/* Somebody takes connections, and nobody answers: a start reads its queue
+ * with its sockets open. */
+static void say_waiting(int fd, const struct request *r)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	if (r->command == CMD_STATUS && poll(&p, 1, PATIENCE_MS) == 0)
+		fputs("umbra: no answer yet: umbrad is starting and reads its "
+		      "queue, or is very busy; waiting\n",
+			stderr);
+}
+
+/* status is -1 when the answer has no end. */
+static void copy(struct reply *r, int fd)
 {
 	char *p = x_realloc(NULL, READ_SIZE);
 	size_t n = 0, used;
@@ -194,16 +208,11 @@ static void copy(struct reply *r, int fd, const char *path)
 		n -= used;
 	}
 	free(p);
-	if (r->ended)
-		return;
-	fprintf(stderr,
-		"umbra: the connection to %s ended before the answer did; "
-		"the log of umbrad may say why\n",
-		path);
-	r->status = EX_UNAVAILABLE;
+	if (!r->ended)
+		r->status = -1;
 }
 
-int cli_ask(const struct request *r, const char *path)
+static int ask(const struct request *r, const char *path)
 {
 	struct buf line;
 	int fd = -1;
@@ -221,11 +230,48 @@ int cli_ask(const struct request *r, const char *path)
 
 		/* The answer may say why the request was not wanted. */
 		(void)send_all(fd, buf_span(&line));
-		copy(&reply, fd, path);
+		say_waiting(fd, r);
+		copy(&reply, fd);
 		files_end(&reply.files);
 		status = reply.status;
 		close(fd);
 	}
 	buf_fini(&line);
 	return status;
+}
+
+static int no_end(const char *path)
+{
+	fprintf(stderr,
+		"umbra: the connection to %s ended before the answer did; "
+		"the log of umbrad may say why\n",
+		path);
+	return EX_UNAVAILABLE;
+}
+
+int cli_ask(const struct request *r, const char *path)
+{
+	int status = ask(r, path);
+
+	return status < 0 ? no_end(path) : status;
+}
+
+/* What came of it is asked as often as the process that is asked ends before
+ * it has answered: the next one takes the connection. */
+int cli_upgrade(const struct request *r, const char *path)
+{
+	struct request last = *r;
+	int status = EX_OK;
+
+	if (!request_has(r, OPT_LAST))
+		status = cli_ask(r, path);
+	if (status != EX_OK)
+		return status;
+	last.given = 1u << OPT_LAST;
+	for (int i = 0; i < UPGRADE_TRIES; i++) {
+		status = ask(&last, path);
+		if (status >= 0)
+			return status;
+	}
+	return no_end(path);
 }

@@ -8,6 +8,9 @@
 int cli_socket(const struct request *r, struct arena *a, const char **path_r);
 /* Sends the request and copies the answer to stdout and stderr; its status. */
 int cli_ask(const struct request *r, const char *path);
+/* The same for umbra upgrade, which two processes answer one after the other.
+ */
+int cli_upgrade(const struct request *r, const char *path);
 /* What needs no daemon. 1 and a status, or 0: not one of these. */
 int cli_local(const struct request *r, int *status_r);
 /* Files in an answer (ANSWER_FRAME), into --dir of the request. mark: the line

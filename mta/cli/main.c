@@ -10,16 +10,21 @@
 enum { SAY_MAX = 64 * 1024 };
 
 /* The daemon reads the file, from another directory. */
-static void whole_path(struct request *r, struct arena *mem)
+static void whole_path(const char **p, struct arena *mem)
 {
-	char *path;
+	char *path = realpath(*p, NULL);
 
-	if (r->command != CMD_CONFIG_DIFF || !r->nargs)
-		return;
-	path = realpath(r->arg[0], NULL);
 	if (path) /* else the daemon says that there is none */
-		r->arg[0] = arena_str(mem, span_str(path));
+		*p = arena_str(mem, span_str(path));
 	free(path);
+}
+
+static void whole_paths(struct request *r, struct arena *mem)
+{
+	if (r->command == CMD_CONFIG_DIFF && r->nargs)
+		whole_path(&r->arg[0], mem);
+	if (request_has(r, OPT_BINARY))
+		whole_path(&r->text[OPT_BINARY], mem);
 }
 
 static int run(struct request *r)
@@ -30,10 +35,11 @@ static int run(struct request *r)
 
 	if (cli_local(r, &status))
 		return status;
-	whole_path(r, &mem);
+	whole_paths(r, &mem);
 	status = cli_socket(r, &mem, &path);
 	if (status == EX_OK)
-		status = cli_ask(r, path);
+		status = r->command == CMD_UPGRADE ? cli_upgrade(r, path)
+						   : cli_ask(r, path);
 	arena_fini(&mem);
 	return status;
 }

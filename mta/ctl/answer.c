@@ -37,6 +37,7 @@ static verb_fn *const verbs[CMD_COUNT] = {
 	[CMD_CONFIG_SHOW] = verb_config_show,
 	[CMD_CONFIG_RELOAD] = verb_config_reload,
 	[CMD_CONFIG_DIFF] = verb_config_diff,
+	[CMD_UPGRADE] = verb_upgrade,
 	[CMD_SHADOW_STATUS] = verb_shadow_status,
 	[CMD_SHADOW_TAKEOVER] = verb_shadow_takeover,
 	[CMD_LOG_LEVEL] = verb_log_level,

@@ -36,6 +36,8 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(OPT_DIR, "dir", KIND_TEXT, "DIR", "the directory for the files (default: this one)") \
 	X(OPT_REASON, "reason", KIND_TEXT, "TEXT", "why, for whoever looks at the log or the status") \
 	X(OPT_NO_WAIT, "no-wait", KIND_FLAG, NULL, "do not wait for the end") \
+	X(OPT_BINARY, "binary", KIND_TEXT, "PATH", "the program of the new process (default: the file that the running one came from)") \
+	X(OPT_LAST, "last", KIND_FLAG, NULL, "only say what the last one came to") \
 	X(OPT_SIZE, "size", KIND_SIZE, "N", "as for a message of N octets (10MiB works too)")
 
 #define BITS_LIST BIT(OPT_WHERE) | BIT(OPT_SORT) | BIT(OPT_AFTER)
@@ -137,6 +139,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_UNDRAIN, "undrain", NULL, "", 0, 0, 0, \
 		"Put the node back into service.", \
 		"umbra undrain") \
+	X(CMD_UPGRADE, "upgrade", NULL, "", 0, 0, BIT(OPT_BINARY) | BIT(OPT_LAST), \
+		"Put a new process in the place of the running one; no connection is refused.", \
+		"umbra upgrade --binary /usr/local/sbin/umbrad") \
 	X(CMD_LOG_LEVEL, "log", "level", "[error|warn|info|debug]", 0, 1, 0, \
 		"Show or change how much is logged, until the next start.", \
 		"umbra log level debug") \

@@ -35,6 +35,17 @@ struct delivery_counts {                           /* since the start */
 	uint64_t reports_dropped;
 };
 
+struct ctl_upgrade {
+	const char *state; /* "none", "starting", "handing over", "failed",
+			      "taken over": what the last one came to */
+	uint64_t at;       /* wall, of that; 0: never */
+	uint64_t gap;      /* ms that connections waited; UINT64_MAX: unknown */
+	unsigned pid, previous_pid;   /* 0: none */
+	const char *previous_version; /* or "" */
+	const char *text;             /* of a failure, or "" */
+	int busy;                     /* it is not decided yet */
+};
+
 struct ctl_options {
 	struct loop *loop;
 	struct log *log;
@@ -58,6 +69,10 @@ struct ctl_options {
 	enum err (*diff)(void *arg, const char *file,
 		void (*fn)(void *arg, const struct conf_change *c),
 		void *fn_arg, struct buf *why);
+	/* Starts a new process (binary NULL: of the same file) to take over;
+	 * why: what is wrong. ERR_BUSY: one is under way. */
+	enum err (*upgrade)(void *arg, const char *binary, struct buf *why);
+	void (*upgrade_view)(void *arg, struct ctl_upgrade *v_r);
 	/* Connections and hosts of a next hop, for people. */
 	void (*describe)(void *arg, const struct nexthop *h, struct buf *out);
 	uint64_t started; /* wall */

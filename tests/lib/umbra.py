@@ -9,6 +9,7 @@ run in any order and side by side. stop() fails the test when the daemon does
 not end cleanly or a sanitizer had something to say.
 """
 import copy
+import ctypes
 import json
 import os
 import re
@@ -105,6 +106,42 @@ def parse(text):
     line = Line((k, _plain(v)) for k, v in _field.findall(m[3]))
     line.level, line.event, line.text = m[1], m[2], text
     return line
+
+
+class Adopted:
+    """A process that another one has started and left to us; as Popen."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    @staticmethod
+    def prepare():
+        """Orphans of our children are ours from now on."""
+        set_child_subreaper = 36
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(set_child_subreaper, 1, 0, 0, 0) == 0
+
+    def poll(self):
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout=LONG):
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.005)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
 
 
 class Umbra:
@@ -249,6 +286,21 @@ class Umbra:
         at = self.mark()
         self.signal(signal.SIGHUP)
         return self.wait(("config.loaded", "config.refused"), since=at)
+
+    def succeeded(self, pid, status=0):
+        """The running process has handed over to pid, and ends."""
+        assert self.proc.wait(LONG) == status
+        self.proc = Adopted(pid)
+
+    def upgrade(self, *args):
+        """umbra upgrade, which must go well; what it says."""
+        Adopted.prepare()
+        got = json.loads(self.cli("--socket", self.socket, "upgrade",
+                                  "--json", *args))
+        assert got["state"] == "taken over", got
+        assert got["previous_pid"] == self.proc.pid, got
+        self.succeeded(got["pid"])
+        return got
 
     def discard(self):
         if self.proc is not None and self.proc.poll() is None:

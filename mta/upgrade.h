@@ -1,0 +1,71 @@
+/* upgrade - one process hands the relay over to the next one.
+ *
+ * The running process (before) starts the program anew, mostly another version
+ * of it, with its listening sockets and a line between the two:
+ *
+ *   before                                    next
+ *   starts it                                 loads the configuration, tries
+ *     |                                       certificates, looks at the
+ *     |                                       queue's version, opens sockets
+ *     |<------------- ready VERSION ------------'
+ *   stops accepting: who connects waits       waits
+ *   ends what has begun, closes the queue
+ *     '---- go MS PID VERSION ----------------->|
+ *                                             opens the queue, accepts
+ *     |<------------- running ------------------'
+ *   exits
+ *
+ * The sockets are open all the time, in one of them or both: no connection is
+ * refused. The queue has one owner at any time: its lock.
+ *
+ * What goes wrong:
+ *   next fails before ready      before goes on as if nothing had happened
+ *   next fails after ready       before starts its own program again, in its
+ *                                place, with the sockets
+ *   before dies (not: ends)      next takes over when its lock is gone
+ *   before is told to stop       it says "stay"; both end
+ */
+#pragma once
+
+#include "mta/base/log.h"
+#include "mta/base/loop.h"
+#include "mta/conf/conf.h"
+#include "mta/ctl/ctl.h"
+
+struct upgrade;
+
+/* Reads what was left in the environment, and takes it out. At the very start
+ * of the program; file is its configuration. */
+struct upgrade *upgrade_create(const char *file);
+void upgrade_destroy(struct upgrade **u); /* after loop_destroy */
+void upgrade_attach(struct upgrade *u, struct loop *l, struct log *log);
+
+/* --- next ----------------------------------------------------------------- */
+
+/* A process before this one waits for it. */
+int upgrade_is_next(const struct upgrade *u);
+/* Nothing but a configuration is there yet. Without a process before: at once
+ * ERR_OK. ERR_CANCELED: that one goes on; this one ends and is silent. Other
+ * errors: why, which the other one has been told. */
+enum err upgrade_wait(
+	struct upgrade *u, const struct conf *c, struct buf *why) must_use;
+/* It cannot take over. Harmless without a process before. */
+void upgrade_refuse(struct upgrade *u, struct span why);
+/* It accepts from now on. 1: it has taken over, and the other one tells the
+ * service manager. */
+int upgrade_running(struct upgrade *u);
+
+/* --- before --------------------------------------------------------------- */
+
+/* Starts binary (NULL: the file that this program was started from). ready(arg)
+ * when the new process could take over: the node is to be stopped then. */
+enum err upgrade_begin(struct upgrade *u, const char *binary,
+	void (*ready)(void *arg), void *arg, struct buf *why) must_use;
+/* A stop was asked for: it wins. */
+void upgrade_cancel(struct upgrade *u);
+/* After the queue was closed and its lock given back. The pid of the process
+ * that runs from now on; 0 when there was no upgrade. Does not return when
+ * this program is started again. */
+unsigned upgrade_finish(struct upgrade *u);
+
+void upgrade_view(struct upgrade *u, struct ctl_upgrade *v_r);

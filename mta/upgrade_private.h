@@ -1,0 +1,68 @@
+/* upgrade_private - what the two roles share. */
+#pragma once
+
+#include <uv.h>
+
+#include "mta/upgrade.h"
+
+enum {
+	UPGRADE_MAGIC = 0x06ade,
+	SOCKETS_MAX = 512,
+	SAY_MAX = 64 * 1024,
+	READY_MS = 60 * 1000, /* to load a configuration and say ready */
+};
+
+/* In the environment of the next process: the line to the one before and the
+ * pid of that; the sockets. Descriptors, separated by blanks. */
+#define ENV_LINE "UMBRA_UPGRADE_LINE"
+#define ENV_SOCKETS "UMBRA_UPGRADE_SOCKETS"
+
+enum upgrade_stage {
+	UPGRADE_NONE,
+	UPGRADE_STARTING, /* the next process has not said anything */
+	UPGRADE_HANDING,  /* it is ready; the node ends */
+	UPGRADE_FAILED,
+	UPGRADE_TAKEN, /* this is the next process, and it runs */
+};
+
+struct upgrade {
+	unsigned magic;
+	struct loop *loop;
+	struct log *log;
+	const char *file;
+	char *binary; /* of this program */
+	enum upgrade_stage stage;
+	uint64_t at;     /* wall, of the stage */
+	struct buf text; /* of the failure */
+
+	/* next */
+	int before; /* the line to the process before; -1 */
+	int taking; /* "go" was said, or it is dead */
+	int spare[SOCKETS_MAX];
+	unsigned nspare;
+	uint64_t gap, go_at; /* ms that it says, and when it said it */
+	unsigned previous_pid;
+	struct buf previous_version;
+
+	/* before */
+	uv_process_t process;
+	uv_poll_t poll;
+	struct timer patience;
+	int line;             /* to the next process; -1 */
+	int polling, running; /* the two handles are open */
+	unsigned closing;     /* handles that are being closed */
+	int canceled;
+	unsigned child;
+	struct buf said;
+	uint64_t since;        /* stopped to accept, on loop_clock */
+	int kept[SOCKETS_MAX]; /* the sockets, to start again with */
+	unsigned nkept;
+	void (*ready)(void *arg);
+	void *arg;
+};
+
+void upgrade_stage(struct upgrade *u, enum upgrade_stage s);
+/* All of s; 0, or -1 when nobody reads it. */
+int upgrade_say(int fd, struct span s);
+/* Waits until there is something, and reads it to b. 0, or -1: the end. */
+int upgrade_hear(int fd, struct buf *b);

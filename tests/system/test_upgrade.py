@@ -1,0 +1,409 @@
+"""One process hands over to the next: nobody is refused, nothing is lost or
+comes twice, and whatever fails leaves somebody who goes on.
+
+`holding` keeps the old process between "ready" and its end: a client in the
+middle of a message."""
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import threading
+
+import pytest
+
+from ledger import Ledger
+from load import Load, Sink
+from pair import Pair
+from peer import Peer
+from smtp import Smtp
+from umbra import UMBRA, UMBRAD, Adopted, Umbra, base
+from wait import LONG, until
+
+MESSAGE = b"Subject: upgrade\r\n\r\nbody\r\n"
+#: The whole number takes minutes: UMBRA_UPGRADES=50.
+UPGRADES = int(os.environ.get("UMBRA_UPGRADES", "8"))
+
+
+@pytest.fixture
+def peer():
+    with Peer() as p:
+        yield p
+
+
+def upgrade(u, *args):
+    """The command, in the background."""
+    Adopted.prepare()
+    return subprocess.Popen(
+        [UMBRA, "--socket", u.socket, "upgrade", "--json", *args],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=u.env)
+
+
+def refused(u, *args):
+    """It must fail; what is said, with the process that goes on."""
+    p = upgrade(u, *args)
+    out, err = p.communicate(timeout=LONG * 3)
+    assert p.returncode not in (0, None), (out, err)
+    assert u.running()
+    return json.loads(out)["error"] if out else json.loads(err)["error"]
+
+
+def works(u, peer, mark):
+    u.send("a@b.test", f"{mark}@example.org", MESSAGE)
+    assert peer.to(f"{mark}@example.org").body == MESSAGE
+
+
+def script(u, text):
+    """A program in place of the new umbrad."""
+    path = os.path.join(u.dir, "umbrad.sh")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+@contextlib.contextmanager
+def holding(u):
+    """A client in the middle of a message while an upgrade is ready; gives
+    the client, the command, and the pid of the next process."""
+    with u.smtp() as c:
+        c.envelope("a@b.test", "held@example.org")
+        c.ok("DATA", 354)
+        c.send(MESSAGE)
+        at = u.mark()
+        p = upgrade(u)
+        child = int(u.wait("upgrade.ready", since=at)["child"])
+        yield c, p, child
+        p.kill()
+        p.communicate()
+
+
+def end(c):
+    c.send(b".\r\n")
+    assert c.reply().code == 250
+
+
+def told(p):
+    out, err = p.communicate(timeout=LONG * 2)
+    assert out, err
+    return json.loads(out)
+
+
+# --- what clients see -----------------------------------------------------------
+
+def test_under_load():
+    ledger = Ledger()
+    gaps = []
+    with Sink(ledger) as sink, Umbra(base(sink.port)) as u, \
+            Load(u.port("relay"), clients=5, slow=0.05,
+                 ledger=ledger) as load:
+        load.more(20)
+        for _ in range(UPGRADES):
+            gaps.append(u.upgrade()["gap_seconds"])
+            load.more(8)
+        load.__exit__(None)
+        counts = load.verify()
+        assert not u.seen("delivery.in_doubt")
+    print(f"{UPGRADES} upgrades, {counts}, "
+          f"{sum(c.goodbyes for c in load.clients)} times 421 between "
+          f"messages; gap {max(gaps) * 1000:.0f} ms at most, greeting after "
+          f"{max(c.longest for c in load.clients) * 1000:.0f} ms at most")
+
+
+def test_sessions_and_connections(peer):
+    """A transaction is finished, an idle session gets 421, a new connection
+    and a command wait for the next process."""
+    with Umbra(base(peer.port)) as u:
+        idle = u.smtp()
+        with holding(u) as (c, p, child):
+            assert idle.reply() == "421 4.3.2"
+            assert idle.eof()
+            waiting = [socket.create_connection(
+                ("127.0.0.1", u.port(door)), timeout=LONG)
+                for door in ("relay", "inbound") for _ in range(20)]
+            status = subprocess.Popen(
+                [UMBRA, "--socket", u.socket, "status", "--json"],
+                stdout=subprocess.PIPE, text=True, env=u.env)
+            end(c)
+            for s in waiting:
+                assert s.recv(4) == b"220 "
+                s.close()
+            assert json.loads(status.communicate(timeout=LONG)[0])
+            got = told(p)
+        assert got["state"] == "taken over" and got["pid"] == child
+        assert got["previous_pid"] == u.proc.pid and got["gap_seconds"] > 0
+        u.succeeded(child)
+        assert peer.to("held@example.org").body == MESSAGE
+        works(u, peer, "after")
+        assert json.loads(u.cli("upgrade", "--last", "--json")) == got
+    assert not os.path.exists(u.socket)
+
+
+def test_queue_comes_along(peer):
+    """What waits is delivered by the next process, retry times and all."""
+    with Umbra(base(peer.port)) as u:
+        peer.down()
+        for i in range(20):
+            u.send("a@b.test", f"q{i}@example.org", MESSAGE)
+        u.wait("nexthop.delayed")
+        u.upgrade()
+        peer.up()
+        for i in range(20):
+            peer.to(f"q{i}@example.org")
+        assert len(peer.messages) == 20
+
+
+def test_signal(peer):
+    Adopted.prepare()
+    with Umbra(base(peer.port)) as u:
+        u.signal(signal.SIGUSR2)
+        line = u.wait("upgrade.taken")
+        assert line["previous"] == str(u.proc.pid)
+        u.succeeded(int(u.wait("upgrade.done")["child"]))
+        works(u, peer, "after")
+        assert "upgrade.taken" not in str(u.stray)
+
+
+def test_changed_configuration(peer):
+    """The next process reads the file: binds come and go."""
+    conf = base(peer.port)
+    with Umbra(conf) as u:
+        conf["receive_connectors"][1]["bind"] = ["127.0.0.1:{other}"]
+        conf["control"] = {"socket": u.socket + ".new"}
+        u.configure(conf)
+        old = u.socket
+        p = upgrade(u)
+        pid = int(u.wait("upgrade.done")["child"])
+        p.kill()
+        p.communicate()
+        u.succeeded(pid)
+        u.socket += ".new"
+        with u.smtp("other") as c:
+            c.ok("NOOP")
+        with pytest.raises(OSError):
+            u.smtp("inbound")
+        assert "mx.umbra.test" in u.cli("status")
+        works(u, peer, "after")
+        assert not os.path.exists(old)
+
+
+def test_pair():
+    """Links come back, nothing is taken over, no client sees anything."""
+    ledger = Ledger()
+    Adopted.prepare()
+    with Sink(ledger) as sink, Pair(sink=sink.port, receive={
+            "shadow": "require",
+            "limits": {"connections_per_source": 1000}}) as p:
+        p.wait_up()
+        with Load(p.nodes[0].port("relay"), clients=3, ledger=ledger) as load:
+            for i in range(4):
+                load.more(10)
+                p.nodes[i % 2].upgrade()
+            load.more(10)
+            load.__exit__(None)
+            load.verify()
+        for n in p.nodes:
+            assert not n.seen("shadow.takeover") and not n.seen("shadow.solo")
+
+
+# --- before it is ready: the old one goes on --------------------------------------
+
+def test_refused_and_nothing_happens(peer):
+    conf = base(peer.port)
+    with Umbra(conf) as u, u.smtp() as kept:
+        good = open(u.file, encoding="utf-8").read()
+
+        def file(text):
+            with open(u.file, "w", encoding="utf-8") as f:
+                f.write(text)
+
+        file(good.replace('"queue"', '"queues"'))
+        assert "queues: unknown key" in refused(u)
+        tls = json.loads(good)
+        tls["receive_connectors"][0]["tls"] = {
+            "mode": "offer", "cert": "/no.pem", "key": "/no.key"}
+        file(json.dumps(tls))
+        assert "/no.pem" in refused(u)
+        with Peer() as other:
+            bind = json.loads(good)
+            bind["receive_connectors"][0]["bind"].append(
+                f"127.0.0.1:{other.port}")
+            file(json.dumps(bind))
+            assert str(other.port) in refused(u)
+        file(good)
+        assert "No such file" in refused(u, "--binary", "/no/such/umbrad")
+        assert "ended before it was ready" in \
+            refused(u, "--binary", "/bin/true")
+        loose = script(u, "exit 0\n")
+        os.chmod(loose, 0o777)
+        assert "chmod go-w" in refused(u, "--binary", loose)
+        os.chmod(loose, 0o644)
+        assert "cannot be executed" in refused(u, "--binary", loose)
+        # Each in the log; the sessions of before and new ones go on.
+        assert len(u.seen("upgrade.failed")) == 4
+        kept.mail("a@b.test", "kept@example.org", MESSAGE)
+        assert peer.to("kept@example.org")
+        works(u, peer, "new")
+        last = json.loads(u.cli("upgrade", "--last", "--json", want=69))
+        assert last["state"] == "failed" and last["pid"] == u.proc.pid
+        u.upgrade()
+        works(u, peer, "after")
+
+
+def newer(u):
+    """The database becomes one of a newer schema, as far as is seen."""
+    path = os.path.join(u.data, "data.mdb")
+    with open(path, "r+b") as f:
+        data = f.read()
+        found = [m.start() + 9 for m in
+                 re.finditer(rb"schema\0\0\0[\1-\x20]", data)]
+        assert found
+        for at in found:
+            f.seek(at)
+            f.write(b"\x7f")
+
+
+def test_newer_database(peer):
+    """An older program finds out before anything has stopped; and at a start
+    it says so, with status 78."""
+    with Umbra(base(peer.port)) as u:
+        works(u, peer, "before")
+        newer(u)
+        said = refused(u)
+        assert "schema version 127" in said and "newer Umbra" in said
+        works(u, peer, "after")
+        u.proc.terminate()
+        assert u.ended() == 0
+        u.launch()
+        assert u.ended() == 78
+        assert any("install that one" in s for s in u.stray), u.stray
+        u.proc = None
+
+
+def test_one_at_a_time(peer):
+    with Umbra(base(peer.port)) as u:
+        gate = os.path.join(u.dir, "gate")
+        slow = script(u, f"while [ ! -e {gate} ]; do sleep 0.05; done\n"
+                      f"exec {UMBRAD} \"$@\"\n")
+        p = upgrade(u, "--binary", slow)
+        u.wait("upgrade.begun")
+        assert "under way" in refused(u)
+        works(u, peer, "meanwhile")
+        open(gate, "w", encoding="utf-8").close()
+        got = told(p)
+        u.succeeded(got["pid"])
+        works(u, peer, "after")
+
+
+# --- the line of succession ---------------------------------------------------------
+
+def test_next_dies_after_ready(peer):
+    """The old program starts again in its place, with its sockets: who waits
+    is served."""
+    with Umbra(base(peer.port)) as u:
+        with holding(u) as (c, p, child):
+            waiting = socket.create_connection(
+                ("127.0.0.1", u.port("relay")), timeout=LONG)
+            os.kill(child, signal.SIGKILL)
+            at = u.mark()
+            end(c)
+            line = u.wait("upgrade.failed", since=at)
+            assert "starts again" in line["text"]
+            assert waiting.recv(4) == b"220 "
+            waiting.close()
+        assert u.running()
+        u.wait("node.start", since=at, pid=u.proc.pid)
+        works(u, peer, "after")
+        u.upgrade()
+        works(u, peer, "again")
+
+
+def test_old_is_killed_after_ready(peer):
+    """The next one takes over when the lock is gone."""
+    with Umbra(base(peer.port)) as u:
+        works(u, peer, "before")
+        with holding(u) as (_c, p, child):
+            waiting = socket.create_connection(
+                ("127.0.0.1", u.port("relay")), timeout=LONG)
+            u.proc.kill()
+            u.succeeded(child, -9)
+            assert waiting.recv(4) == b"220 "
+            waiting.close()
+        works(u, peer, "after")
+
+
+def test_old_is_killed_before_ready(peer):
+    with Umbra(base(peer.port)) as u:
+        gate = os.path.join(u.dir, "gate")
+        slow = script(u, f"while [ ! -e {gate} ]; do sleep 0.05; done\n"
+                      f"exec {UMBRAD} \"$@\"\n")
+        p = upgrade(u, "--binary", slow)
+        child = int(u.wait("upgrade.begun")["child"])
+        u.proc.kill()
+        assert u.proc.wait(LONG) == -9
+        open(gate, "w", encoding="utf-8").close()
+        u.proc = Adopted(child)
+        u.wait("upgrade.taken")
+        p.kill()
+        p.communicate()
+        works(u, peer, "after")
+
+
+def test_stop_wins(peer):
+    """SIGTERM while it hands over: both end, nobody starts again."""
+    with Umbra(base(peer.port)) as u:
+        with holding(u) as (c, p, child):
+            u.signal(signal.SIGTERM)
+            end(c)
+            assert u.ended() == 0
+        u.proc = Adopted(child)
+        assert u.proc.wait() == 0
+        assert u.seen("upgrade.failed")[-1]["text"] == "a stop was asked for"
+        u.proc = None
+        u.start()
+        assert peer.to("held@example.org").body == MESSAGE
+
+
+# --- the service manager -------------------------------------------------------------
+
+def test_systemd_is_told(peer):
+    Adopted.prepare()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as n:
+        n.bind("\0umbra-test-%d" % os.getpid())
+        n.settimeout(LONG)
+        env = {"NOTIFY_SOCKET": "@umbra-test-%d" % os.getpid()}
+        with Umbra(base(peer.port), env=env) as u:
+            assert n.recv(100) == b"READY=1"
+            got = u.upgrade()
+            assert n.recv(100) == b"MAINPID=%d" % got["pid"]
+            u.reload()
+            assert n.recv(100) == b"RELOADING=1"
+            assert n.recv(100) == b"READY=1"
+
+
+def test_sockets_of_systemd(peer):
+    """LISTEN_FDS: used at their addresses, the rest is opened."""
+    with Umbra(base(peer.port), start=False) as u:
+        s = socket.socket()
+        s.bind(("127.0.0.1", u.port("relay")))
+        s.listen(5)
+        with socket.create_connection(
+                ("127.0.0.1", u.port("relay")), timeout=LONG) as waiting:
+            go = script(u, f"exec 3<&{s.fileno()}\nexport LISTEN_FDS=1 "
+                        f"LISTEN_PID=$$\nexec {UMBRAD} \"$@\"\n")
+            os.makedirs(u.data, exist_ok=True)
+            u.proc = subprocess.Popen(
+                [go, "-c", u.file], pass_fds=[s.fileno()], env=u.env,
+                stderr=subprocess.PIPE, cwd=u.dir)
+            u._reader = threading.Thread(
+                target=u._read, args=(u.proc.stderr,), daemon=True)
+            u._reader.start()
+            s.close()
+            assert waiting.recv(4) == b"220 "
+        u.wait("node.ready")
+        works(u, peer, "through")
+        with u.smtp("inbound") as c:
+            c.ok("NOOP")
