@@ -1,8 +1,8 @@
 /* change - who waits until what administrators changed is durable.
  *
- * A change counts the writes that are under way for it. Each status has a
- * waiter of its own in the list of those that wait for it (struct own, as
- * those of the shadow room have); a delete has its change in the message.
+ * A change counts the writes that are under way for it. Each has a waiter: in
+ * the list of those that wait for a status (struct own, as those of the shadow
+ * room are), and when the message leaves, until its delete is durable.
  */
 #include <stdlib.h>
 
@@ -24,6 +24,7 @@ struct change {
 struct waiter {
 	struct own own;
 	struct change *c;
+	struct waiter *next; /* of those that wait for a delete */
 };
 
 struct change *queue_change(
@@ -144,9 +145,28 @@ struct own *change_own(struct queue *q, struct message *m, struct change *c)
 	w->own.q = q;
 	w->own.m = m;
 	w->own.done = on_written;
-	w->own.forgotten = on_written;
+	w->own.waits = 1;
 	w->c = c;
 	list_init(&w->own.node);
 	change_add(c);
 	return &w->own;
+}
+
+struct waiter *change_wait(struct waiter *others, struct own *own)
+{
+	struct waiter *w = container_of(own, struct waiter, own);
+
+	must(own->waits);
+	w->next = others;
+	return w;
+}
+
+void change_tell(struct waiter *w, enum err e)
+{
+	struct waiter *next;
+
+	for (; w; w = next) {
+		next = w->next;
+		on_written(&w->own, e);
+	}
 }

@@ -182,9 +182,9 @@ static void remove_now(struct queue *q, struct message *m, struct change *c)
 		leg_count_out(q, l);
 	q->removed++;
 	rate_count(&q->out, loop_now(q->o.loop));
-	change_add(c);
 	message_delete(q, m);
-	m->change = c;
+	if (c)
+		m->waiting = change_wait(m->waiting, change_own(q, m, c));
 }
 
 void message_remove(struct queue *q, struct leg *l)

@@ -47,6 +47,10 @@ void hop_set_suspended(struct queue *q, struct nexthop *h, int yes);
 
 /* For a status_write; NULL for NULL. */
 struct own *change_own(struct queue *q, struct message *m, struct change *c);
+/* It waits for a delete, with the others (NULL: none) that do; then they hear
+ * what came of it. */
+struct waiter *change_wait(struct waiter *others, struct own *own);
+void change_tell(struct waiter *w, enum err e);
 void change_add(struct change *c); /* one more; c may be NULL in both */
 void change_drop(struct change *c, enum err e);
 void changes_run(struct queue *q);

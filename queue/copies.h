@@ -36,7 +36,7 @@ struct own {
 	struct queue *q;
 	struct message *m;
 	int set, copy;
-	void (*forgotten)(struct own *w, enum err e); /* or NULL */
+	int waits; /* hears of the delete as well: change.c */
 	void (*done)(struct own *w, enum err e);
 	/* With o: the status that another owner had, to be m's from now on,
 	 * but for owner and targets; what is final here stays so. Empty: m

@@ -168,7 +168,7 @@ enum err queue_own(struct queue *q, struct message *m, struct own *w,
 	must(!o || m->copy || m->barred);
 	w->q = q;
 	w->m = m;
-	w->forgotten = NULL;
+	w->waits = 0;
 	w->set = o != NULL;
 	w->copy = o && o->node.n;
 	if (o && w->status.n) {

@@ -205,7 +205,7 @@ void message_leave(struct queue *q, struct message *m)
 	if (m->notice)
 		m->notice->m = NULL;
 	m->notice = NULL;
-	status_write_forget(q, m);
+	status_write_forget(m);
 	if (m->held) {
 		struct held *h = m->held;
 
@@ -226,7 +226,8 @@ void message_free(struct queue *q, struct message *m)
 
 void message_deleted(struct queue *q, struct message *m, enum err e)
 {
-	change_drop(m->change, e);
+	change_tell(m->waiting, e);
+	m->waiting = NULL;
 	if (m->tag)
 		q->ev.gone(q->ev.arg, m->tag, e);
 	message_free(q, m);

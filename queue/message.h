@@ -79,7 +79,7 @@ struct message {
 	struct held *held; /* or NULL */
 	union {
 		struct status_write *write; /* on its way, or NULL */
-		struct change *change;      /* of its delete, or NULL */
+		struct waiter *waiting;     /* for its delete, or NULL */
 	};
 	struct grant *notice; /* delay notice on its way, or NULL */
 	unsigned pending;     /* recipients that are not final */
@@ -288,21 +288,22 @@ unsigned message_pending(const struct status *s, unsigned nrcpt);
 void message_schedule(struct queue *q, struct message *m,
 	const struct envelope *e, const struct status *s);
 
-/* lease.c */
-/* The status of m goes to the store; own (or NULL) hears when it is there. */
+/* status_write.c: own (or NULL) hears when the status of m is in the store. */
 void status_write(
 	struct queue *q, struct message *m, struct held *h, struct own *own);
+void status_write_forget(struct message *m); /* it leaves */
+void on_again(struct timer *t);
+/* At close: what was refused to the end is given up. */
+void again_drop(struct queue *q);
+void queue_submit_again(struct queue *q, struct store_op *op);
+
+/* lease.c */
 void status_ensure(struct held *h);
 /* 1: it may not be leased now, and is put off. */
 int leg_fenced(struct queue *q, struct leg *l);
 /* A lease of all of the leg for a reporter; NULL: it could not be read. */
 struct grant *grant_leg(struct queue *q, struct leg *l);
 struct grant *grant_notice(struct queue *q, struct message *m);
-void on_again(struct timer *t);
-/* At close: what was refused to the end is given up. */
-void again_drop(struct queue *q);
-void queue_submit_again(struct queue *q, struct store_op *op);
-void status_write_forget(struct queue *q, struct message *m);
 
 /* copy.c: w's status is durable, or will never be. */
 void own_done(struct own *w, enum err e);

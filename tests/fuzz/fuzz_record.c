@@ -47,6 +47,8 @@ static void status(struct span rec, struct arena *a)
 	must(status_encode(&s, &b) == 0);
 	must(status_decode(buf_span(&b), a, &again, &why) == ERR_OK);
 	must(s.due == again.due && s.nrcpt == again.nrcpt);
+	must(s.suspension == again.suspension && s.removal == again.removal);
+	must(s.priority == again.priority && s.overtime == again.overtime);
 	buf_fini(&b);
 }
 

@@ -63,6 +63,7 @@ static void check_promise(struct book *b, const struct accepted *a, unsigned r,
 	char id[MSG_ID_TEXT];
 
 	msg_id_text(a->id, id);
+	kept |= job_may_be_missing(j, back);
 	if (!kept && may_be_lost(b, a))
 		f->solo_lost++;
 	else if (!kept)
@@ -211,7 +212,8 @@ void book_check(struct book *b, struct pair_facts *f)
 		const struct notice *n = &b->notice[i];
 		int r = job_rcpt(n->job, span_str(n->to));
 
-		if (r < 0 || !n->job->bad[r])
+		if (r < 0 || (!n->job->bad[r] &&
+				     !(n->job->removed & REMOVED_NOTIFY)))
 			world_fault(b->w,
 				"t%u to <%s>: came back without a "
 				"reason",

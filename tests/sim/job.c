@@ -33,3 +33,8 @@ int job_text_is_right(const struct job *j, struct span text)
 	return span_starts(head, SPAN("Received: ")) && head.n < 1000 &&
 	       !span_has(span_skip(head, 1), "Received:");
 }
+
+int job_may_be_missing(const struct job *j, unsigned back)
+{
+	return j->removed & REMOVED_SILENT || (j->removed && back > 0);
+}

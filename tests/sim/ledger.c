@@ -410,12 +410,13 @@ static void check_promise(
 	char id[MSG_ID_TEXT];
 
 	msg_id_text(msg, id);
-	if (j->bad[r] && back == 0)
+	if (j->bad[r] && back == 0 && !job_may_be_missing(j, back))
 		world_fault(l->w,
 			"%s (t%u) to <%s>: refused, and its sender "
 			"was not told",
 			id, j->token, j->rcpt[r]);
-	if (!j->bad[r] && (!p || p->n == 0 || p->h[0].what != TAKEN))
+	if (!j->bad[r] && (!p || p->n == 0 || p->h[0].what != TAKEN) &&
+		!job_may_be_missing(j, back))
 		world_fault(l->w, "%s (t%u) to <%s>: LOST", id, j->token,
 			j->rcpt[r]);
 	if (j->bad[r] && p)
@@ -468,7 +469,8 @@ void ledger_check(struct ledger *l, struct random_facts *facts_r)
 		const struct notice *n = &l->notice[i];
 		int r = job_rcpt(n->job, span_str(n->to));
 
-		if (r < 0 || !n->job->bad[r])
+		if (r < 0 || (!n->job->bad[r] &&
+				     !(n->job->removed & REMOVED_NOTIFY)))
 			world_fault(l->w,
 				"t%u to <%s>: came back without a "
 				"reason",

@@ -244,8 +244,11 @@ static void come_to_rest(struct pair *p)
 	calm(p);
 	pair_heal_all(p);
 	end = loop_now(w->loop) + QUIET_MS;
-	while (!quiet(p) && loop_now(w->loop) < end)
+	while (!quiet(p) && loop_now(w->loop) < end) {
+		for (unsigned i = 0; p->admin && i < w->nrelay; i++)
+			admin_calm(p->admin, &w->relay[i]);
 		sim_loop_step(w->loop, MINUTE);
+	}
 	if (!quiet(p))
 		world_fault(w, "not quiet %d h after all trouble was over",
 			QUIET_MS / HOUR);
@@ -331,6 +334,8 @@ static void set_up(
 	p->takeover = (o->seed % 4 == 1 ? 10 : 3) * MINUTE;
 	p->require = world_chance(w, 2);
 	start_all(p, world_chance(w, 2) ? 3 : 2, span_ms);
+	if (o->seed % 3 == 1)
+		p->admin = admin_create(w, p->job, p->njob, 0);
 }
 
 static int tear_down(struct pair *p)
@@ -364,6 +369,8 @@ static int tear_down(struct pair *p)
 	for (unsigned i = 0; i < p->njob; i++)
 		buf_fini(&p->job[i].raw);
 	book_destroy(&p->book);
+	if (p->admin)
+		admin_destroy(&p->admin);
 	buf_fini(&p->told);
 	free(p->rank);
 	world_destroy(&p->w);

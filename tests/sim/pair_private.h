@@ -1,6 +1,7 @@
 /* pair_private - what pair.c and pair_trouble.c share. */
 #pragma once
 
+#include "tests/sim/admin.h"
 #include "tests/sim/chaos.h"
 #include "tests/sim/pair.h"
 
@@ -28,6 +29,7 @@ struct machine {
 struct pair {
 	struct world *w;
 	struct book *book;
+	struct admin *admin; /* in some worlds, or NULL */
 	struct machine m[WORLD_RELAYS];
 	struct job job[PAIR_JOBS];
 	unsigned njob;

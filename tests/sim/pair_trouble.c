@@ -308,6 +308,8 @@ static void to_them(struct pair *p)
 
 void pair_trouble(struct pair *p)
 {
+	if (p->admin && world_chance(p->w, 3))
+		admin_order(p->admin, any(p)->r);
 	if (!p->calm && !p->mild && world_chance(p->w, 2))
 		to_them(p);
 	else

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
+#include "tests/sim/admin.h"
 #include "tests/sim/chaos.h"
 #include "tests/sim/ledger.h"
 
@@ -17,6 +18,7 @@ struct random_world {
 	struct world *w;
 	struct relay *relay;
 	struct ledger *ledger;
+	struct admin *admin; /* in some worlds, or NULL */
 	struct job job[JOBS];
 	unsigned njob;
 	struct client *client[CLIENTS];
@@ -58,6 +60,8 @@ static void on_line(struct relay *one, struct span line)
 	struct random_world *r = w->arg;
 
 	ledger_line(r->ledger, line);
+	if (r->admin)
+		admin_line(r->admin, one, line);
 	if (line_is(line, "queue.fatal"))
 		one->disk_failed = loop_now(w->loop);
 	if (r->crash_at && line_is(line, r->crash_at) && !r->crash.armed) {
@@ -294,8 +298,11 @@ static void come_to_rest(struct random_world *r)
 	uint64_t end = loop_now(w->loop) + QUIET_MS;
 
 	heal_all(r);
-	while (!quiet(r) && loop_now(w->loop) < end)
+	while (!quiet(r) && loop_now(w->loop) < end) {
+		if (r->admin)
+			admin_calm(r->admin, r->relay);
 		sim_loop_step(w->loop, MINUTE);
+	}
 	if (!quiet(r))
 		world_fault(w,
 			"not quiet %d h after all trouble was over: "
@@ -343,6 +350,8 @@ static void set_up(struct random_world *r, const struct scenario_options *o,
 		r->client[i] = client_create(w, client_ip[i], &r->job[from],
 			r->njob * (i + 1) / CLIENTS - from);
 	}
+	if (o->seed % 2)
+		r->admin = admin_create(w, r->job, r->njob, 1);
 	r->relay->disk->latency = world_below(w, 40);
 	world_start(r->relay);
 }
@@ -373,6 +382,8 @@ static int tear_down(struct random_world *r)
 	for (unsigned i = 0; i < r->njob; i++)
 		buf_fini(&r->job[i].raw);
 	ledger_destroy(&r->ledger);
+	if (r->admin)
+		admin_destroy(&r->admin);
 	world_destroy(&r->w);
 	return bad;
 }
@@ -394,6 +405,8 @@ int scenario_random(
 		sim_loop_step(w->loop, world_below(w, 40 * SECOND));
 		heal_due(r);
 		something(r);
+		if (r->admin && world_chance(w, 2))
+			admin_order(r->admin, r->relay);
 	}
 	come_to_rest(r);
 	bad = tear_down(r);

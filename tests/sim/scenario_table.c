@@ -1,9 +1,11 @@
-/* scenario_table - a story for each row of the table of failures (a to k): what
- * the protocol promises for it, with everything else well. What the book and
+/* scenario_table - a story for each row of the table of failures (a to k), and
+ * for orders of administrators: what is promised for it, with everything else
+ * well. What the book and
  * the disks say in the end is checked as in every world of several relays. */
 #include <stdio.h>
 
 #include "mta/base/check.h"
+#include "queue/control.h"
 #include "tests/sim/disks.h"
 #include "tests/sim/pair_private.h"
 #include "tests/sim/scenario.h"
@@ -411,6 +413,64 @@ static void cloned(struct pair *p)
 	next_hops(p, 1);
 }
 
+/* --- what administrators order -------------------------------------------- */
+
+static struct queue *queue_of(struct pair *p, unsigned i)
+{
+	return world_node(p->m[i].r)->queue;
+}
+
+/* Removed: the holder is told, and has nothing to take over when the owner is
+ * gone for good. */
+static void removed(struct pair *p)
+{
+	struct queue *q;
+	struct message_peek m;
+	struct msg_id id = {0};
+
+	fill(p);
+	want(p, lying(p, B, 0) > 0, "the holder has copies");
+	for (unsigned i = 0; i < p->njob; i++)
+		p->job[i].removed = REMOVED_SILENT;
+	q = queue_of(p, A);
+	for (; queue_peek_next(q, id, &m) == 0; id = m.id)
+		(void)queue_message_remove(q, m.id, 0, NULL);
+	pass(p, MINUTE);
+	want(p, lying(p, A, 1) == 0, "the owner has nothing");
+	want(p, lying(p, B, 0) == 0, "the holder has no copies");
+	lose_disk(p, A, 20 * MINUTE);
+	pass(p, 25 * MINUTE);
+	want(p, told(p, B, "shadow.takeover", NULL) == 0,
+		"nothing is taken over");
+	next_hops(p, 1);
+}
+
+/* Suspended: it stays, with its copies, over the owner's restart; nobody
+ * delivers it until it is resumed. */
+static void suspended(struct pair *p)
+{
+	struct message_peek m;
+	struct msg_id id = {0};
+	unsigned had;
+
+	fill(p);
+	for (; queue_peek_next(queue_of(p, A), id, &m) == 0; id = m.id)
+		(void)queue_message_suspend(
+			queue_of(p, A), m.id, SPAN("administrator"), NULL);
+	pass(p, MINUTE);
+	had = lying(p, A, 1);
+	crash(p, A, 2 * MINUTE);
+	next_hops(p, 1);
+	pass(p, 2 * HOUR);
+	want(p, had > 0 && lying(p, A, 1) == had, "what is suspended stays");
+	want(p, lying(p, B, 0) >= had, "with its copies");
+	want_no_takeover(p);
+	for (id.v = 0; queue_peek_next(queue_of(p, A), id, &m) == 0; id = m.id)
+		(void)queue_message_resume(queue_of(p, A), m.id, NULL);
+	pass(p, 15 * MINUTE);
+	want(p, lying(p, A, 1) == 0, "then it is delivered");
+}
+
 /* -------------------------------------------------------------------------- */
 
 static const struct pair_story table[] = {
@@ -433,6 +493,9 @@ static const struct pair_story table[] = {
 	{"(i, k) impostors", impostors, 2, SPAN_MS, 10 * MINUTE, 1, 0},
 	{"(j) clocks jump", clock_jumps, 2, SPAN_MS, 10 * MINUTE, 1, 0},
 	{"(k) a copied database", cloned, 3, SPAN_MS, 10 * MINUTE, 0, 0},
+	{"removed by an administrator", removed, 2, SPAN_MS, 10 * MINUTE, 1, 0},
+	{"suspended by an administrator", suspended, 2, SPAN_MS, 10 * MINUTE, 1,
+		0},
 };
 
 const char *scenario_table(

@@ -203,6 +203,13 @@ void world_start(struct relay *r)
 	buf_fini(&why);
 }
 
+struct node *world_node(struct relay *r)
+{
+	struct node *n = r->process ? r->process->node : NULL;
+
+	return n && n->state == NODE_RUNNING ? n : NULL;
+}
+
 void world_stop(struct relay *r)
 {
 	must(r->process != NULL);

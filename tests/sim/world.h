@@ -99,7 +99,8 @@ struct site *world_site(struct world *w, const char *domain,
 	uint16_t preference, const char *ip, const char *keywords);
 
 void world_start(struct relay *r);
-void world_stop(struct relay *r); /* orderly; down() follows */
+struct node *world_node(struct relay *r); /* NULL: it is not up */
+void world_stop(struct relay *r);         /* orderly; down() follows */
 /* survives: whether the transaction under way does. */
 void world_crash(struct relay *r, int survives);
 /* The same by a loss of power: nobody's connections end by it. */

@@ -44,6 +44,7 @@ struct ask {
 
 static struct card card[CARDS];
 static unsigned ncards, nkeys;
+static struct span card_held; /* of what is given: it is held */
 
 static unused int note_on_disk(struct card *c)
 {
@@ -217,6 +218,7 @@ static unused struct card *give(
 		e.target = (struct target){.node = SPAN("peer"), .sid = {9}};
 	}
 	e.mid = c->mid;
+	e.held = card_held;
 	snprintf(c->key, sizeof c->key, "note%u", ++nkeys);
 	i->tag = c;
 	i->barred = kind == BARRED;

@@ -303,6 +303,33 @@ static void test_remove(void **state)
 	assert_int_equal(logged(w, "message.removed"), 4);
 }
 
+/* Whoever waits for an order hears of the delete when the message is gone
+ * meanwhile: the order may still be only in memory. */
+static void test_done_with_delete(void **state)
+{
+	struct world *w = *state;
+	struct msg_id id = take_one(w, "b@x");
+	struct waited v = {0};
+	struct change *c = queue_change(w->q, on_changed, &v);
+
+	w->auto_expire = 1;
+	w->disk->fail = ERR_NOSPACE;
+	w->disk->fail_deletes = 1;
+	queue_message_suspend(w->q, id, ADMIN, c);
+	queue_message_remove(w->q, id, 1, c);
+	queue_change_end(&c);
+	sim_loop_step(w->loop, HOUR);
+	assert_int_equal(w->nexpired, 1);
+	assert_string_equal(state_of(w, id), "gone");
+	assert_int_equal(v.fired, 0);
+	w->disk->fail = ERR_OK;
+	sim_loop_step(w->loop, MINUTE);
+	assert_int_equal(v.fired, 1);
+	assert_int_equal(v.e, ERR_OK);
+	assert_int_equal(sim_disk_messages(w->disk), 0);
+	w->nexpired = 0;
+}
+
 /* In somebody's hands: when that attempt is over and something is left. Also
  * after a crash; and what was delivered meanwhile was delivered. */
 static void test_pending_remove(void **state)
@@ -707,6 +734,7 @@ int main(void)
 		T(test_suspend_expired),
 		T(test_hold),
 		T(test_remove),
+		T(test_done_with_delete),
 		T(test_pending_remove),
 		T(test_remove_notify),
 		T(test_priority),

@@ -86,6 +86,13 @@ static const struct {
 			.rcpt = rcpt,
 			.nrcpt = 2,
 		}},
+	{"held",
+		{
+			.id = {9},
+			.held = {odd, sizeof odd - 1},
+			.rcpt = rcpt,
+			.nrcpt = 1,
+		}},
 };
 
 static struct target targets[] = {
@@ -115,6 +122,20 @@ static const struct {
 			.owner = {SPAN_INIT("mx2.example"), {3}, 2},
 			.target = targets,
 			.ntarget = 2}},
+	{"ordered", {.priority = PRIORITY_LOW,
+			    .suspension = SUSPEND_YES,
+			    .removal = REMOVE_NOTIFY,
+			    .overtime = UINT16_MAX,
+			    .suspended = UINT64_MAX,
+			    .reason = {odd, sizeof odd - 1},
+			    .redirect = SPAN_INIT("out"),
+			    .rcpt = rstat,
+			    .nrcpt = 3}},
+	{"resumed", {.priority = PRIORITY_HIGH,
+			    .suspension = SUSPEND_NO,
+			    .removal = REMOVE_SILENT,
+			    .rcpt = rstat,
+			    .nrcpt = 1}},
 	{"taken over", {.rcpt = rstat,
 			       .nrcpt = 1,
 			       .moved = 1,
@@ -188,6 +209,7 @@ static void envelope_round_trip(void **state)
 		assert_memory_equal(e->target.sid, r.target.sid, 16);
 		same_owner(&e->owner, &r.owner);
 		assert_memory_equal(e->digest, r.digest, 32);
+		same(e->held, r.held);
 		assert_int_equal(e->nrcpt, r.nrcpt);
 		for (unsigned k = 0; k < r.nrcpt; k++) {
 			same(e->rcpt[k].address, r.rcpt[k].address);
@@ -197,6 +219,17 @@ static void envelope_round_trip(void **state)
 		arena_fini(&a);
 		buf_fini(&b);
 	}
+}
+
+static void same_orders(const struct status *a, const struct status *b)
+{
+	assert_int_equal(a->priority, b->priority);
+	assert_int_equal(a->suspension, b->suspension);
+	assert_int_equal(a->removal, b->removal);
+	assert_int_equal(a->overtime, b->overtime);
+	assert_true(a->suspended == b->suspended);
+	same(a->reason, b->reason);
+	same(a->redirect, b->redirect);
 }
 
 static void status_round_trip(void **state)
@@ -214,6 +247,7 @@ static void status_round_trip(void **state)
 			status_decode(buf_span(&b), &a, &r, &why), ERR_OK);
 		assert_true(s->due == r.due);
 		assert_int_equal(s->delay_noticed, r.delay_noticed);
+		same_orders(s, &r);
 		assert_int_equal(s->nrcpt, r.nrcpt);
 		assert_int_equal(s->moved, r.moved);
 		same_owner(&s->owner, &r.owner);
