@@ -24,7 +24,7 @@
 	X(M_PRIORITY, "priority", TEXT, MEMORY, "high, normal or low") \
 	X(M_SUSPENDED, "suspended", FLAG, MEMORY, "an administrator or a hold rule suspended it") \
 	X(M_REMOVING, "removing", FLAG, MEMORY, "it is to be removed when nobody is sending it") \
-	X(M_STATE, "state", TEXT, WALK, "of any recipient: active, ready, retry, suspended, unreachable, waiting (for peers), pending suspend, pending remove") \
+	X(M_STATE, "state", TEXT, WALK, "of any recipient: active, ready, retry, suspended, hop suspended, unreachable, waiting (for peers), pending suspend, pending remove") \
 	X(M_NEXT_HOP, "next_hop", TEXT, WALK, "of any recipient: the key of its next hop, or the domain in it") \
 	X(M_NEXT_TRY, "next_try", TIME, WALK, "when it is tried next; none: now, or nobody knows") \
 	X(M_SHADOW, "shadow", TEXT, MEMORY, "state of its copy, as message show has it; none: no copy was ever wanted") \

@@ -20,7 +20,7 @@ static const struct column columns[] = {
 	{"to", "TO", 28, COL_TEXT},
 	{"recipients", "RCPTS", -5, COL_COUNT},
 	{"pending", NULL, 0, COL_COUNT},
-	{"state", "STATE", 9, COL_TEXT},
+	{"state", "STATE", 13, COL_TEXT},
 	{"next_try", "NEXT TRY", -8, COL_UNTIL},
 	{"expires", NULL, 0, COL_WHEN},
 	{"next_hop", NULL, 0, COL_TEXT},

@@ -13,7 +13,7 @@ enum { DESCRIBE_MAX = 256 * 1024 };
 
 static const struct column columns[] = {
 	{"next_hop", "NEXT HOP", 32, COL_TEXT},
-	{"state", "STATE", 9, COL_TEXT},
+	{"state", "STATE", 11, COL_TEXT},
 	{"queued", "QUEUED", -7, COL_COUNT},
 	{"ready", "READY", -7, COL_COUNT},
 	{"active", "ACTIVE", -6, COL_COUNT},
@@ -118,7 +118,8 @@ static void put_hop(struct answer *a, struct hop_row *r)
 	for (unsigned i = 0; i < countof(second); i++)
 		put_number(a, r, second[i]);
 	cell_text(a, hop_connector(r->key));
-	cell_text(a, hop_domain(r->key));
+	cell_text(a,
+		span_chr(r->key, '|') < 0 ? span(NULL, 0) : hop_domain(r->key));
 	put_text(a, r, H_TYPE);
 }
 

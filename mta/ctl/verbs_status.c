@@ -3,6 +3,7 @@
 
 #include "mta/ctl/answer.h"
 #include "mta/version.h"
+#include "queue/control.h"
 
 static const struct column columns[] = {
 	{"version", "version", 0, COL_TEXT},
@@ -16,15 +17,20 @@ static const struct column columns[] = {
 	{"messages", "messages queued", 0, COL_COUNT},
 	{"bytes", "  size", 0, COL_BYTES},
 	{"oldest", "  oldest", 0, COL_WHEN},
+	{"suspended_messages", "  suspended", 0, COL_COUNT},
+	{"in_rate", "  came in per minute", 0, COL_COUNT},
+	{"out_rate", "  left per minute", 0, COL_COUNT},
 	{"next_hops", "next hops", 0, COL_COUNT},
 	{"next_hops_retry", "  in retry", 0, COL_COUNT},
 	{"next_hops_suspended", "  suspended", 0, COL_COUNT},
+	{"next_hops_unreachable", "  unreachable", 0, COL_COUNT},
 	{"deliveries", "deliveries waiting", 0, COL_COUNT},
 	{"ready", "  ready", 0, COL_COUNT},
 	{"active", "  active", 0, COL_COUNT},
 	{"retry", "  hop in retry", 0, COL_COUNT},
 	{"deferred", "  own retry time", 0, COL_COUNT},
 	{"suspended", "  suspended", 0, COL_COUNT},
+	{"unreachable", "  unreachable", 0, COL_COUNT},
 	{"sessions", "sessions now", 0, COL_COUNT},
 	{"connections", "  since the start", 0, COL_COUNT},
 	{"connections_refused", "  refused", 0, COL_COUNT},
@@ -44,49 +50,62 @@ static const struct column columns[] = {
 };
 
 struct hop_counts {
-	uint64_t hops, retrying, stopped; /* next hops */
-	uint64_t ready, retry, suspended; /* ready deliveries of them */
+	uint64_t hops, retrying, stopped, lost;        /* next hops */
+	uint64_t ready, retry, suspended, unreachable; /* deliveries */
 };
 
-static void count_hops(struct queue *q, struct hop_counts *c)
+/* A delivery is in one of the states: what an administrator suspended, the
+ * message or its hop, is suspended, whatever else is the matter. */
+static void count_hop(const struct nexthop *h, struct hop_counts *c)
 {
-	struct nexthop *h = NULL;
-
-	while ((h = queue_hop_next(q, h))) {
-		c->hops++;
-		switch (h->state) {
-		case HOP_READY:
-			c->ready += h->ready;
-			break;
-		case HOP_RETRY:
-			c->retrying++;
-			c->retry += h->ready;
-			break;
-		case HOP_UNREACHABLE:
-			c->stopped++;
-			c->suspended += h->ready;
-			break;
-		}
+	c->hops++;
+	c->suspended += h->parked;
+	if (h->suspended) {
+		c->stopped++;
+		c->suspended += h->ready;
+		return;
+	}
+	switch (h->state) {
+	case HOP_READY:
+		c->ready += h->ready;
+		break;
+	case HOP_RETRY:
+		c->retrying++;
+		c->retry += h->ready;
+		break;
+	case HOP_UNREACHABLE:
+		c->lost++;
+		c->unreachable += h->ready;
+		break;
 	}
 }
 
 static void put_queue(struct answer *a, const struct queue_counts *q)
 {
 	struct hop_counts h = {0};
+	struct nexthop *it = NULL;
+	struct queue_rates r;
 
-	count_hops(a->o->queue, &h);
+	while ((it = queue_hop_next(a->o->queue, it)))
+		count_hop(it, &h);
+	queue_rates(a->o->queue, &r);
 	cell_number(a, q->messages);
 	cell_number(a, q->bytes);
 	cell_number(a, q->oldest);
+	cell_number(a, q->suspended_messages);
+	cell_number(a, r.in);
+	cell_number(a, r.out);
 	cell_number(a, h.hops);
 	cell_number(a, h.retrying);
 	cell_number(a, h.stopped);
+	cell_number(a, h.lost);
 	cell_number(a, q->legs);
 	cell_number(a, h.ready);
 	cell_number(a, q->leased);
 	cell_number(a, h.retry);
 	cell_number(a, q->deferred);
 	cell_number(a, h.suspended);
+	cell_number(a, h.unreachable);
 }
 
 static void put_receive(struct answer *a)

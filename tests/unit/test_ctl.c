@@ -28,15 +28,17 @@ static const struct ask_case asks[] = {
 	{"status, JSON", "{\"verb\":\"status\",\"json\":true}", 0,
 		{"\"uptime_seconds\":3661.", "\"messages\":3,",
 			"\"next_hops\":4,\"next_hops_retry\":1,"
-			"\"next_hops_suspended\":1,\"deliveries\":4,"
+			"\"next_hops_suspended\":0,"
+			"\"next_hops_unreachable\":1,\"deliveries\":4,"
 			"\"ready\":1,\"active\":0,\"retry\":1,"
-			"\"deferred\":1,\"suspended\":1,",
+			"\"deferred\":1,\"suspended\":0,"
+			"\"unreachable\":1,",
 			"\"sessions\":3,\"connections\":40,"
 			"\"connections_refused\":5,\"accepted\":60,"
 			"\"rejected\":7,",
 			"\"shadow\":\"off\"}\n"}},
 	{"queue list", "{\"verb\":\"queue list\"}", 0,
-		{"NEXT HOP                          STATE       QUEUED",
+		{"NEXT HOP                          STATE         QUEUED",
 			"LAST ERROR\n", "out|one.example", "ready",
 			"unreachable",
 			"421 no route to host (mx.three.example)\n"}},
