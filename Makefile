@@ -112,7 +112,8 @@ crash-pair: programs
 
 SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 SIM_LIB := $(filter-out %/loop_uv.o %/stream_uv.o %/stream_out.o \
-	%/listener.o %/sockets.o $(B)/queue/store%.o %/bodyfile.o %/writer.o \
+	%/listener.o %/sockets.o $(B)/queue/store%.o $(B)/queue/care%.o \
+	%/lmdb_care.o %/bodyfile.o %/writer.o \
 	%/dns_cares.o %/lookup.o %/flow_peer.o $(B)/mta/ctl/%,$(OBJ))
 $(B)/tests/sim/sim: tests/sim/main.c $(SIM_SRC:%.c=$(B)/%.o) $(SIM_LIB)
 	@mkdir -p $(@D)

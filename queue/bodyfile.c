@@ -19,7 +19,7 @@
 #include "mta/base/check.h"
 #include "queue/store_private.h"
 
-enum { HANDLE_MAGIC = 0xb0d1f, NAME_SIZE = 40 };
+enum { HANDLE_MAGIC = 0xb0d1f, NAME_SIZE = BODY_NAME };
 
 struct handle {
 	unsigned magic;
@@ -37,7 +37,12 @@ static void subdir_name(unsigned sub, char out[static NAME_SIZE])
 	snprintf(out, NAME_SIZE, "bodies/%02x", sub);
 }
 
-static void file_name(uint64_t file, char out[static NAME_SIZE])
+void bodyfile_subdir(uint64_t file, char out[static BODY_NAME])
+{
+	subdir_name(subdir(file), out);
+}
+
+void bodyfile_name(uint64_t file, char out[static BODY_NAME])
 {
 	struct msg_id id = {file};
 	char text[MSG_ID_TEXT];
@@ -96,7 +101,7 @@ enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 	err = make_subdir(s, file);
 	if (err)
 		return err_from_errno(err);
-	file_name(file, name);
+	bodyfile_name(file, name);
 	h = x_calloc(1, sizeof *h);
 	h->magic = HANDLE_MAGIC;
 	h->fd = openat(
@@ -180,7 +185,7 @@ enum err store_file_read(struct store *s, uint64_t file, uint64_t off, char *p,
 
 	check_obj(s, STORE_MAGIC);
 	*got_r = 0;
-	file_name(file, name);
+	bodyfile_name(file, name);
 	fd = openat(s->dir.fd, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_from_errno(errno);
@@ -203,7 +208,7 @@ enum err bodyfile_unlink(struct store *s, uint64_t file)
 {
 	char name[NAME_SIZE];
 
-	file_name(file, name);
+	bodyfile_name(file, name);
 	return unlinkat(s->dir.fd, name, 0) == 0 ? ERR_OK
 						 : err_from_errno(errno);
 }
@@ -214,7 +219,7 @@ enum err bodyfile_set_aside(struct store *s, uint64_t file)
 	struct msg_id id = {file};
 	enum err e = ERR_OK;
 
-	file_name(file, from);
+	bodyfile_name(file, from);
 	msg_id_text(id, text);
 	snprintf(to, sizeof to, "damaged/%s", text);
 	if (faccessat(s->dir.fd, from, F_OK, 0) != 0)
@@ -239,7 +244,7 @@ static uint64_t sweep_subdir(DIR *d, unsigned sub,
 		if (msg_id_parse(span_str(e->d_name), &id) != 0 ||
 			subdir(id.v) != sub)
 			continue;
-		file_name(id.v, name);
+		bodyfile_name(id.v, name);
 		if (strcmp(name + sizeof "bodies/xx", e->d_name) != 0 ||
 			wanted(arg, id.v))
 			continue;

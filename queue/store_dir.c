@@ -15,7 +15,6 @@
 #include "mta/base/check.h"
 #include "queue/store_private.h"
 
-#define LOCK_FILE "umbra.lock"
 #define RESERVE_FILE "umbra.reserve"
 
 enum { FULL_BYTES = 65536 };

@@ -40,7 +40,7 @@ static MDB_val val(struct span s)
 	return (MDB_val){s.n, u.out};
 }
 
-static enum err translate(int rc)
+enum err db_err(int rc)
 {
 	switch (rc) {
 	case 0:
@@ -66,7 +66,7 @@ static enum err translate(int rc)
 	}
 }
 
-static void explain_open(struct store *s, int rc, struct buf *why)
+void db_explain(struct store *s, int rc, struct buf *why)
 {
 	const char *dir = s->dir.path;
 
@@ -126,9 +126,8 @@ enum err db_open(struct store *s, struct buf *why)
 	if (rc == 0)
 		rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->read);
 	if (rc) {
-		explain_open(s, rc, why);
-		return rc == EINVAL || rc == ENOMEM ? ERR_CORRUPT
-						    : translate(rc);
+		db_explain(s, rc, why);
+		return rc == EINVAL || rc == ENOMEM ? ERR_CORRUPT : db_err(rc);
 	}
 	mdb_txn_reset(s->read);
 	return ERR_OK;
@@ -152,8 +151,8 @@ enum err db_peek(struct store *s, struct buf *why)
 			 MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0)
 		rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->read);
 	if (rc)
-		explain_open(s, rc, why);
-	return translate(rc);
+		db_explain(s, rc, why);
+	return db_err(rc);
 }
 
 void db_close(struct store *s)
@@ -171,7 +170,7 @@ enum err db_table(struct store *s, struct MDB_txn *t, unsigned db, int create)
 	static const char *const name[DB_COUNT] = {
 		"env", "body", "status", "meta", "damaged", "notes"};
 
-	return translate(
+	return db_err(
 		mdb_dbi_open(t, name[db], create ? MDB_CREATE : 0, &s->db[db]));
 }
 
@@ -184,7 +183,7 @@ enum err db_empty(struct MDB_txn *t, int *empty_r)
 	if (rc == 0)
 		rc = mdb_stat(t, all, &st);
 	*empty_r = st.ms_entries == 0;
-	return translate(rc);
+	return db_err(rc);
 }
 
 static void fail(struct store *s, enum err e, const char *said)
@@ -211,8 +210,8 @@ enum err db_begin(struct store *s, struct MDB_txn **t_r)
 	int rc = mdb_txn_begin(s->env, NULL, 0, t_r);
 
 	if (rc)
-		fail(s, translate(rc), mdb_strerror(rc));
-	return translate(rc);
+		fail(s, db_err(rc), mdb_strerror(rc));
+	return db_err(rc);
 }
 
 /* LMDB takes a short write for EIO, and a short write is how a device often
@@ -233,7 +232,7 @@ enum err db_end(struct store *s, struct MDB_txn *t, enum err e)
 	rc = mdb_txn_commit(t);
 	if (rc == EIO && dir_full(&s->dir))
 		rc = ENOSPC;
-	e = translate(rc);
+	e = db_err(rc);
 	if (e == ERR_NOSPACE)
 		atomic_store(&s->full, rc == MDB_MAP_FULL ? 2 : 1);
 	else if (e != ERR_OK)
@@ -243,7 +242,7 @@ enum err db_end(struct store *s, struct MDB_txn *t, enum err e)
 
 enum err db_read(struct store *s)
 {
-	return translate(mdb_txn_renew(s->read));
+	return db_err(mdb_txn_renew(s->read));
 }
 
 void db_read_end(struct store *s)
@@ -259,14 +258,14 @@ enum err db_get(
 
 	if (rc == 0)
 		*v_r = span(v.mv_data, v.mv_size);
-	return translate(rc);
+	return db_err(rc);
 }
 
 enum err db_put(struct MDB_txn *t, unsigned db, struct span key, struct span v)
 {
 	MDB_val k = val(key), data = val(v);
 
-	return translate(mdb_put(t, db, &k, &data, 0));
+	return db_err(mdb_put(t, db, &k, &data, 0));
 }
 
 enum err db_append(
@@ -277,20 +276,20 @@ enum err db_append(
 
 	if (rc == MDB_KEYEXIST) /* not above all others */
 		return db_put(t, db, key, v);
-	return translate(rc);
+	return db_err(rc);
 }
 
 enum err db_del(struct MDB_txn *t, unsigned db, struct span key)
 {
 	MDB_val k = val(key);
 
-	return translate(mdb_del(t, db, &k, NULL));
+	return db_err(mdb_del(t, db, &k, NULL));
 }
 
 enum err db_cursor_open(struct MDB_txn *t, unsigned db, struct db_cursor *c_r)
 {
 	*c_r = (struct db_cursor){0};
-	return translate(mdb_cursor_open(t, db, &c_r->c));
+	return db_err(mdb_cursor_open(t, db, &c_r->c));
 }
 
 void db_cursor_close(struct db_cursor *c)
@@ -316,5 +315,5 @@ enum err db_move(struct db_cursor *c, enum db_move how)
 		c->key = span(k.mv_data, k.mv_size);
 		c->v = span(v.mv_data, v.mv_size);
 	}
-	return translate(rc);
+	return db_err(rc);
 }

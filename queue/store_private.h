@@ -6,6 +6,7 @@
  *   store_read.c   reads, the scan at the start, setting aside
  *   store_dir.c    the directory around it: lock, reserve
  *   bodyfile.c     bodies that have files of their own
+ *   lmdb_care.c    opening beside a daemon, copies (queue/care.h)
  */
 #pragma once
 
@@ -29,6 +30,7 @@ enum {
 };
 
 #define DATA_FILE "data.mdb"
+#define LOCK_FILE "umbra.lock"
 
 enum { DB_ENV, DB_BODY, DB_STATUS, DB_META, DB_DAMAGED, DB_NOTES, DB_COUNT };
 
@@ -120,6 +122,24 @@ void db_cursor_close(struct db_cursor *c);
 /* ERR_NOTFOUND at the end. DB_SEEK goes to c->key or the next after it. */
 enum err db_move(struct db_cursor *c, enum db_move how) must_use;
 
+/* lmdb_care.c: for queue/care.h. A shell of a store, without a writer: dir is
+ * open, magic is set. */
+enum db_look { DB_ALONE, DB_BESIDE, DB_PRIVATE }; /* who else has it open */
+/* Opens the file and those of its tables that are there (bits in have_r). */
+enum err db_look(struct store *s, enum db_look how, unsigned *have_r,
+	struct buf *why) must_use;
+struct db_pages {
+	uint64_t size, used, free; /* octets of a page; pages */
+};
+enum err db_whole(struct store *s, uint64_t *size_r) must_use; /* octets that
+				       the file has when nothing is missing */
+enum err db_pages(
+	struct store *s, unsigned have, struct db_pages *p_r) must_use;
+/* Everything in use now, page behind page, to fd. */
+enum err db_copy(struct store *s, int fd) must_use;
+enum err db_err(int rc);
+void db_explain(struct store *s, int rc, struct buf *why);
+
 struct key {
 	uint8_t b[KEY_PIECE];
 };
@@ -129,8 +149,16 @@ struct span piece_key(struct key *k, uint64_t id, uint64_t piece);
 /* store_write.c */
 void store_commit(void *arg, struct store_op *first);
 void store_committed(void *arg);
+/* For a store without a writer: one operation in a transaction of its own; a
+ * status in one that is under way. */
+enum err store_apply(struct store *s, struct store_op *op) must_use;
+enum err store_put_status(
+	struct store *s, struct MDB_txn *t, const struct store_op *op) must_use;
 
 /* bodyfile.c */
+enum { BODY_NAME = 40 };
+void bodyfile_subdir(uint64_t file, char out[static BODY_NAME]);
+void bodyfile_name(uint64_t file, char out[static BODY_NAME]);
 /* The file's entry is durable. done, zeroed at first, is of one commit: each
  * directory is synced once in it. */
 enum err bodyfile_sync(

@@ -54,7 +54,7 @@ static enum err put_message(
 	return e;
 }
 
-static enum err put_status(
+enum err store_put_status(
 	struct store *s, struct MDB_txn *t, const struct store_op *op)
 {
 	uint64_t pieces = chunks(op->record.n);
@@ -127,7 +127,7 @@ static enum err apply_one(struct store *s, struct MDB_txn *t,
 		add_dead(s, op);
 		return ERR_OK;
 	case STORE_STATUS:
-		return put_status(s, t, op);
+		return store_put_status(s, t, op);
 	case STORE_NOTE:
 		return put_note(s, t, op);
 	case STORE_PUT:
@@ -196,6 +196,12 @@ static enum err transact(
 	atomic_fetch_add(&s->commits, 1);
 	atomic_fetch_add(&s->ops, n);
 	return ERR_OK;
+}
+
+enum err store_apply(struct store *s, struct store_op *op)
+{
+	op->next = NULL;
+	return transact(s, op, NULL);
 }
 
 /* The operation after the last one of op's call; whether a put is in it. */
