@@ -23,3 +23,5 @@ int files_data(struct files *f, struct span s);
 void files_end(struct files **f); /* a half file goes */
 /* umbra shadow keygen; its status. */
 int cli_keygen(const struct request *r);
+/* umbra db ...; its status. */
+int cli_db(const struct request *r);

@@ -101,6 +101,13 @@ int cli_local(const struct request *r, int *status_r)
 	case CMD_SHADOW_KEYGEN:
 		*status_r = cli_keygen(r);
 		return 1;
+	case CMD_DB_CHECK:
+	case CMD_DB_BACKUP:
+	case CMD_DB_RESTORE:
+	case CMD_DB_COMPACT:
+	case CMD_DB_EXPORT:
+		*status_r = cli_db(r);
+		return 1;
 	case CMD_CONFIG_SHOW:
 		if (request_has(r, OPT_MANUAL))
 			*status_r = config_manual();

@@ -38,6 +38,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(OPT_NO_WAIT, "no-wait", KIND_FLAG, NULL, "do not wait for the end") \
 	X(OPT_BINARY, "binary", KIND_TEXT, "PATH", "the program of the new process (default: the file that the running one came from)") \
 	X(OPT_LAST, "last", KIND_FLAG, NULL, "only say what the last one came to") \
+	X(OPT_TO, "to", KIND_TEXT, "WHERE", "where it goes: a directory, a node (the help of the command says which)") \
+	X(OPT_NEW_IDENTITY, "new-identity", KIND_FLAG, NULL, "as another database, not as the one that was") \
+	X(OPT_COPIES, "copies", KIND_FLAG, NULL, "also what is held for other nodes") \
 	X(OPT_SIZE, "size", KIND_SIZE, "N", "as for a message of N octets (10MiB works too)")
 
 #define BITS_LIST BIT(OPT_WHERE) | BIT(OPT_SORT) | BIT(OPT_AFTER)
@@ -142,6 +145,21 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_UPGRADE, "upgrade", NULL, "", 0, 0, BIT(OPT_BINARY) | BIT(OPT_LAST), \
 		"Put a new process in the place of the running one; no connection is refused.", \
 		"umbra upgrade --binary /usr/local/sbin/umbrad") \
+	X(CMD_DB_CHECK, "db", "check", "[DIR]", 0, 1, 0, \
+		"Read every record and body of a queue's directory and say what is damaged (asks no daemon).", \
+		"umbra db check") \
+	X(CMD_DB_BACKUP, "db", "backup", "OUT [DIR]", 1, 2, 0, \
+		"Copy the queue to the new directory OUT, while the daemon runs or not (asks no daemon).", \
+		"umbra db backup /var/backups/umbra/monday") \
+	X(CMD_DB_RESTORE, "db", "restore", "BACKUP", 1, 1, BIT(OPT_TO) | BIT(OPT_NEW_IDENTITY), \
+		"Make a queue's directory of a backup, for a daemon to start on (asks no daemon).", \
+		"umbra db restore /var/backups/umbra/monday --to /var/lib/umbra") \
+	X(CMD_DB_COMPACT, "db", "compact", "[DIR]", 0, 1, 0, \
+		"Make the file of a stopped daemon's database as small as it can be (asks no daemon).", \
+		"umbra db compact") \
+	X(CMD_DB_EXPORT, "db", "export", "[DIR]", 0, 1, BIT(OPT_TO) | BIT(OPT_ALL) | BIT(OPT_COPIES), \
+		"Write what is queued to files with their envelopes, also from a damaged disk (asks no daemon).", \
+		"umbra db export /mnt/rescued/umbra --to /root/mail") \
 	X(CMD_LOG_LEVEL, "log", "level", "[error|warn|info|debug]", 0, 1, 0, \
 		"Show or change how much is logged, until the next start.", \
 		"umbra log level debug") \
