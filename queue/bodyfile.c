@@ -63,7 +63,7 @@ static int sync_at(int dir, const char *path)
 }
 
 /* Pool threads may do this at the same time; each makes sure for itself. */
-static int make_subdir(struct store *s, uint64_t file)
+int bodyfile_make_subdir(struct store *s, uint64_t file)
 {
 	atomic_uchar *known = &s->subdir_known[subdir(file)];
 	char name[NAME_SIZE];
@@ -98,7 +98,7 @@ enum err store_file_create(struct store *s, uint64_t file, void **h_r)
 	int err;
 
 	check_obj(s, STORE_MAGIC);
-	err = make_subdir(s, file);
+	err = bodyfile_make_subdir(s, file);
 	if (err)
 		return err_from_errno(err);
 	bodyfile_name(file, name);

@@ -225,6 +225,8 @@ static void on_put(struct store_op *op)
 	h->m = m;
 	h->keep = !m->copy;
 	m->barred = i->barred && !m->copy;
+	m->noticed = h->status.delay_noticed != 0;
+	m->pending = message_pending(&h->status, m->nrcpt);
 	message_orders(q, m, &h->env, &h->status);
 	if (!m->copy && !m->barred)
 		message_route(q, m, &h->env, NULL, 0, NULL);
@@ -298,11 +300,9 @@ static enum err encode_held(
 	return e;
 }
 
-void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
-	struct body *body)
+static void begin_intake(struct queue *q, struct intake *i,
+	const struct envelope *env, struct body *body)
 {
-	enum err e;
-
 	check_obj(q, QUEUE_MAGIC);
 	must(env->id.v != 0 && env->id.v < q->next_id);
 	must(body->size == env->size && !body->mem == !!env->in_file);
@@ -317,18 +317,88 @@ void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 		.mem = body->mem,
 		.size = body->mem ? body->size : 0,
 		.in_file = !body->mem,
-		.seq = env->owner.node.n ? 0 : env->mid.seq,
 		.done = on_put,
 	};
-	e = encode_held(q, env, &i->held);
-	if (e != ERR_OK) {
-		refuse(q, i, e);
-		return;
-	}
+}
+
+static void submit(struct queue *q, struct intake *i, struct body *body)
+{
 	i->held->refs = 1;
 	i->held->body = body_ref(body);
 	i->op.record = blob_span(i->held->record);
 	store_submit(q->store, &i->op);
+}
+
+void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
+	struct body *body)
+{
+	enum err e;
+
+	begin_intake(q, i, env, body);
+	i->op.seq = env->owner.node.n ? 0 : env->mid.seq;
+	e = encode_held(q, env, &i->held);
+	if (e == ERR_OK)
+		submit(q, i, body);
+	else
+		refuse(q, i, e);
+}
+
+/* first_status - the status that a message comes with. */
+struct first_status {
+	struct store_op op;
+	struct buf record;
+};
+
+static void on_first_status(struct store_op *op)
+{
+	struct first_status *f = container_of(op, struct first_status, op);
+
+	buf_fini(&f->record);
+	free(f);
+}
+
+/* Behind the PUT, and read back as that is. */
+static enum err with_status(struct intake *i, const struct status *s)
+{
+	struct first_status *f = x_calloc(1, sizeof *f);
+	struct held *h = i->held;
+	const char *why;
+	enum err e = ERR_LIMIT;
+
+	buf_init(&f->record, SIZE_MAX);
+	if (status_encode(s, &f->record) == 0)
+		e = status_decode(arena_span(&h->arena, buf_span(&f->record)),
+			&h->arena, &h->status, &why);
+	if (e == ERR_OK && h->status.nrcpt != h->env.nrcpt)
+		e = ERR_SYNTAX;
+	f->op = (struct store_op){
+		.verb = STORE_STATUS,
+		.id = i->op.id,
+		.record = buf_span(&f->record),
+		.done = on_first_status,
+	};
+	if (e == ERR_OK)
+		i->op.next = &f->op;
+	else
+		on_first_status(&f->op);
+	return e;
+}
+
+void queue_intake_again(struct queue *q, struct intake *i,
+	const struct envelope *env, const struct status *s, struct body *body)
+{
+	enum err e;
+
+	begin_intake(q, i, env, body);
+	must(i->barred && s->moved && s->owner.node.n == 0 &&
+		env->owner.node.n == 0);
+	e = encode_held(q, env, &i->held);
+	if (e == ERR_OK)
+		e = with_status(i, s);
+	if (e == ERR_OK)
+		submit(q, i, body);
+	else
+		refuse(q, i, e);
 }
 
 struct blob *queue_intake_record(const struct intake *i)

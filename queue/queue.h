@@ -204,6 +204,11 @@ struct intake {
 };
 void queue_intake(struct queue *q, struct intake *i, const struct envelope *env,
 	struct body *body);
+/* The same for a message of another database that is taken over with what had
+ * become of its recipients, in one transaction: barred, s->owner is this node.
+ * env->mid is no number of ours. */
+void queue_intake_again(struct queue *q, struct intake *i,
+	const struct envelope *env, const struct status *s, struct body *body);
 /* env as it is being stored, right after queue_intake: a reference for the
  * caller; NULL when it cannot be stored (done comes with an error). */
 struct blob *queue_intake_record(const struct intake *i);

@@ -159,6 +159,7 @@ enum err store_put_status(
 enum { BODY_NAME = 40 };
 void bodyfile_subdir(uint64_t file, char out[static BODY_NAME]);
 void bodyfile_name(uint64_t file, char out[static BODY_NAME]);
+int bodyfile_make_subdir(struct store *s, uint64_t file); /* 0, or an errno */
 /* The file's entry is durable. done, zeroed at first, is of one commit: each
  * directory is synced once in it. */
 enum err bodyfile_sync(

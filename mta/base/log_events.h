@@ -54,6 +54,7 @@
 	X(EV_QUEUE_RECOVERED, "queue.recovered", LOG_INFO, "The queue was read at start: messages, orphans, damaged, time.") \
 	X(EV_QUEUE_DAMAGED, "queue.damaged", LOG_ERROR, "A record of the queue is damaged and was set aside.") \
 	X(EV_QUEUE_FULL, "queue.full", LOG_ERROR, "The queue's file system is full; new mail gets 452, deliveries go on.") \
+	X(EV_QUEUE_IMPORTED, "queue.imported", LOG_INFO, "A message of another database (umbra db import) is durable here, and ours; it is delivered when the peers were asked about it.") \
 	X(EV_QUEUE_FATAL, "queue.fatal", LOG_ERROR, "The outcome of a write is unknown; the program stops and recovers at the next start.") \
 	X(EV_QUEUE_MEMORY, "queue.memory", LOG_WARN, "The budget for bodies in memory is used up; sockets wait.") \
 	X(EV_HOLD_BROKEN, "hold.broken", LOG_ERROR, "A hold rule cannot be used by this version and holds nothing; remove it and make it anew.") \
