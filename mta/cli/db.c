@@ -137,6 +137,8 @@ static int run(const struct request *r, unsigned i, struct buf *dir)
 		return db_compact(r, buf_str(dir));
 	case CMD_DB_EXPORT:
 		return db_export(r, buf_str(dir), r->text[OPT_TO]);
+	case CMD_DB_IMPORT:
+		return db_import(r, r->arg[0], buf_str(dir));
 	default:
 		return EX_SOFTWARE;
 	}
@@ -166,7 +168,9 @@ int cli_db(const struct request *r)
 	if (r->command == CMD_DB_EXPORT && wants_to(r, "export [DIR]"))
 		return EX_USAGE;
 	buf_init(&dir, 4096);
-	status = run(r, r->command == CMD_DB_BACKUP ? 1 : 0, &dir);
+	status = run(r,
+		r->command == CMD_DB_BACKUP || r->command == CMD_DB_IMPORT,
+		&dir);
 	buf_fini(&dir);
 	return status;
 }

@@ -52,3 +52,6 @@ int db_compact(const struct request *r, const char *dir);
 
 /* db_export.c */
 int db_export(const struct request *r, const char *dir, const char *out);
+
+/* db_import.c */
+int db_import(const struct request *r, const char *from, const char *data);

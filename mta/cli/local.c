@@ -106,6 +106,7 @@ int cli_local(const struct request *r, int *status_r)
 	case CMD_DB_RESTORE:
 	case CMD_DB_COMPACT:
 	case CMD_DB_EXPORT:
+	case CMD_DB_IMPORT:
 		*status_r = cli_db(r);
 		return 1;
 	case CMD_CONFIG_SHOW:

@@ -154,6 +154,7 @@ int verb_upgrade(struct answer *a);
 int verb_shadow_status(struct answer *a);
 int verb_shadow_takeover(struct answer *a);
 int verb_log_level(struct answer *a);
+int verb_db_import(struct answer *a);
 int verb_drain(struct answer *a);
 int verb_undrain(struct answer *a);
 

@@ -160,6 +160,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_DB_EXPORT, "db", "export", "[DIR]", 0, 1, BIT(OPT_TO) | BIT(OPT_ALL) | BIT(OPT_COPIES), \
 		"Write what is queued to files with their envelopes, also from a damaged disk (asks no daemon).", \
 		"umbra db export /mnt/rescued/umbra --to /root/mail") \
+	X(CMD_DB_IMPORT, "db", "import", "DIR", 1, 1, BIT(OPT_COPIES) | BIT(OPT_YES), \
+		"Take over what is queued in another node's directory, a rescued disk: the running daemon delivers it.", \
+		"umbra db import /mnt/rescued/umbra --yes") \
 	X(CMD_LOG_LEVEL, "log", "level", "[error|warn|info|debug]", 0, 1, 0, \
 		"Show or change how much is logged, until the next start.", \
 		"umbra log level debug") \
