@@ -355,7 +355,8 @@ static void *run(void *arg)
 	int fd = dial(c->f);
 	ssize_t n;
 
-	must(write(fd, c->request, strlen(c->request)) > 0);
+	/* One too many is refused before it has asked. */
+	(void)!write(fd, c->request, strlen(c->request));
 	while ((n = read(fd, p, 65536)) > 0) {
 		buf_add(&c->got, span(p, (size_t)n));
 		if (c->manner == LEAVES)
