@@ -92,7 +92,7 @@ unit: $(UNIT)
 # Those that have threads, under the thread sanitizer. Addresses are fixed where
 # that is allowed: at random its memory leaves no room for LMDB's map sometimes.
 THREADED := $(patsubst %.c,$(B)/%,$(wildcard $(addprefix tests/unit/test_, \
-	log.c loop.c store*.c ctl.c dns_live.c stream.c)))
+	log.c loop.c store*.c ctl*.c dns_live.c stream.c)))
 tsan:
 	$(Q)$(MAKE) -s -j2 MODE=tsan run-tsan
 run-tsan: $(THREADED)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 
 import pytest
 
@@ -292,6 +293,48 @@ def test_export(lab, tmp_path):
     lab.u.cli("message", "export", small, "--dir", str(tmp_path / "no"),
               want=73)
     assert len(lab.list()) == 2, "they stay in the queue"
+
+
+def test_bulk_under_load():
+    """Changes by filter while mail comes in and leaves: every message arrives
+    once, none is lost, none is stuck."""
+    n, rounds = 400, 6
+    lab = Lab()
+    with lab.peer, lab.other, lab.u as u:
+        lab.open()
+
+        def send(k):
+            with u.smtp() as c:
+                for i in range(n):
+                    c.mail(f"s{k}@s.example", [f"r{k}.{i}@x{i % 7}.example"],
+                           MESSAGE)
+        threads = [threading.Thread(target=send, args=(k,)) for k in range(3)]
+        for t in threads:
+            t.start()
+        for i in range(rounds):
+            who = f"sender ~ s{i % 3}@*"
+            u.cli("message", "suspend", "--where", who, "--yes")
+            u.cli("message", "priority", ("high", "low")[i % 2], "--where",
+                  "recipient ~ *3@*", "--yes")
+            u.cli("message", "redirect", "--connector", "backup", "--where",
+                  "size > 1 and recipient ~ *7@*", "--yes")
+            u.cli("queue", "suspend", "--all", "--yes")
+            u.cli("message", "list", "--sort", "-age", "--where", who)
+            u.cli("message", "retry", "--all", "--yes")
+            u.cli("queue", "resume", "--all", "--yes")
+            u.cli("message", "resubmit", "--where", "suspended", "--yes")
+            u.cli("message", "resume", "--where", who, "--yes")
+        for t in threads:
+            t.join()
+        u.cli("queue", "resume", "--all", "--yes")
+        u.cli("message", "resume", "--all", "--yes")
+        u.cli("message", "retry", "--all", "--yes")
+        until(lambda: not lab.list("--limit", "1"),
+              text=lambda: u.cli("message", "list"))
+        got = [t.to[0] for t in lab.peer.messages + lab.other.messages]
+        assert len(got) == len(set(got)), "twice"
+        assert set(got) == {f"r{k}.{i}@x{i % 7}.example" for k in range(3)
+                            for i in range(n)}
 
 
 def test_errors(lab):

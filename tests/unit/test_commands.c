@@ -52,7 +52,17 @@ static const struct line_case lines[] = {
 		"\"args\":[\"a.example\"]}"},
 	{"config show --all", REQUEST_OK,
 		"{\"verb\":\"config show\",\"json\":false,\"all\":true}"},
+	{"message list --where a>1h --sort -age --after X", REQUEST_OK,
+		"{\"verb\":\"message list\",\"json\":false,"
+		"\"where\":\"a>1h\",\"sort\":\"-age\",\"after\":\"X\"}"},
+	{"message remove A B --notify --yes", REQUEST_OK,
+		"{\"verb\":\"message remove\",\"json\":false,\"yes\":true,"
+		"\"notify\":true,\"args\":[\"A\",\"B\"]}"},
+	{"message priority high A", REQUEST_OK,
+		"{\"verb\":\"message priority\",\"json\":false,"
+		"\"args\":[\"high\",\"A\"]}"},
 	/* Help. */
+	{"help fields", REQUEST_HELP, "Fields of messages"},
 	{"help", REQUEST_HELP, "message show ID"},
 	{"--help", REQUEST_HELP, "message show ID"},
 	{"-h", REQUEST_HELP, "message show ID"},
@@ -67,6 +77,10 @@ static const struct line_case lines[] = {
 	{"stauts", REQUEST_WRONG, "did you mean \"umbra status\"?"},
 	{"retry", REQUEST_WRONG, "did you mean \"umbra queue retry\"?"},
 	{"mesage list", REQUEST_WRONG, "did you mean \"umbra message"},
+	{"message priority", REQUEST_WRONG, "wants high|normal|low [ID...]"},
+	{"queue list --where", REQUEST_WRONG,
+		"--where wants a value: --where FILTER"},
+	{"message remove --sort age", REQUEST_WRONG, "has no option --sort"},
 	{"queue lst", REQUEST_WRONG, "did you mean \"umbra queue list\"?"},
 	{"queue ret", REQUEST_WRONG, "did you mean \"umbra queue retry\"?"},
 	{"frobnicate", REQUEST_WRONG, "there is no command \"frobnicate\"\n"},
