@@ -241,6 +241,7 @@ enum err flow_open_queue(struct node *n, struct buf *why)
 			},
 		.expire_after = c->queue.expire_after,
 		.delay_notice_after = c->queue.delay_notice_after,
+		.poison_after = c->queue.poison_after,
 	};
 	struct queue_events ev = {
 		.arg = n,

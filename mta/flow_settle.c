@@ -151,6 +151,7 @@ static void send_notice(struct settling *s, enum report_kind kind,
 		.rcpt = rcpt,
 		.nrcpt = n,
 	};
+	struct crash_at was;
 	struct blob *mem;
 
 	t->s = s;
@@ -158,9 +159,11 @@ static void send_notice(struct settling *s, enum report_kind kind,
 	t->to_postmaster = to_postmaster != 0;
 	rand_bytes(loop_rand(node->loop), r.trace.b, sizeof r.trace.b);
 	r.original = original(s, &t->mem, &r.original_whole);
+	was = crash_note(env->id.v, WORK_REPORT);
 	mem = report_build(&r,
 		to_postmaster ? node->conf->node.postmaster : env->sender,
 		&t->mem, &t->env);
+	crash_back(was);
 	if (!mem) {
 		lost(s, kind, "no memory for it, tried again later");
 		s->failed |= kind != REPORT_SENT;

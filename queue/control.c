@@ -152,6 +152,7 @@ enum changed queue_message_resume(
 			leg_ready(q, l);
 	if (!m->noticed)
 		expire_notice_again(q, m);
+	poison_forget(q, id);
 	say(q, m, h, "resumed", span(NULL, 0));
 	put(q, m, h, c);
 	return CHANGED;

@@ -65,3 +65,11 @@ void orders_fini(struct queue *q);
 void orders_again(struct queue *q, struct store_op *op);
 void orders_drop(struct store_op *op);
 int is_suspended_hop(struct queue *q, struct span key);
+
+/* poison.c: messages at which the program crashed (doing.h). Says with what
+ * the last run ended; is its record not to be read at all; suspends the
+ * others; an administrator lets one go. */
+void poison_begin(struct queue *q);
+int poison_unreadable(struct queue *q, struct msg_id id);
+void poison_suspend(struct queue *q);
+void poison_forget(struct queue *q, struct msg_id id);

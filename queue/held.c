@@ -191,10 +191,12 @@ enum err held_get(struct queue *q, struct message *m, int with_body,
 	struct held **h_r, const char **why_r)
 {
 	struct held *h = m->held;
+	struct crash_at was = crash_note(m->id.v, WORK_READING);
 	enum err e = ERR_OK;
 
 	if (!h)
 		e = load(q, m, &h, why_r);
+	crash_back(was);
 	if (e != ERR_OK)
 		return e;
 	h->refs++;

@@ -38,8 +38,10 @@ struct span *route_keys(
 {
 	struct span *key =
 		arena_alloc(&q->scratch, e->nrcpt * sizeof(struct span));
+	struct crash_at was = crash_note(e->id.v, WORK_ROUTING);
 
 	q->ev.route(q->ev.arg, e, redirect, key, &q->scratch);
+	crash_back(was);
 	return key;
 }
 

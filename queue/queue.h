@@ -59,6 +59,7 @@ struct queue_options {
 	struct queue_retry retry;
 	uint64_t expire_after;       /* 2 d */
 	uint64_t delay_notice_after; /* 4 h; 0: never */
+	unsigned poison_after;       /* crashes: 2; 0: never */
 };
 
 enum hop_state {

@@ -128,15 +128,21 @@ static void on_record(
 	void *arg, struct msg_id id, struct span env, struct span status)
 {
 	struct recovery *r = arg;
+	struct crash_at was = crash_note(id.v, WORK_RECOVERY);
 	struct arena a = {0};
 	struct envelope e;
 	struct status s;
-	const char *why = decode(&a, id, env, status, &e, &s);
+	const char *why = NULL;
 
+	if (poison_unreadable(r->q, id))
+		why = "poison: the program crashed when it was read";
+	else
+		why = decode(&a, id, env, status, &e, &s);
 	if (why)
 		damaged(r, id, why);
 	else
 		take_up(r, &e, &s);
+	crash_back(was);
 	if (id.v >= r->q->next_id)
 		r->q->next_id = id.v + 1;
 	arena_fini(&a);
@@ -191,6 +197,7 @@ enum err queue_recover(struct queue *q, struct buf *why)
 
 	check_obj(q, QUEUE_MAGIC);
 	must(list_empty(&q->messages));
+	poison_begin(q);
 	e = orders_load(q, why);
 	if (e != ERR_OK)
 		return e;
@@ -203,6 +210,8 @@ enum err queue_recover(struct queue *q, struct buf *why)
 		e = set_aside(&r, why);
 	for (size_t i = 0; i < r.nfinished; i++)
 		message_done(q, r.finished[i]);
+	if (e == ERR_OK)
+		poison_suspend(q);
 	if (e == ERR_OK)
 		log_event(q->o.log, EV_QUEUE_RECOVERED,
 			F_U("messages", q->nmessages),

@@ -221,6 +221,7 @@ static void keep_heap(void)
 
 static void destroy(struct store *s)
 {
+	doing_close(s);
 	db_close(s);
 	dir_close(&s->dir);
 	free(s->dead);
@@ -243,6 +244,7 @@ enum err store_open(
 
 	s->magic = STORE_MAGIC;
 	s->o = *o;
+	s->doing_fd = -1;
 	keep_heap();
 	e = dir_open(&s->dir, o->dir, why);
 	if (e == ERR_OK)
@@ -258,6 +260,7 @@ enum err store_open(
 		destroy(s);
 		return e;
 	}
+	doing_open(s);
 	*s_r = s;
 	return ERR_OK;
 }

@@ -35,6 +35,7 @@
 #include "mta/base/id.h"
 #include "mta/base/loop.h"
 #include "queue/body.h"
+#include "queue/doing.h"
 
 struct store;
 
@@ -107,6 +108,12 @@ void store_close(struct store **s);
 void store_identity(const struct store *s, struct store_identity *id_r);
 /* Every start of this database, oldest first; the last is this one. */
 const struct store_start *store_starts(const struct store *s, unsigned *n_r);
+
+/* The messages that were at work at crashes of this database; what is changed
+ * is kept by store_doing_save. crashed_r: of these the one that the last run
+ * ended with, or NULL. */
+struct doing *store_doing(struct store *s, const struct culprit **crashed_r);
+void store_doing_save(struct store *s);
 
 /* first: a list through next. At most one hand-over to the writer per loop
  * turn. Deletes and statuses alone do not wake an idle writer at once: they

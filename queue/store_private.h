@@ -5,6 +5,7 @@
  *   store_write.c  what the writer's thread does
  *   store_read.c   reads, the scan at the start, setting aside
  *   store_dir.c    the directory around it: lock, reserve
+ *   store_doing.c  what a crash leaves behind
  *   bodyfile.c     bodies that have files of their own
  *   lmdb_care.c    opening beside a daemon, copies (queue/care.h)
  */
@@ -82,6 +83,9 @@ struct store {
 	atomic_uint_least64_t commits, ops;
 	atomic_int full; /* 1: the device was full, 2: the map */
 	atomic_uchar subdir_known[SUBDIRS]; /* bodies/xx is durable */
+	struct doing doing;
+	const struct culprit *crashed; /* in doing, or NULL */
+	int doing_fd;                  /* umbra.doing, or -1 */
 };
 
 /* The cover of LMDB. A transaction is never used after db_end. Spans that are
@@ -139,6 +143,10 @@ enum err db_pages(
 enum err db_copy(struct store *s, int fd) must_use;
 enum err db_err(int rc);
 void db_explain(struct store *s, int rc, struct buf *why);
+
+/* store_doing.c; without the file there is only nothing to be learned. */
+void doing_open(struct store *s);
+void doing_close(struct store *s);
 
 struct key {
 	uint8_t b[KEY_PIECE];

@@ -118,6 +118,10 @@ def calls(path, lines):
             fault(path, n, "%s() is behind the seam loop.h" % m.group(1))
 
 
+# A signal handler gets no argument (crash.h).
+MAY_HAVE_GLOBALS = ("mta/base/crash.c",)
+
+
 def functions(path, lines):
     start = None
     for n, line in enumerate(lines, 1):
@@ -130,7 +134,8 @@ def functions(path, lines):
             start = None
         elif start is None and not line.startswith("#") and \
                 not re.match(r"struct \w+;", line) and \
-                GLOBAL.match(line) and "const" not in line and "(" not in line:
+                GLOBAL.match(line) and "const" not in line and \
+                "(" not in line and path not in MAY_HAVE_GLOBALS:
             fault(path, n, "mutable global: %s" % line.strip())
 
 

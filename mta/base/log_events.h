@@ -53,6 +53,8 @@
 	X(EV_REPORT_DROPPED, "report.dropped", LOG_WARN, "No notification was made; reason says why (null sender, NOTIFY).") \
 	X(EV_QUEUE_RECOVERED, "queue.recovered", LOG_INFO, "The queue was read at start: messages, orphans, damaged, time.") \
 	X(EV_QUEUE_DAMAGED, "queue.damaged", LOG_ERROR, "A record of the queue is damaged and was set aside.") \
+	X(EV_QUEUE_CRASHED, "queue.crashed", LOG_ERROR, "The last run crashed while it was at work on this message: by which signal, doing what, how many times now; after queue.poison_after times it is set aside as poison.") \
+	X(EV_QUEUE_POISON, "queue.poison", LOG_ERROR, "A message is suspended as poison; look at it (umbra message export), then resume or remove it.") \
 	X(EV_QUEUE_FULL, "queue.full", LOG_ERROR, "The queue's file system is full; new mail gets 452, deliveries go on.") \
 	X(EV_QUEUE_IMPORTED, "queue.imported", LOG_INFO, "A message of another database (umbra db import) is durable here, and ours; it is delivered when the peers were asked about it.") \
 	X(EV_QUEUE_FATAL, "queue.fatal", LOG_ERROR, "The outcome of a write is unknown; the program stops and recovers at the next start.") \

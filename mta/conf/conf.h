@@ -182,6 +182,7 @@ struct conf {
 		} retry;
 		uint64_t expire_after;       /* ms: 2 d */
 		uint64_t delay_notice_after; /* ms: 4 h; 0: none */
+		unsigned poison_after;       /* crashes: 2; 0: never */
 		uint64_t large_body;         /* 256 KiB */
 		uint64_t memory;             /* 256 MiB */
 	} queue;

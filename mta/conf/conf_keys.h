@@ -117,6 +117,11 @@ V("queue.delay_notice_after", queue.delay_notice_after, DURATION, "4h", 0, 30 * 
 	"After so long the sender is told, once, that the mail is still waiting; " \
 	"0: never. Must be less than `queue.expire_after`.", \
 	"delay_notice_after: 1h") \
+V("queue.poison_after", queue.poison_after, COUNT, "2", 0, 100, RELOAD, \
+	"A message that the program was at work on when it crashed, so many times, " \
+	"is suspended as poison at the next start instead of being tried again; 0: " \
+	"never.", \
+	"poison_after: 1") \
 V("queue.large_body", queue.large_body, SIZE, "256KiB", 4 * K_KIB, 1 * K_GIB, RELOAD, \
 	"A message above this size is written to a file of its own while it " \
 	"arrives; the others go into the database.", \

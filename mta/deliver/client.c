@@ -82,8 +82,16 @@ static int may_say(const struct client *c)
 		       c->nexpect < EXPECT_MAX - 2);
 }
 
+struct crash_at client_works(const struct attempt *a)
+{
+	return crash_note(
+		a && a->lease ? a->lease->env->id.v : 0, WORK_DELIVERY);
+}
+
 void client_run(struct client *c)
 {
+	struct crash_at was;
+
 	if (c->hearing || c->ended || c->state == CLIENT_CONNECTING)
 		return;
 	while (!c->ended) {
@@ -91,7 +99,9 @@ void client_run(struct client *c)
 			break;
 		if (!may_say(c))
 			break;
+		was = client_works(c->sayer);
 		c->say = c->say->say(c, c->sayer);
+		crash_back(was);
 		if (c->d->out.n >= FLUSH_AT)
 			client_flush(c);
 	}
@@ -121,6 +131,7 @@ static void fault_reply(struct client *c, enum lost how, const struct reply *r)
 static void hear(struct client *c, const struct reply *r)
 {
 	struct expect e = c->expect[c->ahead];
+	struct crash_at was;
 
 	if (e.left == 0)
 		e.left = e.a->accepted ? e.a->accepted : 1;
@@ -136,7 +147,9 @@ static void hear(struct client *c, const struct reply *r)
 	} else {
 		c->expect[c->ahead] = e;
 	}
+	was = client_works(e.a);
 	e.step->hear(c, e.a, r);
+	crash_back(was);
 }
 
 /* Something came that nobody asked for. A server that closes an idle

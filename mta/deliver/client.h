@@ -203,6 +203,8 @@ void client_expect(struct client *c, const struct step *s, struct attempt *a,
 void client_flush(struct client *c);
 void client_release(struct client *c); /* frees it when all let go of it */
 const struct step *client_waits_for(const struct client *c); /* or NULL */
+/* crash_at with a's message. */
+struct crash_at client_works(const struct attempt *a);
 
 /* client_steps.c: from the greeting to READY, and QUIT */
 extern const struct step step_greeting, step_ehlo, step_helo, step_lhlo,

@@ -16,6 +16,7 @@ struct reader {
 	struct work work;
 	struct client *client; /* stays until the read is done */
 	struct attempt *attempt;
+	struct msg_id id;
 	struct store *store;
 	struct body *body;
 	uint64_t at;
@@ -100,12 +101,8 @@ static void read_piece(struct reader *r)
 	r->at += r->got;
 }
 
-static void on_work(struct work *w)
+static void work_on(struct reader *r)
 {
-	struct reader *r = container_of(w, struct reader, work);
-
-	if (r->err != ERR_OK)
-		return;
 	do {
 		read_piece(r);
 		if (r->err == ERR_OK && r->survey)
@@ -119,6 +116,19 @@ static void on_work(struct work *w)
 	convert_push(r->convert, blob_span(r->in), emit, r);
 	if (r->err == ERR_OK && r->at == r->body->size)
 		r->err = convert_end(r->convert, emit, r);
+}
+
+/* On a pool thread: what crashes here is the message's doing as well. */
+static void on_work(struct work *w)
+{
+	struct reader *r = container_of(w, struct reader, work);
+	struct crash_at was;
+
+	if (r->err != ERR_OK)
+		return;
+	was = crash_note(r->id.v, WORK_DELIVERY);
+	work_on(r);
+	crash_back(was);
 }
 
 static void reader_free(struct reader *r)
@@ -214,6 +224,7 @@ static void on_work_done(struct work *w)
 {
 	struct reader *r = container_of(w, struct reader, work);
 	struct client *c = r->client;
+	struct crash_at was = crash_note(r->id.v, WORK_DELIVERY);
 
 	r->reading = 0;
 	if (c->ended) {
@@ -229,6 +240,7 @@ static void on_work_done(struct work *w)
 	} else {
 		send_piece(c, r);
 	}
+	crash_back(was);
 }
 
 static struct reader *reader_create(struct client *c, struct attempt *a)
@@ -239,6 +251,7 @@ static struct reader *reader_create(struct client *c, struct attempt *a)
 	r->work.done = on_work_done;
 	r->client = c;
 	r->attempt = a;
+	r->id = a->lease->env->id;
 	r->store = queue_store(c->d->o.queue);
 	r->body = body_ref(a->lease->body);
 	c->reader = r;
@@ -277,9 +290,13 @@ int body_send(struct client *c, struct attempt *a)
 void body_drained(struct client *c)
 {
 	struct reader *r = c->reader;
+	struct crash_at was;
 
-	if (r && r->waiting && !c->ended)
-		send_piece(c, r);
+	if (!r || !r->waiting || c->ended)
+		return;
+	was = crash_note(r->id.v, WORK_DELIVERY);
+	send_piece(c, r);
+	crash_back(was);
 }
 
 /* While a read is under way the reader stays, and with it the client: the

@@ -116,6 +116,8 @@ int attempt_next(struct client *c)
 {
 	struct attempt *a;
 	struct lease *l;
+	struct crash_at was;
+	enum content got;
 
 	while (c->state == CLIENT_READY && !c->preparing && !c->sending &&
 		!c->ended && (a = free_slot(c))) {
@@ -129,7 +131,10 @@ int attempt_next(struct client *c)
 		if (!l)
 			return 0;
 		attempt_init(c, a, l);
-		switch (content_prepare(c, a)) {
+		was = client_works(a);
+		got = content_prepare(c, a);
+		crash_back(was);
+		switch (got) {
 		case CONTENT_READY:
 			attempt_start(c, a);
 			return 1;

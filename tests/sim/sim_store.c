@@ -259,6 +259,17 @@ void sim_store_crash(struct store *s, int survives)
 	s->d->fail = s->d->fail_read = ERR_CANCELED;
 }
 
+struct doing *store_doing(struct store *s, const struct culprit **crashed_r)
+{
+	*crashed_r = NULL;
+	return &s->d->doing;
+}
+
+void store_doing_save(struct store *s)
+{
+	(void)s;
+}
+
 void store_identity(const struct store *s, struct store_identity *id_r)
 {
 	memcpy(id_r->sid, s->d->sid, sizeof id_r->sid);

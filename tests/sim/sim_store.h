@@ -30,6 +30,7 @@ struct sim_disk {
 	uint64_t free, total; /* octets, as told; nothing uses them up */
 	uint8_t sid[16];
 	struct store *open; /* one at a time */
+	struct doing doing; /* nobody crashes of himself; tests set it */
 
 	/* Set by tests at any time. */
 	uint64_t latency;   /* ms per commit */

@@ -724,6 +724,62 @@ static void test_peek(void **state)
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* --- poison --------------------------------------------------------------- */
+
+static void blame(struct world *w, struct msg_id id, unsigned what, unsigned n)
+{
+	struct doing *d = &w->disk->doing;
+
+	memmove(d->culprit + 1, d->culprit,
+		sizeof d->culprit - sizeof *d->culprit);
+	d->culprit[0] = (struct culprit){
+		.id = id.v, .crashes = n, .what = what, .signal = 11};
+}
+
+/* As often as poison_after says: suspended with what happened; once less: as
+ * if nothing had been. One whose records crash the program is not read again;
+ * who is resumed begins from nought. */
+static void test_poison(void **state)
+{
+	struct world *w = *state;
+	struct msg_id sent = take_one(w, "b@x"), once = take_one(w, "c@x"),
+		      read = take_one(w, "d@x");
+	struct message_view v;
+	struct lease *l;
+
+	w->o.poison_after = 2;
+	blame(w, sent, WORK_DELIVERY, 2);
+	blame(w, once, WORK_DELIVERY, 1);
+	blame(w, read, WORK_RECOVERY, 2);
+	restart(w, 1);
+	assert_string_equal(state_of(w, sent), "suspended");
+	assert_string_equal(state_of(w, once), "ready");
+	assert_string_equal(state_of(w, read), "gone");
+	assert_int_equal(queue_view(w->q, sent, &v), 0);
+	assert_true(span_eq(v.status->reason,
+		SPAN("poison: 2 crashes of the program, the last by SIGSEGV "
+		     "while it was sent to its next hop")));
+	l = lease(w, "c0|x", 9);
+	assert_int_equal(l->env->id.v, once.v);
+	settle_one(w, l, VERDICT_FINAL);
+	assert_null(lease(w, "c0|x", 9));
+	assert_int_equal(queue_message_resume(w->q, sent, NULL), CHANGED);
+	sim_loop_step(w->loop, 100);
+	restart(w, 1);
+	assert_string_equal(state_of(w, sent), "ready");
+}
+
+/* nought: never. */
+static void test_poison_off(void **state)
+{
+	struct world *w = *state;
+	struct msg_id id = take_one(w, "b@x");
+
+	blame(w, id, WORK_RECOVERY, 99);
+	restart(w, 1);
+	assert_string_equal(state_of(w, id), "ready");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -745,6 +801,8 @@ int main(void)
 		T(test_full),
 		T(test_rates),
 		T(test_peek),
+		T(test_poison),
+		T(test_poison_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
