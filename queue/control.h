@@ -66,7 +66,9 @@ struct leg_peek {
 int queue_peek_leg(
 	struct queue *q, const struct leg **at, struct leg_peek *l_r);
 
-/* Of a hop, "active", "ready", "retry", "suspended" or "unreachable". */
+/* Of a hop: "active" (mail is being sent), "connecting" (mail is ready and none
+ * is being sent yet), "ready" (nothing to do), "retry", "suspended" or
+ * "unreachable". */
 const char *queue_hop_state(const struct nexthop *h);
 /* When the oldest of its messages that are ready or wait for a retry time was
  * received (wall), 0: there is none. Exact, unless more than 256 of them wait

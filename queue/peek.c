@@ -124,7 +124,10 @@ const char *queue_hop_state(const struct nexthop *h)
 		return "unreachable";
 	if (h->state == HOP_RETRY)
 		return "retry";
-	return h->leased ? "active" : "ready";
+	if (h->leased)
+		return "active";
+	/* Whoever was told that it is ready is making a connection. */
+	return h->ready ? "connecting" : "ready";
 }
 
 static uint64_t oldest(const struct list *head, uint64_t than, int steps)

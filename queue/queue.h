@@ -283,8 +283,9 @@ struct queue_counts {
 	uint64_t unreachable; /* legs */
 	uint64_t suspended;   /* legs: the message is, or the hop */
 	uint64_t suspended_messages, suspended_hops;
-	uint64_t intake, done, removed; /* since the start */
-	uint64_t oldest;                /* wall of the oldest message; 0 none */
+	/* Since the start; removed: without a notice, else they are done. */
+	uint64_t intake, done, removed;
+	uint64_t oldest; /* wall of the oldest message; 0 none */
 	uint64_t memory_used, memory_limit;
 	uint64_t index_bytes;        /* heap used by the schedule */
 	uint64_t commits, committed; /* transactions, operations in them */

@@ -42,7 +42,7 @@
 	X(H_NEXT_HOP, "next_hop", TEXT, MEMORY, "its key, or the domain in it") \
 	X(H_CONNECTOR, "connector", TEXT, MEMORY, "the send connector that takes its mail") \
 	X(H_TYPE, "type", TEXT, MEMORY, "dns (by MX), smart_hosts, lmtp, unreachable, or failed (no more than a report is made)") \
-	X(H_STATE, "state", TEXT, MEMORY, "active, ready, retry, suspended or unreachable") \
+	X(H_STATE, "state", TEXT, MEMORY, "active, connecting, ready (nothing to send), retry, suspended or unreachable") \
 	X(H_SUSPENDED, "suspended", FLAG, MEMORY, "an administrator suspended it") \
 	X(H_QUEUED, "queued", NUMBER, MEMORY, "messages that wait here, in any state") \
 	X(H_READY, "ready", NUMBER, MEMORY, "of these: wait for nothing but the hop") \

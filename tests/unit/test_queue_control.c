@@ -604,6 +604,11 @@ static void test_hop(void **state)
 	sim_loop_step(w->loop, 100);
 	assert_int_equal(w->nready, 1);
 	restart(w, 0);
+	assert_string_equal(queue_hop_state(hop(w, "c0|x")), "connecting");
+	l = lease(w, "c0|x", 1);
+	assert_string_equal(queue_hop_state(hop(w, "c0|x")), "active");
+	settle_all(w, l, VERDICT_DEFER);
+	settle_all(w, lease(w, "c0|x", 1), VERDICT_DEFER);
 	assert_string_equal(queue_hop_state(hop(w, "c0|x")), "ready");
 	assert_string_equal(queue_hop_state(hop(w, "c0|y")), "suspended");
 	queue_counts(w->q, &n);

@@ -268,6 +268,47 @@ static void test_long(void **state)
 	route_table_destroy(&t);
 }
 
+/* Rule: the connector that an administrator chose takes it, whatever its
+ * address spaces and limits; one that is gone or disabled makes it wait, under
+ * a key that is nobody's. */
+static void test_by(void **state)
+{
+	static const struct {
+		const char *conf, *name, *domain, *key;
+	} rows[] = {
+		{spaces, "smart", "a.example", "smart"},
+		{spaces, "exact", "B.example", "exact|b.example"},
+		{spaces, "none", "a.example", "unreachable:none"},
+		{sizes, "small", "elsewhere.test", "small|elsewhere.test"},
+		{costs, "a", "a.example", "unreachable:a"},
+		{costs, "off", "off.example", "unreachable:off"},
+		{idn, "x",
+			"b\xc3\xbc"
+			"cher.example",
+			"x|xn--bcher-kva.example"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct route_table *t = table(rows[i].conf);
+		int waits = strncmp(rows[i].key, "unreachable", 11) == 0;
+		struct arena a = {0};
+		struct route_choice r;
+		struct route_target to;
+
+		route_by(t, span_str(rows[i].name), span_str(rows[i].domain),
+			&a, &r);
+		if (!span_eq(r.key, span_str(rows[i].key)))
+			fail_msg("row %zu: %.*s", i, SPAN_ARG(r.key));
+		assert_int_equal(r.connector == NULL, waits);
+		assert_int_equal(route_target(t, r.key, &to), waits ? -1 : 0);
+		if (!waits)
+			assert_ptr_equal(to.connector, r.connector);
+		arena_fini(&a);
+		route_table_destroy(&t);
+	}
+}
+
 /* Rule: an accepted domain is found by its exact name first, then by the
  * longest "*.suffix", which does not cover the suffix itself. */
 static void test_accepted(void **state)
@@ -477,6 +518,7 @@ int main(void)
 		cmocka_unit_test(test_choose),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_by),
 		cmocka_unit_test(test_accepted),
 		cmocka_unit_test(test_target),
 		cmocka_unit_test(test_explain),
