@@ -103,6 +103,7 @@ enum changed queue_message_suspend(
 	s->suspended = loop_wall(q->o.loop);
 	s->reason = arena_span(&h->arena, span_head(reason, REASON_MAX));
 	set_suspended(q, m, 1);
+	h->keep = 0; /* its body would be in memory for nobody */
 	for (struct leg *l = m->legs; l; l = l->next)
 		if (l->state != LEG_LEASED)
 			leg_park(q, l);

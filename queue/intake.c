@@ -235,6 +235,7 @@ static void on_put(struct store_op *op)
 	arena_fini(&q->scratch);
 	if (!m->copy)
 		taken(q, m);
+	h->keep &= !m->suspended; /* its first attempt may be far away */
 	held_put(q, h);
 	i->done(i, ERR_OK);
 }

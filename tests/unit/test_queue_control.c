@@ -202,6 +202,38 @@ static void test_suspend_expired(void **state)
 	queue_message_remove(w->q, id, 0, NULL);
 }
 
+/* What is suspended takes no memory for its body, however it came to be so. */
+static int hold_some(void *arg, const struct envelope *e, struct buf *reason);
+
+static void with_hold(struct queue_events *ev)
+{
+	ev->hold = hold_some;
+}
+
+static void test_memory(void **state)
+{
+	struct world *w = *state;
+	struct queue_counts n;
+	struct msg_id id;
+	struct lease *l;
+
+	w->more = with_hold;
+	restart(w, 0);
+	id = take(w, &(struct mail){.nrcpt = 1, .to = {"b@x"}, .size = 100000});
+	take(w, &(struct mail){.nrcpt = 1, .to = {"hold@x"}, .size = 100000});
+	sim_loop_step(w->loop, 10);
+	queue_counts(w->q, &n);
+	assert_in_range(n.memory_used, 100000, 199999);
+	queue_message_suspend(w->q, id, ADMIN, NULL);
+	sim_loop_step(w->loop, 100);
+	queue_counts(w->q, &n);
+	assert_int_equal(n.memory_used, 0);
+	queue_message_resume(w->q, id, NULL);
+	l = lease(w, "c0|x", 1);
+	assert_int_equal(l->body->mem->n, 100000);
+	settle_all(w, l, VERDICT_FINAL);
+}
+
 /* --- held at intake ------------------------------------------------------- */
 
 static int hold_some(void *arg, const struct envelope *e, struct buf *reason)
@@ -215,11 +247,6 @@ static int hold_some(void *arg, const struct envelope *e, struct buf *reason)
 	else
 		buf_adds(reason, "hold rule a");
 	return 1;
-}
-
-static void with_hold(struct queue_events *ev)
-{
-	ev->hold = hold_some;
 }
 
 /* Held: suspended in the transaction that takes it in, whichever way the
@@ -793,6 +820,7 @@ int main(void)
 		T(test_pending_suspend_crash),
 		T(test_no_expiry),
 		T(test_suspend_expired),
+		T(test_memory),
 		T(test_hold),
 		T(test_remove),
 		T(test_done_with_delete),
