@@ -12,7 +12,12 @@
 #include "queue/record.h"
 
 enum { DRAIN_MAGIC = 0xd4a1, LOOK_MS = 1000, AGAIN_MS = 5000, MOST = 1024 };
-enum { TAG_SINCE = 1, TAG_BY, TAG_REASON }; /* stored: never reuse one */
+enum {
+	TAG_SINCE = 1,
+	TAG_BY,
+	TAG_REASON,
+	TAG_TO
+}; /* stored: never reuse one */
 
 #define NOTE_DRAIN SPAN("maintenance")
 
@@ -21,7 +26,7 @@ struct drain {
 	struct drain_options o;
 	enum drain_state state;
 	uint64_t since;
-	struct buf by, reason;
+	struct buf by, reason, to;
 	struct timer look, again;
 	struct store_op op;
 	struct buf record; /* the op's while writing is set */
@@ -55,6 +60,7 @@ static void encode(const struct drain *d, struct buf *out)
 	record_number(&w, TAG_SINCE, d->since);
 	record_bytes(&w, TAG_BY, buf_span(&d->by));
 	record_bytes(&w, TAG_REASON, buf_span(&d->reason));
+	record_bytes(&w, TAG_TO, buf_span(&d->to));
 	rc = record_end(&w);
 	must(rc == 0);
 }
@@ -84,6 +90,9 @@ static enum err decode(struct drain *d, struct span rec, const char **why_r)
 			break;
 		case TAG_REASON:
 			set_text(&d->reason, f.v);
+			break;
+		case TAG_TO:
+			set_text(&d->to, f.v);
 			break;
 		default:
 			e = record_unknown(f.tag, why_r);
@@ -203,6 +212,7 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 		.since = d->since,
 		.by = buf_span(&d->by),
 		.reason = buf_span(&d->reason),
+		.to = buf_span(&d->to),
 		.sessions = r.sessions,
 		.messages = q.messages,
 		.bytes = q.bytes,
@@ -210,6 +220,9 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 	while ((h = queue_hop_next(d->o.queue, h)))
 		view_hop(d, v_r, h);
 	view_copies(d, v_r);
+	if (d->to.n)
+		(void)shadow_move_view(
+			d->o.shadow, buf_span(&d->to), &v_r->move);
 }
 
 /* Not before the order is recorded, or cannot be (a full disk): whoever hears
@@ -229,11 +242,27 @@ enum drain_state drain_state(const struct drain *d)
 	return d->state;
 }
 
+/* After a start, or when the peer is named in the configuration again. */
+static void move_on(struct drain *d)
+{
+	struct shadow_move_view v;
+	struct buf why;
+
+	if (!d->to.n || shadow_move_view(d->o.shadow, buf_span(&d->to), &v) ||
+		v.all)
+		return;
+	buf_init(&why, 1024);
+	/* Until it can be: what is left is delivered from here meanwhile. */
+	(void)!shadow_move_start(d->o.shadow, buf_span(&d->to), 1, &why);
+	buf_fini(&why);
+}
+
 static void look(struct drain *d)
 {
 	enum drain_state was = d->state;
 	struct drain_view v;
 
+	move_on(d);
 	drain_view(d, &v);
 	d->state = nothing_left(d, &v) ? DRAIN_DONE : DRAIN_ON;
 	if (d->state == DRAIN_DONE && was != DRAIN_DONE)
@@ -269,16 +298,51 @@ static void log_draining(struct drain *d, int restored)
 
 	drain_view(d, &v);
 	log_event(d->o.log, EV_NODE_DRAINING, F_SPAN("by", v.by),
-		F_SPAN("reason", v.reason), F_U("restored", restored),
-		F_U("sessions", v.sessions), F_U("messages", v.messages),
-		F_U("held", v.held));
+		F_SPAN("reason", v.reason), F_SPAN("to", v.to),
+		F_U("restored", restored), F_U("sessions", v.sessions),
+		F_U("messages", v.messages), F_U("held", v.held));
 }
 
-void drain_begin(struct drain *d, struct span by, struct span reason)
+static void move_stop(struct drain *d)
 {
+	if (d->to.n)
+		shadow_move_stop(d->o.shadow, buf_span(&d->to));
+	buf_clear(&d->to);
+}
+
+/* To another peer than before, or to none any more. */
+static enum err move_to(struct drain *d, struct span to, struct buf *why)
+{
+	enum err e = ERR_OK;
+
+	if (span_ieq(to, buf_span(&d->to)))
+		return ERR_OK;
+	if (d->to.n)
+		shadow_move_stop(d->o.shadow, buf_span(&d->to));
+	if (to.n)
+		e = shadow_move_start(d->o.shadow, to, 1, why);
+	if (e == ERR_OK)
+		set_text(&d->to, to);
+	else
+		move_on(d); /* as before */
+	return e;
+}
+
+enum err drain_begin(
+	struct drain *d, const struct drain_order *o, struct buf *why)
+{
+	enum err e;
+
 	check_obj(d, DRAIN_MAGIC);
-	set_text(&d->by, by);
-	set_text(&d->reason, reason);
+	if (o->to.n > DRAIN_TEXT) {
+		buf_adds(why, "there is no peer with a name that long");
+		return ERR_NOTFOUND;
+	}
+	e = move_to(d, o->to, why);
+	if (e != ERR_OK)
+		return e;
+	set_text(&d->by, o->by);
+	set_text(&d->reason, o->reason);
 	if (d->state == DRAIN_OFF) {
 		d->state = DRAIN_ON;
 		d->since = loop_wall(d->o.loop);
@@ -286,6 +350,7 @@ void drain_begin(struct drain *d, struct span by, struct span reason)
 	}
 	log_draining(d, 0);
 	write_record(d);
+	return ERR_OK;
 }
 
 void drain_end(struct drain *d, struct span by)
@@ -300,6 +365,7 @@ void drain_end(struct drain *d, struct span by)
 	buf_clear(&d->by);
 	buf_clear(&d->reason);
 	timer_stop(&d->look);
+	move_stop(d);
 	close_doors(d, 0);
 	log_event(d->o.log, EV_NODE_UNDRAINED, F_SPAN("by", by),
 		F_MS("after", now > since ? now - since : 0));
@@ -316,6 +382,7 @@ struct drain *drain_create(const struct drain_options *o)
 	d->o = *o;
 	buf_init(&d->by, DRAIN_TEXT);
 	buf_init(&d->reason, DRAIN_TEXT);
+	buf_init(&d->to, DRAIN_TEXT);
 	buf_init(&d->record, MOST);
 	timer_init(&d->look, o->loop, on_look);
 	timer_init(&d->again, o->loop, on_again);
@@ -369,6 +436,7 @@ void drain_destroy(struct drain **dp)
 	timer_stop(&d->again);
 	buf_fini(&d->by);
 	buf_fini(&d->reason);
+	buf_fini(&d->to);
 	buf_fini(&d->record);
 	d->magic = 0;
 	free(d);

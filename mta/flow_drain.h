@@ -4,6 +4,8 @@
  *   draining  an administrator's order: nothing new is taken in (clients get
  *             421, copies of peers and other sources are refused), what has
  *             begun is finished, what is queued goes on being delivered.
+ *   to        the peer that what is queued is given to, if one was named
+ *             (shadow.h, moving mail to a peer).
  *   drained   draining, and nothing is left that would go by itself: no
  *             session, no message but those that stand still by order.
  *   recorded  the order is in the store: the next start is in it too.
@@ -27,7 +29,7 @@
 
 enum drain_state { DRAIN_OFF, DRAIN_ON, DRAIN_DONE };
 
-enum { DRAIN_TEXT = 200 }; /* octets of by and reason; longer ones are cut */
+enum { DRAIN_TEXT = 253 }; /* octets of by and reason; longer ones are cut */
 
 struct drain;
 
@@ -43,8 +45,14 @@ struct drain_options {
 struct drain *drain_create(const struct drain_options *o);
 /* After queue_recover: draining goes on when it is recorded. */
 enum err drain_recover(struct drain *d, struct buf *why) must_use;
-/* by: who ordered it. Again: other words, the same since. */
-void drain_begin(struct drain *d, struct span by, struct span reason);
+/* by: who ordered it; to: a peer, or empty. Again: other words, the same since.
+ * An error (why: text for people) is the peer's, see shadow_move_start: then
+ * nothing has changed. */
+struct drain_order {
+	struct span by, reason, to;
+};
+enum err drain_begin(
+	struct drain *d, const struct drain_order *o, struct buf *why) must_use;
 void drain_end(struct drain *d, struct span by);
 /* The node is about to stop: no more looking. What was ordered stays. */
 void drain_stop(struct drain *d);
@@ -53,9 +61,9 @@ void drain_destroy(struct drain **d);
 
 struct drain_view {
 	enum drain_state state;
-	int recorded, recording; /* neither: no room, tried again */
-	uint64_t since;          /* wall; 0: not draining */
-	struct span by, reason;  /* live until the next order */
+	int recorded, recording;    /* neither: no room, tried again */
+	uint64_t since;             /* wall; 0: not draining */
+	struct span by, reason, to; /* live until the next order */
 	/* What is left; filled in in every state. */
 	uint64_t sessions;        /* open; with the message in them, if any */
 	uint64_t messages, bytes; /* ours */
@@ -68,7 +76,8 @@ struct drain_view {
 	uint64_t unreachable; /* no send connector takes them */
 	uint64_t next_try; /* wall of the first retry of a next hop; 0: none */
 	uint64_t last_try; /* wall of the last of those */
-	uint64_t held, held_bytes; /* copies kept for peers */
+	uint64_t held, held_bytes;    /* copies kept for peers */
+	struct shadow_move_view move; /* to it, if there is one */
 };
 void drain_view(struct drain *d, struct drain_view *v_r);
 enum drain_state drain_state(const struct drain *d);

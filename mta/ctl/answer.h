@@ -74,6 +74,7 @@ struct answer {
 	int started;
 	struct msg_id at;
 	uint64_t shown;
+	int waits;      /* that something waits was said */
 	uint64_t since; /* loop_now of something that it waits for */
 	struct span *key;
 	unsigned n, i;

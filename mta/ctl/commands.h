@@ -136,8 +136,8 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_SHADOW_KEYGEN, "shadow", "keygen", "NODE...", 1, REQUEST_ARGS, BIT(OPT_DIR), \
 		"Make a private CA and certificates of nodes for shadow links (asks no daemon).", \
 		"umbra shadow keygen relay1.example.org relay2.example.org") \
-	X(CMD_DRAIN, "drain", NULL, "", 0, 0, BIT(OPT_REASON) | BIT(OPT_NO_WAIT), \
-		"Take the node out of service: nothing new comes in, what is there is finished.", \
+	X(CMD_DRAIN, "drain", NULL, "", 0, 0, BIT(OPT_TO) | BIT(OPT_REASON) | BIT(OPT_NO_WAIT), \
+		"Take the node out of service: nothing new comes in, what is there is finished, or given to a peer (--to PEER).", \
 		"umbra drain --reason kernel-update") \
 	X(CMD_UNDRAIN, "undrain", NULL, "", 0, 0, 0, \
 		"Put the node back into service.", \

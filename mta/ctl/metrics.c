@@ -175,6 +175,7 @@ static void put_shadow(struct page *p)
 		[TAKE_UNKNOWN] = "rolled_back",
 		[TAKE_SILENCE] = "silence",
 		[TAKE_OPERATOR] = "operator",
+		[TAKE_GIVEN] = "given",
 	};
 	uint64_t alone = p->shadow.alone;
 
@@ -190,9 +191,9 @@ static void put_shadow(struct page *p)
 	one(p, M_SHADOW_REFUSED, p->copies.refused);
 	begin(p, M_TAKEOVERS);
 	for (unsigned i = 0; i < TAKE_REASONS; i++)
-		labelled(p, reason[i] ? reason[i] : "other",
-			p->copies.takeovers[i]);
+		labelled(p, reason[i], p->copies.takeovers[i]);
 	one(p, M_CEDED, p->copies.ceded);
+	one(p, M_GIVEN, p->copies.given);
 	one(p, M_DIGESTS, p->copies.digests);
 	one(p, M_CLONES, p->copies.clones);
 }

@@ -41,8 +41,9 @@
 	X(M_WAITING, "umbra_shadow_oldest_waiting_seconds", GAUGE, "", "How long the oldest client waits for its 250 because no peer is there; 0: none.") \
 	X(M_LEVEL, "umbra_shadow_accepted_total", COUNTER, "level", "Messages answered 250, by how safe they were: off, shadowed, solo, next_hop, delayed.") \
 	X(M_SHADOW_REFUSED, "umbra_shadow_refused_total", COUNTER, "", "Messages answered 451 because no copy could be made.") \
-	X(M_TAKEOVERS, "umbra_shadow_takeovers_total", COUNTER, "reason", "Messages of peers that were taken over: new_database, rolled_back, silence, operator.") \
+	X(M_TAKEOVERS, "umbra_shadow_takeovers_total", COUNTER, "reason", "Messages of peers that were taken over: new_database, rolled_back, silence, operator, given (their owner gave them).") \
 	X(M_CEDED, "umbra_shadow_ceded_total", COUNTER, "", "Messages that a peer took over from this node.") \
+	X(M_GIVEN, "umbra_shadow_given_total", COUNTER, "", "Messages that this node gave to a peer (umbra shadow move, umbra drain --to).") \
 	X(M_DIGESTS, "umbra_shadow_digest_faults_total", COUNTER, "", "Copies that did not arrive as they were sent.") \
 	X(M_CLONES, "umbra_shadow_clones_total", COUNTER, "", "Links refused because one database runs twice.") \
 	X(M_PEER_LINK, "umbra_shadow_peer_link", GAUGE, "peer", "1: our link to the peer is up.") \

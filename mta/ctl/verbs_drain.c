@@ -11,29 +11,45 @@
 
 enum { ROW_MS = 1000, TEXT_MAX = 4096 };
 
-static const struct column columns[] = {
-	{"state", "STATE", 10, COL_TEXT},
-	{"messages", "MESSAGES", -8, COL_COUNT},
-	{"active", "ACTIVE", -6, COL_COUNT},
-	{"ready", "READY", -6, COL_COUNT},
-	{"retry", "RETRY", -6, COL_COUNT},
-	{"suspended", "SUSPENDED", -9, COL_COUNT},
-	{"waiting_for_peers", "FOR PEERS", -9, COL_COUNT},
-	{"sessions", "SESSIONS", -8, COL_COUNT},
-	{"held", "COPIES HELD", -11, COL_COUNT},
-	{"next_try", "NEXT TRY", -8, COL_UNTIL},
-	{"bytes", NULL, 0, COL_BYTES},
-	{"held_bytes", NULL, 0, COL_BYTES},
-	{"since", NULL, 0, COL_WHEN},
-	{"by", NULL, 0, COL_TEXT},
-	{"reason", NULL, 0, COL_TEXT},
-	{"recorded", NULL, 0, COL_BOOL},
-	{0},
-};
+// clang-format off
+#define COLUMNS(given, left) \
+	{"state", "STATE", 10, COL_TEXT}, \
+	{"messages", "MESSAGES", -8, COL_COUNT}, \
+	{"active", "ACTIVE", -6, COL_COUNT}, \
+	{"ready", "READY", -6, COL_COUNT}, \
+	{"retry", "RETRY", -6, COL_COUNT}, \
+	{"suspended", "SUSPENDED", -9, COL_COUNT}, \
+	{"waiting_for_peers", "FOR PEERS", -9, COL_COUNT}, \
+	{"sessions", "SESSIONS", -8, COL_COUNT}, \
+	{"held", "COPIES HELD", -11, COL_COUNT}, \
+	{"to_give", left, -7, COL_COUNT}, \
+	{"given", given, -6, COL_COUNT}, \
+	{"next_try", "NEXT TRY", -8, COL_UNTIL}, \
+	{"bytes", NULL, 0, COL_BYTES}, \
+	{"held_bytes", NULL, 0, COL_BYTES}, \
+	{"since", NULL, 0, COL_WHEN}, \
+	{"by", NULL, 0, COL_TEXT}, \
+	{"reason", NULL, 0, COL_TEXT}, \
+	{"to", NULL, 0, COL_TEXT}, \
+	{"unsure", NULL, 0, COL_COUNT}, \
+	{"no_identity", NULL, 0, COL_COUNT}, \
+	{"move_waits", NULL, 0, COL_TEXT}, \
+	{"recorded", NULL, 0, COL_BOOL}, \
+	{0}
+// clang-format on
+
+static const struct column columns[] = {COLUMNS(NULL, NULL)};
+/* With --to PEER. */
+static const struct column move_columns[] = {COLUMNS("GIVEN", "TO GIVE")};
+
+static const struct column *columns_of(const struct drain_view *v)
+{
+	return v->to.n ? move_columns : columns;
+}
 
 static void put_row(struct answer *a, const struct drain_view *v)
 {
-	row_begin(a, columns);
+	row_begin(a, columns_of(v));
 	cell_str(a, drain_state_name(v->state));
 	cell_number(a, v->messages);
 	cell_number(a, v->active);
@@ -43,12 +59,18 @@ static void put_row(struct answer *a, const struct drain_view *v)
 	cell_number(a, v->barred);
 	cell_number(a, v->sessions);
 	cell_number(a, v->held);
+	cell_number(a, v->move.left);
+	cell_number(a, v->move.given);
 	cell_number(a, v->next_try);
 	cell_number(a, v->bytes);
 	cell_number(a, v->held_bytes);
 	cell_number(a, v->since);
 	cell_text(a, v->by);
 	cell_text(a, v->reason);
+	cell_text(a, v->to);
+	cell_number(a, v->move.unsure);
+	cell_number(a, v->move.no_identity);
+	cell_text(a, v->move.waits);
 	cell_number(a, (uint64_t)v->recorded);
 	row_end(a);
 }
@@ -79,15 +101,28 @@ static struct span caller(const struct answer *a)
 	return SPAN("control socket");
 }
 
-static void order(struct answer *a)
+static int order(struct answer *a)
 {
-	struct span reason = request_has(&a->req, OPT_REASON)
-				     ? span_str(a->req.text[OPT_REASON])
-				     : span(NULL, 0);
+	struct drain_order o = {.by = caller(a)};
+	struct buf why;
+	enum err e;
 
+	if (request_has(&a->req, OPT_REASON))
+		o.reason = span_str(a->req.text[OPT_REASON]);
+	if (request_has(&a->req, OPT_TO))
+		o.to = span_str(a->req.text[OPT_TO]);
 	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "drain"),
-		F_SPAN("reason", reason));
-	drain_begin(a->o->drain, caller(a), reason);
+		F_SPAN("by", o.by), F_SPAN("reason", o.reason),
+		F_SPAN("to", o.to));
+	buf_init(&why, TEXT_MAX);
+	e = drain_begin(a->o->drain, &o, &why);
+	if (e != ERR_OK)
+		(void)answer_fail(a, EX_DATAERR,
+			"%s; nothing was done. \"umbra shadow status\" shows "
+			"the peers",
+			buf_str(&why));
+	buf_fini(&why);
+	return e == ERR_OK ? EX_OK : EX_DATAERR;
 }
 
 /* What will not go by itself soon, and what to type. */
@@ -113,6 +148,21 @@ static void advise(struct answer *a, const struct drain_view *v)
 			"%llu sessions are in the middle of a message; it is "
 			"finished, or given up after timeouts.command.",
 			(unsigned long long)v->sessions);
+	if (v->move.no_identity)
+		answer_note(a,
+			"%llu messages have no identity that peers know (taken "
+			"before there were peers, or with shadow off or "
+			"next_hop): they are delivered from here.",
+			(unsigned long long)v->move.no_identity);
+}
+
+/* Once for each time that the peer does not take what it is given. */
+static void warn_waits(struct answer *a, const struct drain_view *v)
+{
+	if (v->move.waits.n && !a->waits)
+		answer_note(a, "Nothing is given to %.*s: %.*s.",
+			SPAN_ARG(v->to), SPAN_ARG(v->move.waits));
+	a->waits = v->move.waits.n != 0;
 }
 
 /* A restart would undo the order. */
@@ -136,6 +186,12 @@ static void say_end(struct answer *a, const struct drain_view *v)
 	if (v->suspended + v->unreachable)
 		buf_addf(&left, " but %llu suspended",
 			(unsigned long long)(v->suspended + v->unreachable));
+	if (v->to.n)
+		buf_addf(&left, ", %llu given to %.*s",
+			(unsigned long long)v->move.given, SPAN_ARG(v->to));
+	if (v->move.unsure)
+		buf_addf(&left, " (%llu of them perhaps: the nodes find out)",
+			(unsigned long long)v->move.unsure);
 	if (v->held) {
 		buf_addf(&left, ", %llu copies held for peers (",
 			(unsigned long long)v->held);
@@ -157,6 +213,7 @@ static int changed(struct answer *a, const struct drain_view *v)
 	sum = sum * 1000003 + v->barred;
 	sum = sum * 1000003 + v->sessions;
 	sum = sum * 1000003 + v->held;
+	sum = sum * 1000003 + v->move.given;
 	sum = sum * 4 + v->state;
 	if (a->n && sum == a->shown)
 		return 0;
@@ -173,8 +230,8 @@ int verb_drain(struct answer *a)
 
 	if (!a->o->drain)
 		return answer_fail(a, EX_UNAVAILABLE, "this cannot be drained");
-	if (!a->started)
-		order(a);
+	if (!a->started && order(a) != EX_OK)
+		return EX_DATAERR;
 	drain_view(a->o->drain, &v);
 	if (v.state == DRAIN_OFF)
 		return answer_fail(a, EX_TEMPFAIL,
@@ -183,10 +240,11 @@ int verb_drain(struct answer *a)
 	if (v.recording && !a->n)
 		return ANSWER_LATER;
 	if (!a->n)
-		put_header(a, columns);
+		put_header(a, columns_of(&v));
 	if (!a->n || v.state == DRAIN_DONE || now - a->since >= ROW_MS) {
 		if (changed(a, &v))
 			put_row(a, &v);
+		warn_waits(a, &v);
 		a->since = now;
 	}
 	if (!a->n++) {
@@ -219,7 +277,7 @@ int verb_undrain(struct answer *a)
 	if (v.recording)
 		return ANSWER_LATER;
 	warn_unrecorded(a, &v);
-	put_header(a, columns);
+	put_header(a, columns_of(&v));
 	put_row(a, &v);
 	return EX_OK;
 }

@@ -286,6 +286,13 @@ def held(node):
     return rows(node, "shadow", "status")[0]["held"]
 
 
+def room(node, other):
+    """What node knows of the room for copies on other."""
+    (row,) = [x for x in rows(node, "shadow", "status")[0]["peers"]
+              if x["name"] == other.name]
+    return row["free"]
+
+
 def test_peers_ask_another():
     """A drained node takes no copies; the next peer does. What it held, it
     holds, and says so at the end."""
@@ -303,9 +310,7 @@ def test_peers_ask_another():
             a.send("s@example.org", [f"more{i}@example.org"], MESSAGE)
         assert held(b) == 1 and held(c) == 3
         b.cli("undrain")
-        until(lambda: [x["free"] for x in
-                       rows(a, "shadow", "status")[0]["peers"]
-                       if x["name"] == b.name] == ["ok"])
+        until(lambda: room(a, b) == "ok")
         a.send("s@example.org", ["last@example.org"], MESSAGE)
         assert held(b) == 2
         sink.on.clear()
@@ -322,3 +327,66 @@ def test_the_other_of_a_pair_takes_mail_alone():
         sink.to("r@example.org")
         assert b.seen("shadow.held") == []
         assert a.wait("message.accepted")["shadow"] == "solo"
+
+
+def test_what_is_queued_is_given_to_a_peer():
+    """--to: the queue goes to the peer, which delivers it; also what comes
+    into it later by a session that was open; and after a restart it goes on."""
+    with Peer(on=LATER) as slow, Peer() as good, Pair(
+            sink=[slow, good], receive={"shadow": "require"}) as p:
+        p.wait_up()
+        a, b = p.nodes
+        for i in range(20):
+            a.send("s@example.org", [f"r{i}@example.org"], MESSAGE)
+        with a.smtp() as c:
+            c.envelope("s@example.org", ["last@example.org"])
+            c.ok("DATA", 354)
+            d = Draining(a, "--to", b.name.upper(), "--reason", "to b")
+            d.until(lambda r: r["given"] >= 20 and r["sessions"] == 1)
+            c.send("Subject: x\r\n\r\nx\r\n.\r\n")
+            assert c.reply() == 250
+        assert d.end() == 0
+        row = d.rows[-1]
+        assert (row["state"], row["messages"], row["given"], row["to"],
+                row["unsure"], row["no_identity"]) == (
+                    "drained", 0, 21, b.name.upper(), 0, 0)
+        for who in [f"r{i}" for i in range(20)] + ["last"]:
+            good.to(f"{who}@example.org")
+        a.restart()
+        (line,) = [x for x in a.seen("node.draining") if
+                   x["restored"] == "1"]
+        assert line["to"] == b.name.upper()
+        until(lambda: service(a) == "drained")
+        a.cli("undrain")
+        a.send("s@example.org", ["mine@example.org"], MESSAGE)
+        a.wait("delivery.deferred", to="<mine@example.org>")
+        assert len(good.messages) == 21
+
+
+def test_a_peer_that_cannot_take_it():
+    with Peer(on=LATER) as slow, Pair(sink=slow) as p:
+        p.wait_up()
+        a, b = p.nodes
+        a.send("s@example.org", ["r@example.org"], MESSAGE)
+        for name in ("relay9.umbra.test", a.name):
+            r = subprocess.run([UMBRA, "-c", a.file, "drain", "--to", name],
+                               text=True, capture_output=True, timeout=60,
+                               check=False)
+            assert r.returncode == 65 and "shadow.peers" in r.stderr, r
+        assert service(a) == "in service"
+        b.cli("drain", "--no-wait")
+        # Heard of with the next PING; what is given before is not refused.
+        until(lambda: room(a, b) == "full")
+        r = subprocess.Popen([UMBRA, "-c", a.file, "drain", "--to", b.name],
+                             text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        said = ""
+        while "Nothing is given" not in said:
+            said = r.stderr.readline()
+            assert said, r.communicate()
+        assert said == (f"Nothing is given to {b.name}: it takes no mail now: "
+                        "it is drained, or short of room.\n")
+        b.cli("undrain")
+        out, _ = r.communicate(timeout=LONG)
+        assert r.returncode == 0
+        assert f"1 given to {b.name}" in out
