@@ -37,6 +37,7 @@ struct pair_facts {
 	unsigned messages, copies, bounces;
 	unsigned crashes, failures, losses, restores;
 	unsigned moves, solo, solo_lost, refused;
+	unsigned drains, drained_starts;
 	unsigned again[4]; /* extra copies by reason: D1, D2, move, restore */
 };
 

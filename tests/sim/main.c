@@ -76,6 +76,8 @@ static void add_pair(struct run *r, const struct pair_facts *f)
 	s->solo += f->solo;
 	s->solo_lost += f->solo_lost;
 	s->refused += f->refused;
+	s->drains += f->drains;
+	s->drained_starts += f->drained_starts;
 	for (unsigned i = 0; i < countof(s->again); i++)
 		s->again[i] += f->again[i];
 	s->bytes += f->bytes;
@@ -86,11 +88,11 @@ static void say_pair(const struct pair_facts *f)
 	printf("%u messages, %u copies (%u D1, %u D2, %u by takeover, %u by "
 	       "restore), %u bounces, %u crashes, %u disk failures, %u disks "
 	       "lost, %u rolled back, %u takeovers, %u solo (%u lost), %u "
-	       "refused, %" PRIu64 " octets\n",
+	       "refused, %u drained (%u starts so), %" PRIu64 " octets\n",
 		f->messages, f->copies, f->again[0], f->again[1], f->again[2],
 		f->again[3], f->bounces, f->crashes, f->failures, f->losses,
 		f->restores, f->moves, f->solo, f->solo_lost, f->refused,
-		f->bytes);
+		f->drains, f->drained_starts, f->bytes);
 }
 
 struct told {

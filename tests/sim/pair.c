@@ -96,6 +96,7 @@ static void on_line(struct relay *r, struct span line)
 	if (line_is(line, "queue.fatal"))
 		r->disk_failed = loop_now(r->w->loop);
 	pair_rules(p, r, line);
+	pair_drain_line(m, line);
 	if (p->story && span_has(span_head(line, 40), " shadow."))
 		buf_addf(&p->told, "%u %.*s", r->index, SPAN_ARG(line));
 	for (unsigned i = 0; i < r->w->nrelay; i++)
@@ -108,6 +109,7 @@ static void on_down(struct relay *r, int failed)
 	struct machine *m = &p->m[r->index];
 
 	m->stopping = 0;
+	pair_drain_death(m);
 	p->facts.failures += (unsigned)failed;
 	if (failed)
 		book_death(p->book, r, r->disk_failed);
@@ -143,8 +145,12 @@ static void on_boot(struct timer *t)
 		pair_ranks_forget(p, m->r);
 		p->facts.restores++;
 	}
+	m->drain_recorded = m->disk == LOSE      ? 0
+			    : m->disk == RESTORE ? -1
+						 : m->drain_recorded;
 	m->disk = KEEP;
 	world_start(m->r);
+	pair_drain_boot(m);
 }
 
 static void on_crash(struct timer *t)
@@ -166,6 +172,7 @@ static void run(struct pair *p, uint64_t ms)
 		sim_loop_step(w->loop, world_below(w, 40 * SECOND));
 		pair_heal_due(p);
 		pair_trouble(p);
+		pair_drain_turn(p);
 	}
 }
 
@@ -186,6 +193,7 @@ static void calm(struct pair *p)
 	struct disks before;
 
 	pair_heal_machines(p);
+	pair_drain_heal(p);
 	for (unsigned i = 0; i < 60 && !all_up(p); i++) {
 		for (unsigned k = 0; k < w->nrelay; k++)
 			if (!p->m[k].r->process)
@@ -333,6 +341,7 @@ static void set_up(
 	p->lease = o->seed % 5 == 4;
 	p->takeover = (o->seed % 4 == 1 ? 10 : 3) * MINUTE;
 	p->require = world_chance(w, 2);
+	pair_drain_set_up(p);
 	start_all(p, world_chance(w, 2) ? 3 : 2, span_ms);
 	if (o->seed % 3 == 1)
 		p->admin = admin_create(w, p->job, p->njob, 0);

@@ -24,6 +24,10 @@ struct machine {
 	enum { KEEP, LOSE, RESTORE } disk; /* at the next boot */
 	uint64_t sick_disk, sick_link;     /* when it is over; 0: well */
 	uint64_t sick_way[WORLD_RELAYS];
+	uint64_t drained;   /* until when; 0: in service */
+	uint64_t closed;    /* since when this life takes nothing; 0: it does */
+	int drain_recorded; /* 1, 0: it was on the disk that it drains, or that
+			       it does not; -1: neither for sure */
 };
 
 struct pair {
@@ -42,6 +46,9 @@ struct pair {
 	uint64_t calmed;   /* when that began */
 	int lease;         /* nobody delivers what may have been taken over */
 	uint64_t takeover; /* ms of silence */
+	int drains;        /* machines are drained and put back */
+	struct rand drain_rand; /* for that alone: other worlds stay as they
+				   are */
 	int spent;  /* a disk was lost or rolled back since the last calm */
 	int healed; /* all is over: who ends does not come back */
 	struct rank *rank;
@@ -66,6 +73,14 @@ int pair_story(const struct scenario_options *o, const struct pair_story *t);
 /* A line of r's log, against the rules; r's disk knows less than its log. */
 void pair_rules(struct pair *p, struct relay *r, struct span line);
 void pair_ranks_forget(struct pair *p, const struct relay *r);
+
+/* pair_drain.c: machines are taken out of service and put back. */
+void pair_drain_set_up(struct pair *p);
+void pair_drain_turn(struct pair *p);
+void pair_drain_line(struct machine *m, struct span line);
+void pair_drain_boot(struct machine *m);  /* it has started */
+void pair_drain_death(struct machine *m); /* it ends, in whatever way */
+void pair_drain_heal(struct pair *p);     /* all are in service */
 
 /* One more trouble, of any kind that may be now. */
 void pair_trouble(struct pair *p);

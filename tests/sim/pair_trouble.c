@@ -41,6 +41,7 @@ void pair_crash(struct machine *m)
 		return;
 	m->p->facts.crashes++;
 	m->stopping = 0;
+	pair_drain_death(m);
 	book_death(m->p->book, m->r, loop_now(w->loop));
 	if (world_chance(w, 3))
 		world_power_cut(m->r, survives);

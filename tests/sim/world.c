@@ -216,6 +216,31 @@ void world_stop(struct relay *r)
 	node_stop(r->process->node);
 }
 
+void world_drain(struct relay *r)
+{
+	struct drain_order o = {.by = SPAN("sim"), .reason = SPAN("chaos")};
+	struct buf why;
+
+	must(r->process != NULL);
+	buf_init(&why, 1024);
+	if (drain_begin(r->process->node->drain, &o, &why) != ERR_OK)
+		world_fault(
+			r->w, "%s cannot drain: %s", r->name, buf_str(&why));
+	buf_fini(&why);
+}
+
+void world_undrain(struct relay *r)
+{
+	must(r->process != NULL);
+	drain_end(r->process->node->drain, SPAN("sim"));
+}
+
+struct drain *world_drained(struct relay *r)
+{
+	must(r->process != NULL);
+	return r->process->node->drain;
+}
+
 static void die(struct relay *r, int survives, int power)
 {
 	struct process *p = r->process;

@@ -101,6 +101,10 @@ struct site *world_site(struct world *w, const char *domain,
 void world_start(struct relay *r);
 struct node *world_node(struct relay *r); /* NULL: it is not up */
 void world_stop(struct relay *r);         /* orderly; down() follows */
+/* What an administrator would order of a process that runs. */
+void world_drain(struct relay *r);
+void world_undrain(struct relay *r);
+struct drain *world_drained(struct relay *r); /* to look at */
 /* survives: whether the transaction under way does. */
 void world_crash(struct relay *r, int survives);
 /* The same by a loss of power: nobody's connections end by it. */
