@@ -336,6 +336,14 @@ static void make_receive(struct node *n)
 	n->receive = receive_create(&o);
 }
 
+static void on_looked(void *arg)
+{
+	struct node *n = arg;
+
+	if (n->drained)
+		n->drained(n);
+}
+
 static void make_drain(struct node *n)
 {
 	struct drain_options o = {
@@ -344,6 +352,8 @@ static void make_drain(struct node *n)
 		.queue = n->queue,
 		.receive = n->receive,
 		.shadow = n->shadow,
+		.arg = n,
+		.looked = on_looked,
 	};
 
 	n->drain = drain_create(&o);

@@ -66,6 +66,9 @@ struct node {
 	int unlinking, unlinked; /* shadow_stop was called; it has ended */
 	int failed;              /* ended by a fatal error */
 	void (*stopped)(struct node *n);
+	/* The starter's, or NULL: a second later while the node is draining,
+	 * and when that ends. */
+	void (*drained)(struct node *n);
 	struct {
 		uint64_t failed, delayed, sent, to_postmaster, dropped;
 	} reports;

@@ -276,6 +276,7 @@ static void look(struct drain *d)
 		log_event(d->o.log, EV_NODE_DRAINING, F_STR("by", "the queue"),
 			F_STR("reason", "there is mail to deliver again"),
 			F_U("messages", v.messages));
+	d->o.looked(d->o.arg);
 	timer_start(&d->look, LOOK_MS);
 }
 
@@ -370,6 +371,7 @@ void drain_end(struct drain *d, struct span by)
 	log_event(d->o.log, EV_NODE_UNDRAINED, F_SPAN("by", by),
 		F_MS("after", now > since ? now - since : 0));
 	write_record(d);
+	d->o.looked(d->o.arg);
 }
 
 /* --- life ----------------------------------------------------------------- */

@@ -39,6 +39,9 @@ struct drain_options {
 	struct queue *queue;
 	struct receive *receive;
 	struct shadow *shadow;
+	void *arg;
+	/* It was ordered, looked at, or ended: what is left may be another. */
+	void (*looked)(void *arg);
 };
 
 /* Before receive_configure, so that no listener is open without it. */

@@ -134,6 +134,24 @@ static void watch(
 	must(uv_signal_start(s, cb, signum) == 0);
 }
 
+/* For systemctl status: "Status: draining: 12 messages left". */
+static void on_drained(struct node *n)
+{
+	struct drain_view v;
+	char text[100] = "STATUS=";
+
+	drain_view(n->drain, &v);
+	if (v.state == DRAIN_ON)
+		snprintf(text, sizeof text,
+			"STATUS=draining: %llu messages left, %llu sessions",
+			(unsigned long long)v.messages,
+			(unsigned long long)v.sessions);
+	else if (v.state == DRAIN_DONE)
+		snprintf(text, sizeof text,
+			"STATUS=drained: takes no mail until umbra undrain");
+	notify(text);
+}
+
 static void on_stopped(struct node *n)
 {
 	loop_stop(n->loop);
@@ -179,6 +197,7 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		watching = 1;
 		p->node->upgrade =
 			(struct node_upgrade){p, begin_upgrade, view_upgrade};
+		p->node->drained = on_drained;
 		log_event(p->log, EV_NODE_READY, F_SPAN("config", conf->file));
 		if (!upgrade_running(p->upgrade))
 			notify("READY=1");

@@ -237,6 +237,30 @@ def test_interrupted_it_stays_draining_and_undrain_ends_others():
         assert (p.returncode, p.stderr) == (0, "It was in service already.\n")
 
 
+def test_systemd_is_told(tmp_path):
+    """systemctl status shows what is left."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(str(tmp_path / "notify"))
+        s.settimeout(LONG)
+
+        def told(want):
+            while True:
+                got = s.recv(1000).decode()
+                if got == want:
+                    return
+        with Peer(on=LATER) as sink, Umbra(
+                base(sink.port),
+                env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as u:
+            told("READY=1")
+            u.send("s@example.org", ["r@example.org"], MESSAGE)
+            u.cli("drain", "--no-wait")
+            told("STATUS=draining: 1 messages left, 0 sessions")
+            sink.on.clear()
+            told("STATUS=drained: takes no mail until umbra undrain")
+            u.cli("undrain")
+            told("STATUS=")
+
+
 # --- restarts -----------------------------------------------------------------
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
