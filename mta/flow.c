@@ -158,10 +158,14 @@ static void ctl_receive(void *arg, struct receive_counts *c_r)
 static void ctl_health(void *arg, struct node_health *h_r)
 {
 	struct node *n = arg;
+	struct ctl_upgrade u = {.busy = 0};
 
+	if (n->upgrade.view)
+		n->upgrade.view(n->upgrade.arg, &u);
 	*h_r = (struct node_health){
 		.starting = n->state == NODE_STARTING,
-		.stopping = n->state > NODE_RUNNING,
+		/* The next process takes who connects now. */
+		.stopping = n->state > NODE_RUNNING && !u.busy,
 		.failed = n->failed,
 	};
 }
@@ -453,7 +457,7 @@ static void on_unlinked(void *arg)
 /* Links last until receiving and delivering have ended: both need peers. */
 static void maybe_stopped(struct node *n)
 {
-	if (n->state != NODE_STOPPING || n->receive || flow_hops_busy(n))
+	if (n->state != NODE_STOPPING || !n->received || flow_hops_busy(n))
 		return;
 	if (!n->unlinking) {
 		n->unlinking = 1;
@@ -474,7 +478,7 @@ static void stop_delivery(void *arg)
 {
 	struct node *n = arg;
 
-	receive_destroy(&n->receive);
+	n->received = 1; /* its numbers are asked for until the end */
 	maybe_stopped(n);
 }
 

@@ -63,6 +63,7 @@ struct node {
 	unsigned pools;   /* owners that exist */
 	unsigned closing; /* pools that end; their hops may be gone */
 	enum { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_STOPPED } state;
+	int received;            /* receive_stop has ended */
 	int unlinking, unlinked; /* shadow_stop was called; it has ended */
 	int failed;              /* ended by a fatal error */
 	void (*stopped)(struct node *n);

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -166,6 +167,54 @@ def test_a_node_that_stops_is_alive_and_not_ready():
         assert h.get("/livez").status == 200
         s.send("Subject: x\r\n\r\nx\r\n.\r\n")
         assert s.reply() == 250
+
+
+def test_until_the_very_end_of_a_stop():
+    """Sessions are gone and a delivery still runs."""
+    gate = threading.Event()
+    c = conf()
+    c["node"]["stop_timeout"] = "30s"
+    with Peer() as sink:
+        sink.gate["END"] = gate
+        c["send_connectors"][0]["smart_hosts"] = [f"127.0.0.1:{sink.port}"]
+        with Umbra(c) as u:
+            u.send("s@example.org", ["r@example.org"], MESSAGE)
+            sink.gated("END")
+            u.cli("drain", "--no-wait")
+            u.proc.terminate()
+            u.wait("node.stopping")
+            a = get(u, "/readyz")
+            assert [x["code"] for x in a.json()["reasons"]] == [
+                "stopping", "draining"]
+            t = get(u, "/metrics").body
+            assert number(t, "umbra_receive_messages_total") == 1
+            assert number(t, 'umbra_queue_deliveries{state="active"}') == 1
+            gate.set()
+            assert u.ended() == 0
+
+
+def test_an_upgrade_refuses_no_probe():
+    """Every new connection is answered, by one process or the next, and it is
+    ready all the time: nobody who sends mail is refused either."""
+    with Umbra(conf()) as u:
+        got, stop = [], threading.Event()
+
+        def probe():
+            while not stop.is_set():
+                try:
+                    got.append(get(u, "/readyz").status)
+                except (AssertionError, ConnectionResetError) as e:
+                    got.append(e)  # it was with the one that ended
+        t = threading.Thread(target=probe)
+        t.start()
+        for _ in range(3):
+            u.upgrade()
+            at = len(got)
+            until(lambda: len(got) > at + 5)
+        stop.set()
+        t.join()
+        assert set(x for x in got if isinstance(x, int)) == {200}
+        assert sum(not isinstance(x, int) for x in got) <= 3
 
 
 def test_reload_moves_it():
