@@ -1,8 +1,10 @@
 /* main - umbra: reads the command line, asks the daemon, shows the answer. */
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "mta/cli/cli.h"
 #include "mta/version.h"
@@ -27,6 +29,21 @@ static void whole_paths(struct request *r, struct arena *mem)
 		whole_path(&r->text[OPT_BINARY], mem);
 }
 
+/* Under sudo the person, not root. */
+static void whose(struct request *r)
+{
+	const char *sudo = getenv("SUDO_USER");
+	struct passwd *pw;
+
+	if (!(command_rows[r->command].options >> OPT_BY & 1) ||
+		request_has(r, OPT_BY))
+		return;
+	pw = sudo && *sudo ? NULL : getpwuid(getuid());
+	r->text[OPT_BY] = pw ? pw->pw_name : sudo;
+	if (r->text[OPT_BY])
+		r->given |= 1u << OPT_BY;
+}
+
 static int run(struct request *r)
 {
 	struct arena mem = {0};
@@ -36,6 +53,7 @@ static int run(struct request *r)
 	if (cli_local(r, &status))
 		return status;
 	whole_paths(r, &mem);
+	whose(r);
 	status = cli_socket(r, &mem, &path);
 	if (status == EX_OK)
 		status = r->command == CMD_UPGRADE ? cli_upgrade(r, path)

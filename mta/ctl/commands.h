@@ -35,6 +35,7 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(OPT_RELEASE, "release", KIND_FLAG, NULL, "also resume what the rule has held") \
 	X(OPT_DIR, "dir", KIND_TEXT, "DIR", "the directory for the files (default: this one)") \
 	X(OPT_REASON, "reason", KIND_TEXT, "TEXT", "why, for whoever looks at the log or the status") \
+	X(OPT_BY, "by", KIND_TEXT, "NAME", "who orders it (default: the user who types it)") \
 	X(OPT_NO_WAIT, "no-wait", KIND_FLAG, NULL, "do not wait for the end") \
 	X(OPT_BINARY, "binary", KIND_TEXT, "PATH", "the program of the new process (default: the file that the running one came from)") \
 	X(OPT_LAST, "last", KIND_FLAG, NULL, "only say what the last one came to") \
@@ -136,10 +137,10 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_SHADOW_KEYGEN, "shadow", "keygen", "NODE...", 1, REQUEST_ARGS, BIT(OPT_DIR), \
 		"Make a private CA and certificates of nodes for shadow links (asks no daemon).", \
 		"umbra shadow keygen relay1.example.org relay2.example.org") \
-	X(CMD_DRAIN, "drain", NULL, "", 0, 0, BIT(OPT_TO) | BIT(OPT_REASON) | BIT(OPT_NO_WAIT), \
+	X(CMD_DRAIN, "drain", NULL, "", 0, 0, BIT(OPT_TO) | BIT(OPT_REASON) | BIT(OPT_BY) | BIT(OPT_NO_WAIT), \
 		"Take the node out of service: nothing new comes in, what is there is finished, or given to a peer (--to PEER).", \
 		"umbra drain --reason kernel-update") \
-	X(CMD_UNDRAIN, "undrain", NULL, "", 0, 0, 0, \
+	X(CMD_UNDRAIN, "undrain", NULL, "", 0, 0, BIT(OPT_BY), \
 		"Put the node back into service.", \
 		"umbra undrain") \
 	X(CMD_UPGRADE, "upgrade", NULL, "", 0, 0, BIT(OPT_BINARY) | BIT(OPT_LAST), \

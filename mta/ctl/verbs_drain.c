@@ -94,11 +94,12 @@ void put_drain(const struct answer *a, struct buf *out)
 
 /* --- drain --------------------------------------------------------------- */
 
-/* Whoever reached the socket may do everything; who it was is not known. */
+/* Whoever reached the socket may do everything, so its word is good enough. */
 static struct span caller(const struct answer *a)
 {
-	(void)a;
-	return SPAN("control socket");
+	return request_has(&a->req, OPT_BY) && *a->req.text[OPT_BY]
+		       ? span_str(a->req.text[OPT_BY])
+		       : SPAN("control socket");
 }
 
 static int order(struct answer *a)
@@ -270,7 +271,8 @@ int verb_undrain(struct answer *a)
 	if (!a->started && v.state == DRAIN_OFF)
 		answer_note(a, "It was in service already.");
 	if (!a->started) {
-		log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "undrain"));
+		log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "undrain"),
+			F_SPAN("by", caller(a)));
 		drain_end(a->o->drain, caller(a));
 		drain_view(a->o->drain, &v);
 	}

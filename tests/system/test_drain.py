@@ -1,6 +1,8 @@
 """umbra drain: a node out of service, and back; what clients, balancers, peers
 and administrators see of it."""
 import json
+import os
+import pwd
 import re
 import signal
 import socket
@@ -78,10 +80,12 @@ def test_connections_are_answered_and_nothing_is_taken():
         assert (row["service"], row["drain_reason"]) == (
             "drained", "new kernel")
         assert row["drain_since"] and row["connections_refused"] == 2
-        assert re.search(r"\nservice              drained since \S+, by "
-                         r".+: new kernel\n", u.cli("status"))
-        u.cli("undrain")
-        u.wait("node.undrained")
+        me = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+        assert line["by"] == row["drain_by"] == me
+        assert re.search(rf"\nservice              drained since \S+, by {me}: "
+                         r"new kernel\n", u.cli("status"))
+        u.cli("undrain", "--by", "the night shift")
+        assert u.wait("node.undrained")["by"] == "the night shift"
         assert service(u) == "in service"
         u.send("s@example.org", ["r@example.org"], MESSAGE)
         sink.to("r@example.org")
