@@ -10,13 +10,30 @@
 
 #include <stdlib.h>
 
+/* In the list of what can be dropped, and out of it. */
+static void cache(struct queue *q, struct held *h)
+{
+	const struct body *b = h->body;
+
+	list_append(&q->cached, &h->node);
+	h->cached = h->cost + (b && b->mem && b->refs == 1 ? b->mem->cap : 0);
+	q->load.cached_bytes += h->cached;
+}
+
+static void uncache(struct queue *q, struct held *h)
+{
+	list_del(&h->node);
+	q->load.cached_bytes -= h->cached;
+	h->cached = 0;
+}
+
 static void held_free(struct queue *q, struct held *h)
 {
 	uint64_t cost = h->cost;
 
 	if (h->m)
 		h->m->held = NULL;
-	list_del(&h->node);
+	uncache(q, h);
 	body_unref(&h->body);
 	blob_unref(h->record);
 	arena_fini(&h->arena);
@@ -32,7 +49,7 @@ void held_rest(struct queue *q, struct held *h)
 		held_free(q, h);
 		return;
 	}
-	list_append(&q->cached, &h->node);
+	cache(q, h);
 	/* Who waits for room does not ask again: it is made here. */
 	if (!list_empty(&q->budget.waiters))
 		held_drop_some(q);
@@ -200,7 +217,7 @@ enum err held_get(struct queue *q, struct message *m, int with_body,
 	if (e != ERR_OK)
 		return e;
 	h->refs++;
-	list_del(&h->node);
+	uncache(q, h);
 	if (with_body && !h->body) {
 		e = load_body(q, m, h, why_r);
 		if (e != ERR_OK) {

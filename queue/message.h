@@ -12,8 +12,8 @@
  *   marks                                 8 bytes per 32 messages
  *   a deferred leg's place in the heap    8 bytes
  *
- * Record, decoded envelope, status and body live in a struct held, which
- * exists only while somebody has a lease, or until the first attempt is over.
+ * Record, envelope, status and body live in a struct held, only while somebody
+ * has a lease, or until the first attempt is over.
  *
  * All messages are in one list in id order. Ids are given when a message
  * begins and committed when it ends, so most arrive at the tail, some a little
@@ -25,6 +25,7 @@
 
 #include "queue/control.h"
 #include "queue/copies.h"
+#include "queue/load_state.h"
 
 enum {
 	QUEUE_MAGIC = 0x90e0e,
@@ -99,16 +100,15 @@ struct message {
 
 /* What was read of a message. refs: leases and views. */
 struct held {
-	struct list node;  /* queue->cached, while refs == 0 */
-	struct message *m; /* NULL: it left the queue */
-	unsigned refs;
-	int keep; /* the first attempt is still to come */
+	struct list node;    /* queue->cached, while refs == 0 */
+	struct message *m;   /* NULL: it left the queue */
+	unsigned refs, keep; /* keep: the first attempt is still to come */
 	struct blob *record;
 	struct arena arena;
 	struct envelope env;
-	struct status status; /* rcpt NULL: nothing happened yet */
-	struct body *body;    /* or NULL */
-	uint64_t cost;        /* taken from the budget, without the body */
+	struct status status;  /* rcpt NULL: nothing happened yet */
+	struct body *body;     /* or NULL */
+	uint64_t cost, cached; /* of the budget, without the body; in load */
 };
 
 struct grant {
@@ -189,11 +189,12 @@ struct queue {
 	struct held *viewed;
 	struct arena view;
 
-	uint64_t full_said, memory_said; /* loop_now of the last line, + 1 */
+	uint64_t full_said, memory_said; /* loop_now of the line, + 1 */
 	uint64_t bytes, nmessages, legs, leased, deferred;
 	uint64_t unreachable, suspended, nsuspended; /* legs; messages */
 	uint64_t taken, done, removed, index_bytes;
 	struct rate in, out;
+	struct load_state load;
 };
 
 static inline struct message *message_at(struct list *n)

@@ -49,6 +49,22 @@ int hop_open(const struct nexthop *h)
 	return h->state == HOP_READY && !h->suspended;
 }
 
+/* After every change of its state or of what it has ready. */
+static void count_ready(struct queue *q, struct nexthop *h)
+{
+	unsigned n = hop_open(h) ? h->ready : 0;
+
+	q->load.ready += n;
+	q->load.ready -= h->counted;
+	if (n && !h->counted) {
+		list_append(&q->load.active, &h->active);
+		h->active_since = loop_now(q->o.loop);
+	} else if (!n && h->counted) {
+		list_del(&h->active);
+	}
+	h->counted = n;
+}
+
 static void note_ready(struct queue *q, struct nexthop *h)
 {
 	if (!hop_open(h) || h->ready == 0)
@@ -84,6 +100,7 @@ static void set_state(struct queue *q, struct nexthop *h, enum hop_state s)
 		h->retry_at = 0;
 	}
 	h->state = s;
+	count_ready(q, h);
 	note_ready(q, h);
 }
 
@@ -101,6 +118,7 @@ void hop_set_suspended(struct queue *q, struct nexthop *h, int yes)
 		q->suspended += h->queued - h->parked;
 	else
 		q->suspended -= h->queued - h->parked;
+	count_ready(q, h);
 	note_ready(q, h);
 }
 
@@ -121,6 +139,7 @@ static struct nexthop *hop_new(struct queue *q, struct span key)
 		list_init(&h->legs_ready[i]);
 	list_init(&h->legs_waiting);
 	list_init(&h->notify);
+	list_init(&h->active);
 	list_init(&h->idle);
 	map_put(&q->hops, &h->node, span(h->key, key.n));
 	q->index_bytes += sizeof *h + key.n + 1;
@@ -210,6 +229,7 @@ static void leave(struct queue *q, struct leg *l)
 	switch ((enum leg_state)l->state) {
 	case LEG_READY:
 		h->ready--;
+		count_ready(q, h);
 		break;
 	case LEG_DEFERRED:
 		heap_del(&q->due_legs, &l->due);
@@ -297,6 +317,7 @@ void leg_ready(struct queue *q, struct leg *l)
 	l->state = LEG_READY;
 	list_insert_before(place(h, l), &l->node);
 	h->ready++;
+	count_ready(q, h);
 	note_ready(q, h);
 }
 

@@ -105,6 +105,7 @@ static void init(struct queue *q)
 	list_init(&q->copies);
 	list_init(&q->idle);
 	list_init(&q->notify);
+	list_init(&q->load.active);
 	list_init(&q->expired);
 	list_init(&q->cached);
 	q->walk = &q->messages;
@@ -225,7 +226,9 @@ void queue_set_options(struct queue *q, const struct queue_options *o)
 {
 	check_obj(q, QUEUE_MAGIC);
 	q->o.large_body = o->large_body;
-	q->o.memory = q->budget.limit = o->memory;
+	q->o.memory = o->memory;
+	if (!q->load.squeezed)
+		q->budget.limit = o->memory;
 	q->o.retry = o->retry;
 	q->o.expire_after = o->expire_after;
 	q->o.delay_notice_after = o->delay_notice_after;
@@ -273,7 +276,7 @@ void queue_counts(struct queue *q, struct queue_counts *c_r)
 				  ? 0
 				  : message_at(q->messages.next)->received,
 		.memory_used = q->budget.used,
-		.memory_limit = q->budget.limit,
+		.memory_limit = q->o.memory,
 		.index_bytes = q->index_bytes + sizeof *q +
 			       q->mark_cap * sizeof(struct message *) +
 			       q->hops.cap * sizeof(struct map_node *) +

@@ -92,6 +92,9 @@ struct nexthop {
 	struct list notify;
 	struct list idle;
 	uint64_t idle_since;
+	struct list active; /* while it may be tried and has some ready */
+	uint64_t active_since;
+	unsigned counted; /* of ready, in the queue's count */
 	struct leg *gather[2];
 	char key[];
 };

@@ -316,6 +316,22 @@ enum err store_space(struct store *s, struct store_space *sp_r)
 	return dir_space(&s->dir, sp_r);
 }
 
+enum err store_load(struct store *s, struct store_load *l_r)
+{
+	uint64_t began, now = loop_clock(s->o.loop);
+	enum err e;
+
+	check_obj(s, STORE_MAGIC);
+	*l_r = (struct store_load){0};
+	e = db_load(s, l_r);
+	l_r->uncommitted = writer_owed(s->writer);
+	l_r->commit_ms = atomic_exchange(&s->commit_most, 0);
+	began = atomic_load(&s->commit_began);
+	if (began && now > began && now - began > l_r->commit_ms)
+		l_r->commit_ms = now - began;
+	return e;
+}
+
 void store_submit(struct store *s, struct store_op *first)
 {
 	check_obj(s, STORE_MAGIC);

@@ -126,6 +126,19 @@ struct store_stats {
 };
 void store_stats(const struct store *s, struct store_stats *st_r);
 
+/* What the store has to do, and the room inside its file. A read of a few
+ * pages. ERR_IO: the pages are not known (0), the others are. */
+struct store_load {
+	uint64_t uncommitted; /* operations that are not on disk yet */
+	uint64_t commit_ms;   /* the slowest commit since the last call; one
+				 that is under way counts with its time so far */
+	uint64_t page_size, pages_file; /* of the file, in use or free */
+	uint64_t pages_used, pages_map; /* of these in use; the most there
+					   can be */
+	uint64_t reader; /* commits since the oldest reader began */
+};
+enum err store_load(struct store *s, struct store_load *l_r) must_use;
+
 struct store_space { /* octets of the file system */
 	uint64_t free, total;
 };

@@ -186,6 +186,78 @@ enum err db_empty(struct MDB_txn *t, int *empty_r)
 	return db_err(rc);
 }
 
+/* A reader that is no reader is "-"; the others say the commit that they read
+ * as the third word of a line. */
+static int on_reader(const char *line, void *arg)
+{
+	uint64_t *oldest = arg, v;
+	struct span s = span_str(line), word = {0};
+
+	for (int i = 0; i < 3; i++) {
+		size_t n = 0;
+
+		while (s.n && (*s.p == ' ' || *s.p == '\n'))
+			s = span_skip(s, 1);
+		while (n < s.n && s.p[n] != ' ' && s.p[n] != '\n')
+			n++;
+		word = span_head(s, n);
+		s = span_skip(s, n);
+	}
+	if (span_u64(word, UINT64_MAX, &v) == 0 && v < *oldest)
+		*oldest = v;
+	return 0;
+}
+
+static uint64_t stat_pages(const MDB_stat *st)
+{
+	return st->ms_branch_pages + st->ms_leaf_pages + st->ms_overflow_pages;
+}
+
+/* The pages in use are those of all trees, the two of the head and the free
+ * list's own; what else the file has is free. */
+static int count_pages(struct store *s, struct store_load *l)
+{
+	MDB_stat st;
+	int rc = 0;
+
+	l->pages_used = 2;
+	for (MDB_dbi i = 0; rc == 0 && i < 2; i++) { /* free list, names */
+		rc = mdb_stat(s->read, i, &st);
+		l->pages_used += rc ? 0 : stat_pages(&st);
+	}
+	for (unsigned i = 0; rc == 0 && i < DB_COUNT; i++) {
+		rc = mdb_stat(s->read, s->db[i], &st);
+		l->pages_used += rc ? 0 : stat_pages(&st);
+	}
+	return rc;
+}
+
+enum err db_load(struct store *s, struct store_load *l_r)
+{
+	uint64_t oldest = UINT64_MAX;
+	MDB_envinfo info;
+	MDB_stat st;
+	int rc = mdb_env_info(s->env, &info);
+
+	/* Before our own reading begins. */
+	if (rc == 0 && (rc = mdb_env_stat(s->env, &st)) == 0)
+		rc = mdb_reader_list(s->env, on_reader, &oldest) < 0;
+	if (rc == 0 && (rc = mdb_txn_renew(s->read)) == 0) {
+		rc = count_pages(s, l_r);
+		mdb_txn_reset(s->read);
+	}
+	if (rc) {
+		l_r->pages_used = 0;
+		return ERR_IO;
+	}
+	l_r->page_size = st.ms_psize;
+	l_r->pages_file = info.me_last_pgno + 1;
+	l_r->pages_map = info.me_mapsize / st.ms_psize;
+	if (oldest < info.me_last_txnid)
+		l_r->reader = info.me_last_txnid - oldest;
+	return ERR_OK;
+}
+
 static void fail(struct store *s, enum err e, const char *said)
 {
 	struct buf b;

@@ -81,6 +81,9 @@ struct store {
 	char fail_text[512];
 	int told; /* the loop's: fatal was called */
 	atomic_uint_least64_t commits, ops;
+	/* loop_clock when the commit under way began, 0: none; the longest
+	 * since it was asked for, ms. */
+	atomic_uint_least64_t commit_began, commit_most;
 	atomic_int full; /* 1: the device was full, 2: the map */
 	atomic_uchar subdir_known[SUBDIRS]; /* bodies/xx is durable */
 	struct doing doing;
@@ -98,6 +101,9 @@ void db_close(struct store *s);
 enum err db_table(
 	struct store *s, struct MDB_txn *t, unsigned db, int create) must_use;
 enum err db_empty(struct MDB_txn *t, int *empty_r) must_use;
+
+/* Fills what is about pages and readers. */
+enum err db_load(struct store *s, struct store_load *l_r) must_use;
 
 enum err db_begin(struct store *s, struct MDB_txn **t_r) must_use;
 /* Commits when e is ERR_OK, else aborts; gives e or what came of the commit.

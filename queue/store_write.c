@@ -291,12 +291,10 @@ static void unlink_bodies(struct store *s, struct store_op *first)
 		}
 }
 
-void store_commit(void *arg, struct store_op *first)
+static void commit(struct store *s, struct store_op *first)
 {
-	struct store *s = arg;
 	enum err e = (enum err)atomic_load(&s->failed);
 
-	check_obj(s, STORE_MAGIC);
 	if (e != ERR_OK) {
 		for (struct store_op *op = first; op; op = op->next)
 			op->result = e;
@@ -313,6 +311,22 @@ void store_commit(void *arg, struct store_op *first)
 	else if (e == ERR_OK)
 		dir_reserve(&s->dir);
 	unlink_bodies(s, first);
+}
+
+void store_commit(void *arg, struct store_op *first)
+{
+	struct store *s = arg;
+	uint64_t began = loop_clock(s->o.loop), took;
+
+	check_obj(s, STORE_MAGIC);
+	atomic_store(&s->commit_began, began ? began : 1);
+	commit(s, first);
+	took = loop_clock(s->o.loop) - began;
+	/* Only this thread makes it longer; a reader in between has seen the
+	 * time so far. */
+	if (took > atomic_load(&s->commit_most))
+		atomic_store(&s->commit_most, took);
+	atomic_store(&s->commit_began, 0);
 }
 
 void store_committed(void *arg)

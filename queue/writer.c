@@ -238,6 +238,12 @@ void writer_submit(struct writer *w, struct store_op *first)
 		timer_start(&w->timer, WRITER_LAZY_MS);
 }
 
+uint64_t writer_owed(const struct writer *w)
+{
+	check_obj(w, WRITER_MAGIC);
+	return w->owed;
+}
+
 enum err writer_create(struct writer **w_r, const struct writer_options *o)
 {
 	struct writer *w = x_calloc(1, sizeof *w);

@@ -39,6 +39,8 @@ struct writer_options {
 enum err writer_create(
 	struct writer **w_r, const struct writer_options *o) must_use;
 void writer_submit(struct writer *w, struct store_op *first);
+/* Operations that were submitted and are not done. */
+uint64_t writer_owed(const struct writer *w);
 /* Hands over, waits until nothing is left, fires what is owed, ends the
  * thread. */
 void writer_close(struct writer **w);

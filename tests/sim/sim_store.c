@@ -19,6 +19,7 @@ struct store {
 	struct store_op *waiting, **waiting_tail;
 	struct store_op *flying; /* the transaction under way */
 	int busy, urgent, crashed;
+	uint64_t owed, began, commit_most;
 	const char *full;
 	struct hook hook;
 	struct timer commit, lazy, fatal;
@@ -99,6 +100,7 @@ static void disk_tell(struct store *s)
 	s->flying = NULL;
 	for (; op; op = next) {
 		next = op->next;
+		s->owed--;
 		if (op->done)
 			op->done(op);
 	}
@@ -113,6 +115,7 @@ static void disk_start(struct store *s)
 	s->waiting = NULL;
 	s->waiting_tail = &s->waiting;
 	s->busy = 1;
+	s->began = loop_now(s->o.loop);
 	s->urgent = 0;
 	timer_start(&s->commit, s->d->latency);
 }
@@ -123,6 +126,8 @@ static void on_commit(struct timer *t)
 
 	check_obj(s, SIM_STORE_MAGIC);
 	disk_commit(s);
+	if (loop_now(s->o.loop) - s->began > s->commit_most)
+		s->commit_most = loop_now(s->o.loop) - s->began;
 	s->busy = 0;
 	disk_tell(s);
 }
@@ -297,6 +302,7 @@ void store_submit(struct store *s, struct store_op *first)
 	for (struct store_op *op = first; op; op = op->next) {
 		if (op->verb == STORE_PUT || op->urgent)
 			s->urgent = 1;
+		s->owed++;
 		s->waiting_tail = &op->next;
 	}
 	/* The hook runs at the end of every turn; make sure there is one. */
@@ -306,6 +312,45 @@ void store_submit(struct store *s, struct store_op *first)
 		timer_start(&s->lazy, 0);
 	else if (!s->lazy.armed)
 		timer_start(&s->lazy, LAZY_MS);
+}
+
+/* Nothing is ever free inside it. */
+enum err store_load(struct store *s, struct store_load *l_r)
+{
+	uint64_t now = loop_now(s->o.loop);
+
+	check_obj(s, SIM_STORE_MAGIC);
+	*l_r = (struct store_load){
+		.uncommitted = s->owed,
+		.commit_ms = s->commit_most,
+		.page_size = 4096,
+		.pages_file = s->d->records.n + 2,
+		.pages_used = s->d->records.n + 2,
+		.pages_map = UINT64_C(1) << 28,
+		.reader = s->d->reader,
+	};
+	s->commit_most = 0;
+	if (s->busy && now - s->began > l_r->commit_ms)
+		l_r->commit_ms = now - s->began;
+	return ERR_OK;
+}
+
+/* The machine is the one that the disk is in. */
+void probe_read(const char *dir, struct probe *p_r)
+{
+	const struct sim_disk *d;
+	uintptr_t at;
+
+	must(sscanf(dir, "sim:%" SCNxPTR, &at) == 1);
+	d = (const struct sim_disk *)at;
+	check_obj(d, SIM_DISK_MAGIC);
+	*p_r = d->machine;
+	p_r->disk_size = d->total;
+	p_r->disk_free = d->free;
+}
+
+void probe_trim(void)
+{
 }
 
 void store_stats(const struct store *s, struct store_stats *st_r)

@@ -15,6 +15,7 @@
 
 #include "mta/base/map.h"
 #include "mta/base/rand.h"
+#include "mta/pressure/probe.h"
 #include "queue/store.h"
 
 struct sim_disk {
@@ -28,6 +29,8 @@ struct sim_disk {
 	struct store_start *start;
 	unsigned nstart;
 	uint64_t free, total; /* octets, as told; nothing uses them up */
+	struct probe machine; /* the rest of what mta/pressure measures */
+	uint64_t reader;      /* commits since the oldest reader began */
 	uint8_t sid[16];
 	struct store *open; /* one at a time */
 	struct doing doing; /* nobody crashes of himself; tests set it */
