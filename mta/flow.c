@@ -317,6 +317,7 @@ static void make_shadow(struct node *n)
 		.loop = n->loop,
 		.log = n->log,
 		.queue = n->queue,
+		.pressure = n->pressure,
 		.arg = n,
 		.tls = flow_peer_tls,
 		.is_peer = flow_peer_is,
@@ -332,6 +333,7 @@ static void make_receive(struct node *n)
 		.log = n->log,
 		.queue = n->queue,
 		.shadow = n->shadow,
+		.pressure = n->pressure,
 		.arg = n,
 		.accepts = accepts,
 		.tls = receive_tls,
@@ -373,6 +375,7 @@ enum err flow_open_ctl(struct node *n, struct buf *why)
 		.shadow = n->shadow,
 		.hold = n->hold,
 		.drain = n->drain,
+		.pressure = n->pressure,
 		.socket = arena_str(&mem, n->conf->control.socket),
 		.arg = n,
 		.conf = ctl_conf,
@@ -422,14 +425,17 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 		(e = flow_open_dns(n, conf, why)) != ERR_OK)
 		return e;
 	n->hold = hold_create(l, log, n->queue);
+	flow_make_pressure(n);
 	make_delivery(n);
 	make_shadow(n);
 	make_receive(n);
 	make_drain(n);
 	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
 		(e = hold_load(n->hold, why)) != ERR_OK ||
-		(e = drain_recover(n->drain, why)) != ERR_OK ||
-		(e = shadow_configure(n->shadow, conf, why)) != ERR_OK ||
+		(e = drain_recover(n->drain, why)) != ERR_OK)
+		return e;
+	pressure_configure(n->pressure, conf); /* before anything comes in */
+	if ((e = shadow_configure(n->shadow, conf, why)) != ERR_OK ||
 		(e = receive_configure(n->receive, conf, why)) != ERR_OK ||
 		(e = flow_open_ctl(n, why)) != ERR_OK)
 		return e;
@@ -511,6 +517,7 @@ void node_free(struct node **np)
 	http_close(&n->http);
 	listener_unreserve(n->loop);
 	receive_destroy(&n->receive);
+	pressure_destroy(&n->pressure); /* it looks at all of the others */
 	queue_close(&n->queue);
 	hold_destroy(&n->hold); /* the queue's last callbacks were for it */
 	drain_destroy(&n->drain);

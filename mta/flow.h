@@ -23,6 +23,7 @@
 #include "mta/deliver/deliver.h"
 #include "mta/policy/hold.h"
 #include "mta/flow_drain.h"
+#include "mta/pressure/pressure.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
@@ -51,6 +52,7 @@ struct node {
 	struct node_tls *tls;
 	struct route_table *routes;
 	struct queue *queue;
+	struct pressure *pressure;
 	struct dns *dns;
 	struct shadow *shadow;
 	struct hold *hold;
@@ -109,11 +111,15 @@ void flow_hop_new(void *arg, struct nexthop *h);
 void flow_hop_gone(void *arg, struct nexthop *h);
 void flow_ready(void *arg, struct nexthop *h);
 void flow_hops_reload(struct node *n);
+void flow_hops_kick(struct node *n); /* every pool looks for work again */
 void flow_hops_stop(struct node *n, uint64_t deadline_ms);
 int flow_hop_delivers(const struct nexthop *h); /* by LMTP: final */
 int flow_hops_busy(struct node *n);             /* a pool is still at work */
 void flow_describe(void *arg, const struct nexthop *h, struct buf *out);
 struct tls_context *flow_send_tls(void *arg, const struct conf_send *c);
+
+/* flow_pressure.c */
+void flow_make_pressure(struct node *n);
 
 /* flow_settle.c */
 void flow_attempted(void *arg, struct lease *take_l, const struct result *r);

@@ -174,6 +174,19 @@ void flow_hops_reload(struct node *n)
 	}
 }
 
+void flow_hops_kick(struct node *n)
+{
+	struct nexthop *h;
+
+	for (h = queue_hop_next(n->queue, NULL); h;
+		h = queue_hop_next(n->queue, h)) {
+		struct owner *o = h->owner;
+
+		if (o->pool && h->ready)
+			pool_ready(o->pool);
+	}
+}
+
 void flow_hops_stop(struct node *n, uint64_t deadline_ms)
 {
 	struct nexthop *h;

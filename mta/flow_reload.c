@@ -202,6 +202,7 @@ static void go_live(struct node *n, struct conf *take_c,
 	enum err e;
 
 	n->conf = take_c;
+	pressure_configure(n->pressure, take_c);
 	if (log_level_parse(take_c->log.level, &level) == 0)
 		log_set_level(n->log, level);
 	route_table_destroy(&n->routes);

@@ -82,6 +82,8 @@
 	X(EV_SHADOW_MOVED_OUT, "shadow.moved_out", LOG_INFO, "This message of ours belongs to a peer from now on, which delivers it; we hold a copy.") \
 	X(EV_SHADOW_MOVED_IN, "shadow.moved_in", LOG_INFO, "A peer has given us this message; it is ours from now on and will be delivered.") \
 	X(EV_SHADOW_ORDERED, "shadow.takeover_ordered", LOG_WARN, "An administrator ordered the takeover of all that is held for a node.") \
+	X(EV_PRESSURE_CHANGED, "pressure.changed", LOG_WARN, "A resource reached another level (normal, medium, high), or more or less is off because of it: off lists what, value and thresholds are as in umbra pressure --json.") \
+	X(EV_SESSION_DELAYED, "session.delayed", LOG_DEBUG, "MAIL of this client is answered late, because something is short.") \
 	X(EV_DNS_TROUBLE, "dns.trouble", LOG_INFO, "A name could not be resolved for now; mail is deferred.") \
 	X(EV_HTTP_LISTEN, "http.listen", LOG_INFO, "Health and metrics are answered at this address.") \
 	X(EV_HTTP_REFUSED, "http.refused", LOG_DEBUG, "An HTTP request was no request, or too much; reason, status.") \

@@ -23,6 +23,7 @@
 #include "mta/base/err.h"
 #include "mta/base/span.h"
 #include "mta/base/unit.h"
+#include "mta/conf/conf_meters.h"
 
 struct conf_cidr {
 	int v6;
@@ -66,6 +67,15 @@ enum shadow_policy {
 };
 enum delay_action { DELAY_ACCEPT, DELAY_REFUSE };
 
+/* Whose clients a receive connector serves: who is refused first when
+ * something is short (mta/pressure). BY_PERMISSIONS is only in the file. */
+enum connector_class {
+	CLASS_BY_PERMISSIONS, /* internal with relay, else outside */
+	CLASS_OUTSIDE,
+	CLASS_INTERNAL,
+	CLASS_PEER
+};
+
 struct conf_receive {
 	struct span name;
 	struct conf_endpoint *bind;
@@ -73,6 +83,7 @@ struct conf_receive {
 	struct conf_cidr *remote; /* default: everybody */
 	unsigned nremote;
 	unsigned permissions;
+	enum connector_class class;
 	struct {
 		enum tls_mode mode;
 		struct span cert, key;
@@ -159,6 +170,11 @@ struct conf_peer {                    /* another node of the group */
 
 enum fence_mode { FENCE_OFF, FENCE_LEASE };
 
+struct conf_meter { /* thresholds; 0: not set, from the resource's size */
+	uint64_t medium, high, internal, back_to_medium, back_to_normal;
+	uint64_t history; /* samples */
+};
+
 struct conf {
 	atomic_uint refs;
 	struct arena arena;
@@ -218,6 +234,14 @@ struct conf {
 		unsigned quota;          /* percent: 50 */
 		enum fence_mode fence;
 	} shadow;
+	struct {
+		int enabled;
+		uint64_t interval; /* ms: 2 s */
+		struct {
+			uint64_t start, step, most; /* ms: 0, 5 s, 55 s */
+		} delay;
+		struct conf_meter meter[METER_COUNT];
+	} back_pressure;
 };
 
 /* errors: what to print to a person, one or more lines each; also warnings
@@ -243,3 +267,12 @@ struct span domain_fold(struct span s, struct arena *a);
 
 int cidr_parse(struct span s, struct conf_cidr *c_r);
 int cidr_match(const struct conf_cidr *c, int v6, const uint8_t addr[16]);
+int percent_parse(struct span s, uint64_t *v_r); /* 96% 99.5%: hundredths */
+
+/* The class that r's sessions have. */
+static inline enum connector_class conf_class(const struct conf_receive *r)
+{
+	if (r->class != CLASS_BY_PERMISSIONS)
+		return r->class;
+	return r->permissions & PERM_RELAY ? CLASS_INTERNAL : CLASS_OUTSIDE;
+}

@@ -20,6 +20,8 @@
  */
 #pragma once
 
+#include "mta/conf/conf_meters.h"
+
 // clang-format off
 #define K_KIB 1024ULL
 #define K_MIB (1024 * K_KIB)
@@ -66,8 +68,143 @@ S("shadow", NULL, \
 	"both sides. A peer can read the mail that it holds copies of and can " \
 	"lose it, so name only machines that you trust as this one. Without " \
 	"`listen` there is none of this.") \
-S("back_pressure", NULL, "Thresholds at which less mail is let in.") \
+S("back_pressure", NULL, \
+	"At which values less mail is let in. Each meter is normal, medium or " \
+	"high by itself; `umbra pressure` shows them, and what is off. What is " \
+	"not set follows the size of the resource. See pressure.md.") \
 S("http", NULL, "Health for balancers, numbers for monitoring: see metrics.md.")
+
+/* The thresholds of one meter (conf_meters.h); what: what it measures, with
+ * its defaults. HISTORY and INTERNAL for those that refuse at all. */
+#define METER_KEYS(V, ID, name, T, most, what, m, h, bm, bn) \
+V("back_pressure." #name ".medium", back_pressure.meter[METER_##ID].medium, T, "", 1, most, RELOAD, \
+	what, \
+	"medium: " m) \
+V("back_pressure." #name ".high", back_pressure.meter[METER_##ID].high, T, "", 1, most, RELOAD, \
+	"From this value on it is high. The thresholds that are not set keep " \
+	"their distance from it.", \
+	"high: " h) \
+V("back_pressure." #name ".back_to_medium", back_pressure.meter[METER_##ID].back_to_medium, T, "", 1, most, RELOAD, \
+	"Below this value high ends.", \
+	"back_to_medium: " bm) \
+V("back_pressure." #name ".back_to_normal", back_pressure.meter[METER_##ID].back_to_normal, T, "", 1, most, RELOAD, \
+	"Below this value medium ends.", \
+	"back_to_normal: " bn)
+#define METER_HISTORY(V, ID, name) \
+V("back_pressure." #name ".history", back_pressure.meter[METER_##ID].history, NUMBER, "", 1, 100000, RELOAD, \
+	"So many samples in a row at medium or above until mail is refused for " \
+	"it; what is delayed is delayed from the first one on.", \
+	"history: 30")
+#define METER_INTERNAL(V, ID, name, T, most, example) \
+V("back_pressure." #name ".internal", back_pressure.meter[METER_##ID].internal, T, "", 1, most, RELOAD, \
+	"From this value on connectors of the classes internal and peer are " \
+	"refused as well. Not below high.", \
+	"internal: " example)
+
+#define CONF_PRESSURE_KEYS(V, W) \
+W("back_pressure.enabled", back_pressure.enabled, WORD, "true", "false|true", RELOAD, \
+	"`false`: nothing is measured, and mail is refused only when the disk or " \
+	"the memory for bodies is used up to the end.", \
+	"enabled: false") \
+V("back_pressure.interval", back_pressure.interval, DURATION, "2s", 100 * K_MS, 1 * K_MIN, RELOAD, \
+	"The time between two samples.", \
+	"interval: 5s") \
+V("back_pressure.delay.start", back_pressure.delay.start, DURATION, "0s", 0, 5 * K_MIN, RELOAD, \
+	"How late MAIL from outside is answered at the first sample at medium.", \
+	"start: 10s") \
+V("back_pressure.delay.step", back_pressure.delay.step, DURATION, "5s", 0, 5 * K_MIN, RELOAD, \
+	"By how much this grows with every further sample at medium.", \
+	"step: 1s") \
+V("back_pressure.delay.most", back_pressure.delay.most, DURATION, "55s", 0, 5 * K_MIN, RELOAD, \
+	"How far it grows.", \
+	"most: 30s") \
+METER_KEYS(V, DISK, disk, PERCENT, 10000, \
+	"Used space of the file system of `node.data`; free pages inside the " \
+	"database do not count as used. From this value on it is medium. When " \
+	"not set: high where 500 MiB are free (a tenth, on less than 5 GiB), " \
+	"medium 3 below, back to medium 2 below, back to normal 5 below.", \
+	"90%", "95%", "93%", "85%") \
+METER_INTERNAL(V, DISK, disk, PERCENT, 10000, "98%") \
+METER_HISTORY(V, DISK, disk) \
+METER_KEYS(V, INODES, inodes, PERCENT, 10000, \
+	"Used inodes of that file system, when it has a fixed number of them. " \
+	"When not set: high where 10000 are free (a tenth, of less than 100000), " \
+	"the others as for `disk`.", \
+	"90%", "95%", "93%", "85%") \
+METER_INTERNAL(V, INODES, inodes, PERCENT, 10000, "98%") \
+METER_HISTORY(V, INODES, inodes) \
+METER_KEYS(V, DATABASE, database, PERCENT, 10000, \
+	"Used pages of the most that the database can have (1 TiB). When not " \
+	"set: 96, 99, 97, 94 percent.", \
+	"90%", "95%", "93%", "85%") \
+METER_INTERNAL(V, DATABASE, database, PERCENT, 10000, "98%") \
+METER_HISTORY(V, DATABASE, database) \
+METER_KEYS(V, READER, reader, NUMBER, 1000000000, \
+	"Commits since the oldest reader of the database began, for example a " \
+	"backup: as long as it reads, freed pages cannot be used again and the " \
+	"file grows. It is told and shown; nothing is refused for it. When not " \
+	"set: 100000, 1000000, 500000, 50000.", \
+	"200000", "400000", "300000", "100000") \
+METER_KEYS(V, MEMORY, memory, PERCENT, 10000, \
+	"Memory of this process, without file pages, of that of the machine or " \
+	"of its control group when that has less. When not set: 72, 75, 73, 71 " \
+	"percent, history 30.", \
+	"50%", "60%", "55%", "45%") \
+METER_INTERNAL(V, MEMORY, memory, PERCENT, 10000, "70%") \
+METER_HISTORY(V, MEMORY, memory) \
+METER_KEYS(V, BODIES, bodies, PERCENT, 10000, \
+	"Bodies on their way in and out, of `queue.memory`; those that are only " \
+	"kept in case they are needed again do not count. When not set: 80, 95, " \
+	"85, 70 percent, history 10.", \
+	"60%", "90%", "70%", "50%") \
+METER_INTERNAL(V, BODIES, bodies, PERCENT, 10000, "95%") \
+METER_HISTORY(V, BODIES, bodies) \
+METER_KEYS(V, SYSTEM_MEMORY, system_memory, PERCENT, 10000, \
+	"Used memory of the machine, or of its control group when that is " \
+	"nearer to its limit. Bodies that are kept are dropped; nothing is " \
+	"refused for it. When not set: 88, 94, 89, 84 percent.", \
+	"90%", "95%", "93%", "85%") \
+METER_KEYS(V, QUEUE, queue, NUMBER, 1000000000, \
+	"Deliveries that wait for nothing but this node: not those whose next " \
+	"hop cannot be reached or that wait for their retry time. When not set: " \
+	"from the memory of the machine; high is 200000 for each GiB, at least " \
+	"50000 and at most 5000000, internal twice that, history 300.", \
+	"10000", "15000", "10000", "2000") \
+METER_INTERNAL(V, QUEUE, queue, NUMBER, 1000000000, "100000") \
+METER_HISTORY(V, QUEUE, queue) \
+METER_KEYS(V, OLDEST, oldest, DURATION, 30 * K_D, \
+	"How long the oldest of these deliveries has waited. It is told and " \
+	"shown; nothing is refused for it. When not set: 1h, 4h, 3h, 30m.", \
+	"10m", "1h", "45m", "5m") \
+METER_KEYS(V, UNCOMMITTED, uncommitted, NUMBER, 1000000000, \
+	"Changes to the queue that are not on disk yet. When not set: 10000, " \
+	"20000, 12000, 4000, history 10.", \
+	"5000", "10000", "8000", "2000") \
+METER_INTERNAL(V, UNCOMMITTED, uncommitted, NUMBER, 1000000000, "15000") \
+METER_HISTORY(V, UNCOMMITTED, uncommitted) \
+METER_KEYS(V, COMMIT, commit, DURATION, 10 * K_MIN, \
+	"How long the slowest commit since the last sample took; one that is " \
+	"under way counts with the time so far. When not set: 2s, 10s, 5s, 1s, " \
+	"history 10.", \
+	"500ms", "5s", "2s", "250ms") \
+METER_INTERNAL(V, COMMIT, commit, DURATION, 10 * K_MIN, "20s") \
+METER_HISTORY(V, COMMIT, commit) \
+METER_KEYS(V, SHADOW_LAG, shadow_lag, DURATION, 10 * K_MIN, \
+	"How long the oldest message has waited for its copy on a peer. When " \
+	"not set: 15s, 45s, 30s, 5s, history 10.", \
+	"10s", "40s", "30s", "5s") \
+METER_HISTORY(V, SHADOW_LAG, shadow_lag) \
+METER_KEYS(V, SHADOW_WINDOW, shadow_window, PERCENT, 10000, \
+	"Copies under way to a peer, of those that may be at a time, of the " \
+	"fullest link. It is told and shown; nothing is refused for it. When not " \
+	"set: 90, 100, 95, 70 percent.", \
+	"80%", "100%", "90%", "50%") \
+METER_KEYS(V, FILES, files, PERCENT, 10000, \
+	"Open files, connections among them, of those that the process may " \
+	"have. When not set: 85, 93, 88, 80 percent.", \
+	"80%", "90%", "85%", "70%") \
+METER_INTERNAL(V, FILES, files, PERCENT, 10000, "95%") \
+METER_HISTORY(V, FILES, files)
 
 #define CONF_ROOT_KEYS(V, L, W, M, N) \
 V("node.name", node.name, DOMAIN, NULL, 1, 253, RESTART, \
@@ -230,7 +367,7 @@ W("shadow.fence", shadow.fence, WORD, "off", "off|lease", RELOAD, \
 	"Give all nodes the same.", \
 	"fence: lease") \
 \
-N("back_pressure", LATER_MAP, "Nothing in this section can be set yet.") \
+CONF_PRESSURE_KEYS(V, W) \
 V("http.bind", http.bind, ENDPOINT, "", 0, HTTP_PORT, RELOAD, \
 	"Where `/livez`, `/readyz` and `/metrics` are answered over HTTP. None: " \
 	"nowhere. There is no password and no TLS in this version, so take an " \
@@ -282,6 +419,12 @@ W("permissions", permissions, FLAGS, "submit", "submit|relay|any_sender|trusted_
 	"`trusted_headers`: keep header fields that are for our own use. " \
 	"`bypass_size`: exceed `limits.message_size`.", \
 	"permissions: [submit, relay, any_sender]") \
+W("class", class, WORD, "by_permissions", "by_permissions|outside|internal|peer", RELOAD, \
+	"Whose mail this is when something is short (`back_pressure`): `outside` " \
+	"is delayed and refused first; `internal`, mailbox servers and " \
+	"applications of our own, and `peer`, other relays of ours, last. " \
+	"`by_permissions`: internal with the permission `relay`, else outside.", \
+	"class: internal") \
 \
 W("tls.mode", tls.mode, WORD, "off", "off|offer|require|implicit", RELOAD, \
 	"`off`: no TLS. `offer`: STARTTLS is there for who wants it. `require`: " \

@@ -26,6 +26,8 @@ enum conf_type {
 	TYPE_COUNT,    /* unsigned */
 	TYPE_PORT,     /* uint16_t */
 	TYPE_SIZE,     /* uint64_t, bytes */
+	TYPE_NUMBER,   /* uint64_t */
+	TYPE_PERCENT,  /* uint64_t, hundredths of a percent */
 	TYPE_DURATION, /* uint64_t, milliseconds */
 	TYPE_WORD,     /* int or enum: place in words */
 	TYPE_LEVEL,    /* struct span: one of words */

@@ -28,6 +28,7 @@ static const char *const intro[] = {
 	"`2d`.",
 	"- A **size** is a number of bytes, or with a unit: `64KiB`, `36MiB`,",
 	"  `2GiB`.",
+	"- A **percent** is a number and the sign: `96%`, `99.5%`.",
 	"- A **range** is an address or a network: `10.0.0.5`, `10.0.0.0/24`,",
 	"  `2001:db8::/32`.",
 	"- A **domain** may be written with letters beyond ASCII; it is kept "
@@ -56,7 +57,10 @@ static const char *type_name(const struct conf_key *k)
 	case TYPE_PIN:
 		return "`sha256:` and 64 hex digits";
 	case TYPE_COUNT:
+	case TYPE_NUMBER:
 		return "number";
+	case TYPE_PERCENT:
+		return "percent";
 	case TYPE_PORT:
 		return "port";
 	case TYPE_SIZE:

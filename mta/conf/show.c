@@ -114,6 +114,15 @@ static void show_word(const char *words, int place, struct buf *out)
 			buf_add(out, w);
 }
 
+/* Nought of a key without a default is that there is none. */
+static void show_number(const struct conf_key *k, uint64_t v, struct buf *out)
+{
+	if (v == 0 && k->value && k->value[0] == '\0')
+		buf_adds(out, "\"\"");
+	else
+		number_print(k->type, v, out);
+}
+
 void show_value(const struct conf_key *k, const void *obj, struct buf *out)
 {
 	const void *at = (const char *)obj + k->at;
@@ -136,8 +145,10 @@ void show_value(const struct conf_key *k, const void *obj, struct buf *out)
 		number_print(k->type, *(const uint16_t *)at, out);
 		break;
 	case TYPE_SIZE:
+	case TYPE_NUMBER:
+	case TYPE_PERCENT:
 	case TYPE_DURATION:
-		number_print(k->type, *(const uint64_t *)at, out);
+		show_number(k, *(const uint64_t *)at, out);
 		break;
 	case TYPE_ENDPOINT:
 		show_text(((const struct conf_endpoint *)at)->text, 1, out);

@@ -262,6 +262,7 @@ void validate(struct conf *c, struct ynode *root, struct report *report)
 	check_queue(&k);
 	check_shadow(&k);
 	check_http(&k);
+	check_pressure(&k);
 	if (report->errors == 0)
 		check_use(&k);
 	arena_fini(&k.arena);

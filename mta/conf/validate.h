@@ -31,5 +31,6 @@ int check_same_endpoint(
 void check_unique(const struct check *k, const char *list, const void *first,
 	unsigned n, size_t size);
 
-void check_receive(struct check *k); /* validate_receive.c */
-void check_shadow(struct check *k);  /* validate_shadow.c */
+void check_receive(struct check *k);        /* validate_receive.c */
+void check_shadow(struct check *k);         /* validate_shadow.c */
+void check_pressure(const struct check *k); /* validate_pressure.c */

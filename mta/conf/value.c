@@ -4,12 +4,49 @@
 #include "mta/base/check.h"
 #include "mta/conf/conf_private.h"
 
+/* "96%", "99.5%", "0.25%": at most two digits after the point. */
+int percent_parse(struct span s, uint64_t *v_r)
+{
+	ptrdiff_t point;
+	struct span part;
+	uint64_t whole, rest = 0;
+
+	if (s.n < 2 || s.p[s.n - 1] != '%')
+		return -1;
+	s.n--;
+	point = span_chr(s, '.');
+	if (point >= 0) {
+		part = span_skip(s, (size_t)point + 1);
+		if (part.n > 2 || span_u64(part, 99, &rest) != 0)
+			return -1;
+		if (part.n == 1)
+			rest *= 10;
+		s = span_head(s, (size_t)point);
+	}
+	if (span_u64(s, 1000, &whole) != 0)
+		return -1;
+	*v_r = whole * 100 + rest;
+	return 0;
+}
+
+static void percent_print(uint64_t v, struct buf *out)
+{
+	buf_addu(out, v / 100);
+	if (v % 10)
+		buf_addf(out, ".%02u", (unsigned)(v % 100));
+	else if (v % 100)
+		buf_addf(out, ".%u", (unsigned)(v % 100 / 10));
+	buf_addc(out, '%');
+}
+
 void number_print(enum conf_type t, uint64_t v, struct buf *out)
 {
 	if (t == TYPE_DURATION)
 		duration_print(v, out);
 	else if (t == TYPE_SIZE)
 		size_print(v, out);
+	else if (t == TYPE_PERCENT)
+		percent_print(v, out);
 	else
 		buf_addu(out, v);
 }
@@ -37,6 +74,11 @@ static int read_number(
 			return value_fault(why, s,
 				"is not a size (write it as 4096, 64KiB, "
 				"36MiB or 2GiB)");
+	} else if (k->type == TYPE_PERCENT) {
+		if (percent_parse(s, &v) != 0)
+			return value_fault(why, s,
+				"is not a part of a whole (write it as 96% or "
+				"99.5%)");
 	} else if (span_u64(s, UINT64_MAX, &v) != 0) {
 		return value_fault(why, s, "is not a whole number");
 	}
@@ -285,6 +327,8 @@ int value_read(const struct conf_key *k, struct span s, struct arena *a,
 	case TYPE_COUNT:
 	case TYPE_PORT:
 	case TYPE_SIZE:
+	case TYPE_NUMBER:
+	case TYPE_PERCENT:
 	case TYPE_DURATION:
 		return read_number(k, s, at, why);
 	case TYPE_PIN:

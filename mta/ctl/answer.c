@@ -14,6 +14,7 @@ typedef int verb_fn(struct answer *a);
 /* A command without a verb here is answered by the client alone. */
 static verb_fn *const verbs[CMD_COUNT] = {
 	[CMD_STATUS] = verb_status,
+	[CMD_PRESSURE] = verb_pressure,
 	[CMD_QUEUE_LIST] = verb_queue_list,
 	[CMD_QUEUE_SHOW] = verb_queue_show,
 	[CMD_QUEUE_RETRY] = verb_queue_change,

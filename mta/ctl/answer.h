@@ -43,16 +43,17 @@ enum {
 };
 
 enum column_kind {
-	COL_TEXT,   /* a span; empty is "-" and null */
-	COL_LIST,   /* a span; cut to its width in tables */
-	COL_ID,     /* msg_id */
-	COL_COUNT,  /* a number */
-	COL_BYTES,  /* 4.1K; octets in JSON */
-	COL_MS,     /* 3h12m; seconds in JSON */
-	COL_WHEN,   /* a wall time, 0: none */
-	COL_UNTIL,  /* a wall time, as the time from now */
-	COL_TENTHS, /* a number / 10 */
-	COL_SIGNED, /* an int64_t */
+	COL_TEXT,    /* a span; empty is "-" and null */
+	COL_LIST,    /* a span; cut to its width in tables */
+	COL_ID,      /* msg_id */
+	COL_COUNT,   /* a number */
+	COL_BYTES,   /* 4.1K; octets in JSON */
+	COL_MS,      /* 3h12m; seconds in JSON */
+	COL_WHEN,    /* a wall time, 0: none */
+	COL_UNTIL,   /* a wall time, as the time from now */
+	COL_TENTHS,  /* a number / 10 */
+	COL_SIGNED,  /* an int64_t */
+	COL_PERCENT, /* a number / 100 */
 	COL_BOOL,
 };
 
@@ -154,6 +155,7 @@ int verb_config_diff(struct answer *a);
 int verb_upgrade(struct answer *a);
 int verb_shadow_status(struct answer *a);
 int verb_shadow_takeover(struct answer *a);
+int verb_pressure(struct answer *a);
 int verb_log_level(struct answer *a);
 int verb_db_import(struct answer *a);
 int verb_drain(struct answer *a);

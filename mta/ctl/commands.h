@@ -53,6 +53,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_STATUS, "status", NULL, "", 0, 0, 0, \
 		"How the relay is: queue, sessions, memory, commits.", \
 		"umbra status --json") \
+	X(CMD_PRESSURE, "pressure", NULL, "", 0, 0, 0, \
+		"What is short on this node, and what is off because of it.", \
+		"umbra pressure") \
 	X(CMD_QUEUE_LIST, "queue", "list", "", 0, 0, BIT(OPT_LIMIT) | BITS_LIST, \
 		"Next hops with mail waiting, the longest queue first.", \
 		"umbra queue list --where 'state == retry and queued > 100' --sort -age") \

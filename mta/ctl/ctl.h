@@ -16,6 +16,7 @@
 #include "mta/conf/diff.h"
 #include "mta/flow_drain.h"
 #include "mta/policy/hold.h"
+#include "mta/pressure/pressure.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
@@ -53,6 +54,7 @@ struct ctl_options {
 	struct shadow *shadow; /* or NULL: as if it were not configured */
 	struct drain *drain;   /* or NULL: as if it never was */
 	struct hold *hold;
+	struct pressure *pressure; /* or NULL: nothing is measured */
 	const char *socket;
 	void *arg;
 	struct conf *(*conf)(void *arg); /* the running one */

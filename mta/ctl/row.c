@@ -161,6 +161,9 @@ static void json_number(struct answer *a, enum column_kind kind, uint64_t v)
 	case COL_TENTHS:
 		json_put_decimal(&a->j, v, 1);
 		break;
+	case COL_PERCENT:
+		json_put_decimal(&a->j, v, 2);
+		break;
 	case COL_WHEN:
 	case COL_UNTIL:
 		json_when(a, v);
@@ -235,6 +238,10 @@ static void text_number(
 		break;
 	case COL_SIGNED:
 		buf_addf(out, "%lld", (long long)v);
+		break;
+	case COL_PERCENT:
+		buf_addf(out, "%llu.%02u%%", (unsigned long long)v / 100,
+			(unsigned)(v % 100));
 		break;
 	case COL_BOOL:
 		buf_adds(out, v ? "yes" : "no");

@@ -57,6 +57,7 @@ struct deliver {
 	struct result *r;   /* of leases that no client has tried */
 	unsigned nr;
 	unsigned pools;
+	int paused; /* no lease is taken */
 };
 
 struct host { /* one address of a pool's next hop and how it fares */

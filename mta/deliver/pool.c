@@ -49,7 +49,7 @@ struct lease *pool_take(struct pool *p, unsigned max)
 {
 	struct lease *l = list_first(&p->again, struct lease, node);
 
-	if (p->closing)
+	if (p->closing || p->d->paused)
 		return NULL;
 	if (!l)
 		return queue_lease(p->d->o.queue, p->hop, max);
@@ -328,6 +328,8 @@ static unsigned work(const struct pool *p)
 		   (h->state == HOP_READY ||
 			   (h->state == HOP_RETRY && h->retry_at <= now(p)));
 
+	if (p->d->paused)
+		return 0;
 	return p->nagain + (open ? h->ready : 0);
 }
 
@@ -554,6 +556,12 @@ struct deliver *deliver_create(const struct deliver_options *o)
 	buf_init(&d->out, OUT_MAX);
 	buf_init(&d->scratch, 2 * REPLY_TEXT);
 	return d;
+}
+
+void deliver_pause(struct deliver *d, int on)
+{
+	check_obj(d, DELIVER_MAGIC);
+	d->paused = on;
 }
 
 void deliver_destroy(struct deliver **dp)

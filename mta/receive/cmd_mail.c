@@ -63,10 +63,110 @@ static struct transaction *begin(struct session *s, const struct mail_args *m)
 	return t;
 }
 
+/* --- is mail taken at all now? -------------------------------------------- */
+
+static enum pressure_source source_of(const struct session *s)
+{
+	switch (conf_class(s->c->conf)) {
+	case CLASS_INTERNAL:
+		return SOURCE_INTERNAL;
+	case CLASS_PEER:
+		return SOURCE_PEER;
+	case CLASS_OUTSIDE:
+	case CLASS_BY_PERMISSIONS:
+		break;
+	}
+	return SOURCE_OUTSIDE;
+}
+
+/* 1: said why not. Else a says how late the answer comes; late: it is. */
+static int not_now(struct session *s, int late, struct pressure_answer *a)
+{
+	struct pressure *p = s->r->o.pressure;
+	enum pressure_source from = source_of(s);
+
+	if (s->c->conf->shadow == SHADOW_REQUIRE &&
+		shadow_behind(s->r->o.shadow)) {
+		session_reply(s, 451, 4, 3, 2,
+			"copies on other nodes are behind, try again later");
+		return 1;
+	}
+	if (!(late ? pressure_admit_again(p, from, a)
+		   : pressure_admit(p, from, a))) {
+		session_reply(s, 452, 4, 3, 1,
+			"insufficient system resources (%s), try again later",
+			a->what);
+		return 1;
+	}
+	if (budget_over(queue_budget(s->r->o.queue))) {
+		session_reply(s, 452, 4, 3, 1,
+			"insufficient system resources (memory for bodies)");
+		return 1;
+	}
+	return 0;
+}
+
+static void accepted(struct session *s, struct transaction *t)
+{
+	s->tx = t;
+	session_reply(s, 250, 2, 1, 0, "sender ok");
+}
+
+/* --- an answer that comes late -------------------------------------------- */
+
+void mail_delay_end(struct session *s)
+{
+	timer_stop(&s->delay);
+	if (s->delayed)
+		transaction_free(s->delayed);
+	s->delayed = NULL;
+}
+
+/* It has waited: a further delay would be no better than this one. */
+static void on_delay(struct timer *tm)
+{
+	struct session *s = container_of(tm, struct session, delay);
+	struct transaction *t = s->delayed;
+	struct pressure_answer a;
+
+	check_obj(s, SESSION_MAGIC);
+	if (not_now(s, 1, &a)) {
+		mail_delay_end(s);
+	} else {
+		s->delayed = NULL;
+		accepted(s, t);
+	}
+	session_resume(s);
+}
+
+static enum cmd delay(struct session *s, struct transaction *t, uint64_t ms)
+{
+	char text[46];
+
+	log_event(s->r->o.log, EV_SESSION_DELAYED, F_U("session", s->number),
+		F_SPAN("client", net_addr_text(&s->peer, text)),
+		F_MS("delay", ms));
+	s->delayed = t;
+	timer_start(&s->delay, ms);
+	session_hold(s);
+	/* It is we who keep it waiting. */
+	stream_deadline(s->st, ms + s->c->conf->timeouts.command);
+	return CMD_WAIT;
+}
+
+void mail_delay_init(struct session *s)
+{
+	timer_init(&s->delay, s->r->o.loop, on_delay);
+}
+
+/* --- the command ---------------------------------------------------------- */
+
 enum cmd cmd_mail(struct session *s, const struct command *c)
 {
 	struct mail_args m;
 	const char *why = "syntax error";
+	struct pressure_answer a;
+	struct transaction *t;
 	enum args_fault f;
 
 	if (s->tx && s->tx->failed)
@@ -84,18 +184,11 @@ enum cmd cmd_mail(struct session *s, const struct command *c)
 	}
 	if (refused(s, &m))
 		return CMD_DONE;
-	if (s->c->conf->shadow == SHADOW_REQUIRE &&
-		shadow_behind(s->r->o.shadow)) {
-		session_reply(s, 451, 4, 3, 2,
-			"copies on other nodes are behind, try again later");
+	if (not_now(s, 0, &a))
 		return CMD_DONE;
-	}
-	if (budget_over(queue_budget(s->r->o.queue))) {
-		session_reply(s, 452, 4, 3, 1,
-			"insufficient system resources (memory for bodies)");
-		return CMD_DONE;
-	}
-	s->tx = begin(s, &m);
-	session_reply(s, 250, 2, 1, 0, "sender ok");
+	t = begin(s, &m);
+	if (a.delay)
+		return delay(s, t, a.delay);
+	accepted(s, t);
 	return CMD_DONE;
 }

@@ -5,6 +5,9 @@
  *               (remote), permissions, limits. Several may share a bind; the
  *               one whose most specific remote range covers the client wins.
  *   session     one client connection.
+ *   delay       MAIL is answered late (mta/pressure): the session waits with a
+ *               timer of its own and is not read meanwhile; it ends like any
+ *               other. Then it is asked again whether mail is taken.
  *   transaction what MAIL begins and the end of data, RSET, EHLO, STARTTLS or
  *               the end of the session ends: one struct, replaced as a whole.
  *
@@ -17,6 +20,7 @@
 #include "mta/base/loop.h"
 #include "mta/conf/conf.h"
 #include "mta/net/stream.h"
+#include "mta/pressure/pressure.h"
 #include "mta/shadow/shadow.h"
 #include "queue/queue.h"
 #include "tls/tls.h"
@@ -28,6 +32,7 @@ struct receive_options {
 	struct log *log;
 	struct queue *queue;
 	struct shadow *shadow;
+	struct pressure *pressure; /* asked at MAIL; or NULL */
 	void *arg;
 	/* Is the domain of a recipient one of ours (any accepted type)? */
 	int (*accepts)(void *arg, struct span domain);

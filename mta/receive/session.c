@@ -133,6 +133,7 @@ void session_shut(struct session *s, const char *why)
 		return;
 	s->closing = 1;
 	s->why = why;
+	mail_delay_end(s);
 	transaction_end(s);
 	stream_close(s->st);
 }
@@ -330,6 +331,7 @@ static void on_close(void *arg, enum err why)
 		F_STR("reason", s->why ? s->why : err_text(why)),
 		F_U("messages", s->messages), F_U("errors", s->errors),
 		F_MS("seconds", loop_now(s->r->o.loop) - s->opened));
+	mail_delay_end(s);
 	transaction_end(s);
 	receive_session_gone(s->r, s);
 	buf_fini(&s->helo);
@@ -380,6 +382,7 @@ void session_accept(struct receive *r, struct generation *g,
 	s->opened = loop_now(r->o.loop);
 	list_init(&s->memory.node);
 	s->memory.fn = on_memory;
+	mail_delay_init(s);
 	buf_init(&s->helo, 256);
 	list_append(&r->sessions, &s->node);
 	g->refs++;

@@ -92,6 +92,8 @@ struct session {
 	uint8_t esmtp, greeted, crypt, closing, input, held, waits_memory,
 		waits_drain;
 	struct transaction *tx;
+	struct transaction *delayed; /* of a MAIL that is answered late */
+	struct timer delay;
 	struct {
 		uint64_t left; /* octets of this chunk still to come */
 		uint64_t size;
@@ -145,6 +147,10 @@ static inline int receive_closed(const struct receive *r)
 	return r->stopping || r->draining;
 }
 
+/* cmd_mail.c: MAIL that is answered late is forgotten. */
+void mail_delay_end(struct session *s);
+void mail_delay_init(struct session *s);
+
 /* receive.c */
 void receive_session_gone(struct receive *r, struct session *s);
 void receive_maybe_stopped(struct receive *r);
@@ -156,6 +162,7 @@ size_t data_input(struct session *s, struct span in, enum cmd *next_r);
 size_t chunk_input(struct session *s, struct span in, enum cmd *next_r);
 
 /* transaction.c */
+void transaction_free(struct transaction *t); /* nothing of it is under way */
 void transaction_end(struct session *s); /* forgotten, whatever is under way */
 /* Counts, logs and replies why its message is not taken; and its end. */
 void transaction_refuse(struct session *s, const struct outcome *o);

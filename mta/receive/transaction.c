@@ -10,7 +10,7 @@
 
 /* --- the end ------------------------------------------------------------- */
 
-static void transaction_free(struct transaction *t)
+void transaction_free(struct transaction *t)
 {
 	arena_fini(&t->mem);
 	free(t->rcpt);

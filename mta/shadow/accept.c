@@ -454,6 +454,29 @@ int shadow_behind(const struct shadow *s)
 	return s->behind;
 }
 
+static uint64_t oldest_of(const struct shadow *s, struct list *head)
+{
+	uint64_t now = shadow_now(s), oldest = 0, age;
+
+	list_each (it, head) {
+		const struct accept *a = list_item(it, struct accept, node);
+
+		if (a->state == AT_WATCH || !a->timer.armed)
+			continue; /* waits for a next hop, or for our disk */
+		age = now + ACCEPT_MOST - a->timer.due;
+		if (age <= ACCEPT_MOST && age > oldest)
+			oldest = age;
+	}
+	return oldest;
+}
+
+uint64_t accept_oldest(struct shadow *s)
+{
+	uint64_t a = oldest_of(s, &s->active), b = oldest_of(s, &s->parked);
+
+	return a > b ? a : b;
+}
+
 /* One turn's look is enough: accepts are as many as sessions. */
 void accept_tick(struct shadow *s)
 {

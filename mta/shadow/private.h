@@ -239,6 +239,7 @@ void accept_parked(struct shadow *s);           /* a peer may be there now */
 void accept_gone(struct accept *a, enum err e); /* its message left */
 void accept_progress(struct accept *a);
 void accept_tick(struct shadow *s);
+uint64_t accept_oldest(struct shadow *s); /* ms that it waits for a peer */
 void accept_stop(struct shadow *s); /* what waits goes on alone or fails */
 
 /* ask.c */

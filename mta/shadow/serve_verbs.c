@@ -112,6 +112,7 @@ static int no_room(const struct shadow *s, uint64_t octets)
 
 static void on_store(struct serve *v, struct span rest)
 {
+	struct pressure_answer press;
 	struct wire_store w;
 	const char *why = "";
 
@@ -131,7 +132,10 @@ static void on_store(struct serve *v, struct span rest)
 	v->in = store_in_begin(v, v->p, &w);
 	if (v->s->draining)
 		store_in_refuse(v->in, 452, 3, 2, "draining: no new copies");
-	else if (no_room(v->s, wire_payload(&w)))
+	/* One that is held already costs nothing. */
+	else if ((!copy_find(v->s, &w.mid) && !pressure_admit(v->s->o.pressure,
+						      SOURCE_COPY, &press)) ||
+		 no_room(v->s, wire_payload(&w)))
 		store_in_refuse(v->in, 452, 3, 1, "no room for copies");
 }
 

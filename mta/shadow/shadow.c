@@ -54,6 +54,10 @@ static void look_at_space(struct shadow *s)
 		return; /* as before */
 	quota = sp->total / 100 * s->conf->shadow.quota;
 	s->free = WIRE_FREE_OK;
+	if (pressure_refuses(s->o.pressure, SOURCE_COPY))
+		s->free = WIRE_FREE_FULL; /* peers look for another one */
+	if (s->free == WIRE_FREE_FULL)
+		return;
 	if (sp->free < reserve * 2 || s->counts.held_bytes > quota / 8 * 7)
 		s->free = WIRE_FREE_LOW;
 	if (sp->free < reserve || s->counts.held_bytes > quota)

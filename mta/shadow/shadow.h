@@ -23,6 +23,7 @@
 #include "mta/base/loop.h"
 #include "mta/conf/conf.h"
 #include "mta/net/stream.h"
+#include "mta/pressure/pressure.h"
 #include "queue/copies.h"
 #include "tls/tls.h"
 
@@ -34,6 +35,7 @@ struct shadow_options {
 	struct loop *loop;
 	struct log *log;
 	struct queue *queue;
+	struct pressure *pressure; /* whether new copies are held; or NULL */
 	void *arg;
 	/* The context of links, both directions; NULL: links cannot be made
 	 * (the simulator's are made without). */
@@ -144,6 +146,16 @@ int shadow_move_view(
 	struct shadow *s, struct span peer, struct shadow_move_view *v_r);
 /* How many messages shadow_move_start would give. */
 uint64_t shadow_ours(const struct shadow *s);
+
+/* How far copies are behind, for mta/pressure. */
+struct shadow_load {
+	int on;          /* there are peers that take copies */
+	uint64_t lag;    /* ms that the oldest message has waited for its copy
+			    on a peer before the 250 */
+	unsigned stores; /* under way on the fullest link, of its window; no */
+	unsigned window; /* window: no link is up */
+};
+void shadow_load(struct shadow *s, struct shadow_load *l_r);
 
 /* --- for people ----------------------------------------------------------- */
 

@@ -29,6 +29,28 @@ void shadow_view(struct shadow *s, struct shadow_view *v_r)
 	memcpy(v_r->sid, s->me.sid, sizeof v_r->sid);
 }
 
+/* The fullest link is the one with the largest part of its window in use. */
+void shadow_load(struct shadow *s, struct shadow_load *l_r)
+{
+	check_obj(s, SHADOW_MAGIC);
+	*l_r = (struct shadow_load){.lag = accept_oldest(s)};
+	for (unsigned i = 0; i < s->npeer; i++) {
+		const struct peer *p = s->peer[i];
+		unsigned n, window;
+
+		if (!p->configured || p->witness)
+			continue;
+		l_r->on = 1;
+		if (!peer_takes(p) || p->window == 0)
+			continue;
+		n = link_stores(p);
+		window = p->window;
+		if (l_r->window == 0 || (uint64_t)n * l_r->window >
+						(uint64_t)l_r->stores * window)
+			l_r->stores = n, l_r->window = window;
+	}
+}
+
 void shadow_counts(struct shadow *s, struct shadow_counts *c_r)
 {
 	uint64_t now = shadow_now(s);

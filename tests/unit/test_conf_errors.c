@@ -531,10 +531,55 @@ static const struct {
 		"t.yaml:4:15: error: http.bind: something else listens on "
 		"\"0.0.0.0:25\" already; take another port, for example "
 		"8025" },
-	{ "back_pressure is for later",
+	{ "a meter takes a map",
 		NODE RECV "back_pressure: { disk: 1GiB }\n",
-		"t.yaml:4:1: error: back_pressure: is not available in "
-		"this version" },
+		"t.yaml:4:24: error: back_pressure.disk: takes a map of keys" },
+	{ "a meter that there is not",
+		NODE RECV "back_pressure: { disc: { high: 90% } }\n",
+		"t.yaml:4:18: error: back_pressure.disc: unknown key (did you "
+		"mean \"disk\"?)" },
+	{ "a percent has its sign",
+		NODE RECV "back_pressure: { disk: { high: 90 } }\n",
+		"t.yaml:4:32: error: back_pressure.disk.high: \"90\" is not a "
+		"part of a whole (write it as 96% or 99.5%)" },
+	{ "a percent of more than the whole",
+		NODE RECV "back_pressure: { disk: { high: 101% } }\n",
+		"t.yaml:4:32: error: back_pressure.disk.high: 101% is outside "
+		"0.01% to 100%" },
+	{ "medium is below high",
+		NODE RECV "back_pressure:\n"
+			  "  disk: { medium: 95.5%, high: 90% }\n",
+		"t.yaml:5:19: error: back_pressure.disk.medium: 95.5% must be "
+		"below high, which is 90%" },
+	{ "back to medium is below high",
+		NODE RECV "back_pressure:\n"
+			  "  queue: { high: 100, back_to_medium: 100 }\n",
+		"t.yaml:5:39: error: back_pressure.queue.back_to_medium: 100 "
+		"must be below high, which is 100" },
+	{ "back to normal is below medium",
+		NODE RECV "back_pressure:\n"
+			  "  commit: { back_to_normal: 3s, medium: 2s }\n",
+		"t.yaml:5:29: error: back_pressure.commit.back_to_normal: 3s "
+		"must be below medium, which is 2s" },
+	{ "internal is not below high",
+		NODE RECV "back_pressure:\n"
+			  "  queue: { high: 100, internal: 50 }\n",
+		"t.yaml:5:18: error: back_pressure.queue.high: 100 must be at "
+		"most internal, which is 50" },
+	{ "a delay that starts above its end",
+		NODE RECV "back_pressure:\n"
+			  "  delay: { start: 30s, most: 10s }\n",
+		"t.yaml:5:19: error: back_pressure.delay.start: must be at "
+		"most back_pressure.delay.most" },
+	{ "what only tells has no threshold to refuse at",
+		NODE RECV "back_pressure: { oldest: { internal: 1h } }\n",
+		"t.yaml:4:28: error: back_pressure.oldest.internal: unknown "
+		"key" },
+	{ "a class that there is not",
+		NODE "receive_connectors:\n"
+		"  - { name: in, bind: [\"0.0.0.0:25\"], class: inside }\n",
+		"t.yaml:3:46: error: receive_connectors[0].class: \"inside\" is "
+		"not one of by_permissions, outside, internal, peer" },
 	{ "log.tracking is for later",
 		NODE RECV "log: { tracking: { age: 30d } }\n",
 		"t.yaml:4:8: error: log.tracking: is not available in this "

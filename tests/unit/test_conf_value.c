@@ -299,10 +299,51 @@ static void test_guess(void **state)
 	}
 }
 
+/* Rule: a percent is a number with the sign and at most two digits after the
+ * point. -1: refused. */
+static const struct {
+	const char *in;
+	int want;
+} percents[] = {
+	{"0%", 0},
+	{"96%", 9600},
+	{"99.5%", 9950},
+	{"0.25%", 25},
+	{"100%", 10000},
+	{"99.05%", 9905},
+	{"1000%", 100000},
+	{"1001%", -1},
+	{"96", -1},
+	{"%", -1},
+	{"", -1},
+	{".5%", -1},
+	{"5.%", -1},
+	{"5.123%", -1},
+	{"5,5%", -1},
+	{"-5%", -1},
+	{"5 %", -1},
+	{"5.-1%", -1},
+};
+
+static void test_percent(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < countof(percents); i++) {
+		uint64_t v = 0;
+		int rc = percent_parse(span_str(percents[i].in), &v);
+
+		if (rc != (percents[i].want < 0 ? -1 : 0) ||
+			(rc == 0 && v != (uint64_t)percents[i].want))
+			fail_msg("\"%s\": %d %u", percents[i].in, rc,
+				(unsigned)v);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_percent),
 		cmocka_unit_test(test_cidr_parse),
 		cmocka_unit_test(test_cidr_match),
 		cmocka_unit_test(test_domain),
