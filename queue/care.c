@@ -30,6 +30,21 @@ int care_have(const struct care *c, unsigned db)
 
 /* --- opening -------------------------------------------------------------- */
 
+/* Whoever looks is an administrator: what belongs to the daemon's user shall
+ * stay his. */
+static void explain(
+	const struct care *c, const char *file, int code, struct buf *why)
+{
+	if (code != EACCES && code != EPERM) {
+		dir_explain(&c->s.dir, file, code, why);
+		return;
+	}
+	buf_addf(why,
+		"%s%s%s: %s; type it as root, or as the user that the daemon "
+		"runs as",
+		c->s.dir.path, *file ? "/" : "", file, strerror(code));
+}
+
 static enum err open_dir(struct care *c, const char *dir, struct buf *why)
 {
 	struct store_dir *d = &c->s.dir;
@@ -40,7 +55,7 @@ static enum err open_dir(struct care *c, const char *dir, struct buf *why)
 	d->fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->fd < 0 || fstat(d->fd, &st) != 0) {
 		code = errno;
-		dir_explain(d, "", code, why);
+		explain(c, "", code, why);
 		return err_from_errno(code);
 	}
 	c->f.owner = st.st_uid;
@@ -54,7 +69,7 @@ static enum err open_dir(struct care *c, const char *dir, struct buf *why)
 				"configuration",
 				dir);
 		else
-			dir_explain(d, DATA_FILE, code, why);
+			explain(c, DATA_FILE, code, why);
 		return err_from_errno(code);
 	}
 	c->f.file = (uint64_t)st.st_size;
@@ -87,7 +102,7 @@ static enum err take_lock(struct care *c, struct buf *why)
 		return ERR_OK;
 	code = errno;
 	if (d->lock < 0 || code != EWOULDBLOCK) {
-		dir_explain(d, LOCK_FILE, code, why);
+		explain(c, LOCK_FILE, code, why);
 		return err_from_errno(code);
 	}
 	c->f.live = 1;

@@ -409,3 +409,19 @@ def test_export_names_what_is_damaged(filled):
     names = os.listdir(out)
     assert len(names) == 9 and u.ids[9] + ".damaged" in names
     assert not [n for n in names if n.endswith(".tmp")]
+
+
+def test_somebody_without_the_right(filled):
+    """Is told to be root, not to take the directory away from the daemon."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    os.chmod(filled.dir, 0o755)
+    os.chmod(filled.data, 0o700)
+    program = "/tmp/umbra-for-nobody"
+    shutil.copy(UMBRA, program)
+    os.chmod(program, 0o755)
+    p = subprocess.run([program, "db", "check", filled.data], user=65534,
+                       capture_output=True, text=True, check=False)
+    os.unlink(program)
+    assert p.returncode == 77, p
+    assert "as root" in p.stderr and "chown" not in p.stderr
