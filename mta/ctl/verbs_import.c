@@ -217,6 +217,10 @@ static int start(struct answer *a)
 
 	if (!a->o->shadow)
 		return answer_fail(a, EX_TEMPFAIL, "the node is stopping");
+	if (a->o->drain && drain_state(a->o->drain) != DRAIN_OFF)
+		return answer_fail(a, EX_UNAVAILABLE,
+			"the node is out of service and takes nothing in: "
+			"umbra undrain, or import on another one");
 	j = x_calloc(1, sizeof *j);
 	j->a = a;
 	j->queue = a->o->queue;

@@ -302,3 +302,13 @@ def test_what_a_peer_has_is_not_delivered_twice(when):
             until(lambda: len(sink.messages) >= 10, text=p.tail)
             got = sorted(r for m in sink.messages for r in m.to)
         assert got == want, got
+
+
+def test_a_node_that_is_drained(rescued, relay):
+    relay.cli("drain", "--no-wait")
+    said = db_import(relay, rescued.data, "--yes", want=69)
+    assert "umbra undrain" in said
+    assert not os.path.exists(relay.data + "/import")
+    relay.cli("undrain")
+    assert db_import(relay, rescued.data, "--yes")["taken"] == 10
+    arrived(relay)
