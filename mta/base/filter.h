@@ -91,11 +91,5 @@ int filter_compile(struct filter **f_r, struct span text,
 	const struct filter_language *l, struct arena *a, struct buf *why);
 /* 1: it holds; 0: it does not; -1: what was asked for cannot be read. */
 int filter_match(const struct filter *f, const struct filter_source *s);
-/* The fields that are looked at, a bit each. */
-uint64_t filter_fields(const struct filter *f);
-/* When the filter can only hold for objects of which this field equals one
- * text ("next_hop == x and ..."): that text; else NULL. */
-const struct span *filter_fixed(const struct filter *f, unsigned field);
-
 /* The name of a kind, for the list of fields: "text", "duration". */
 const char *filter_kind_name(enum filter_kind k);

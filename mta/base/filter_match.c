@@ -92,27 +92,3 @@ int filter_match(const struct filter *f, const struct filter_source *s)
 		return condition(f, s);
 	}
 }
-
-uint64_t filter_fields(const struct filter *f)
-{
-	uint64_t bits = 0;
-
-	if (f->op > OP_NOT)
-		return 1ull << f->field;
-	for (const struct filter *c = f->child; c; c = c->next)
-		bits |= filter_fields(c);
-	return bits;
-}
-
-const struct span *filter_fixed(const struct filter *f, unsigned field)
-{
-	const struct span *s = NULL;
-
-	if (f->op == OP_EQ && f->kind == FILTER_KIND_TEXT && f->field == field)
-		return &f->value.text;
-	if (f->op != OP_AND)
-		return NULL;
-	for (const struct filter *c = f->child; c && !s; c = c->next)
-		s = filter_fixed(c, field);
-	return s;
-}

@@ -5,7 +5,7 @@
 
 #include "mta/base/check.h"
 
-enum { BEHIND_MOST = 4000 };
+enum { BEHIND_MOST = 1000 };
 
 struct wait {
 	struct change *change; /* NULL: it has been ended */

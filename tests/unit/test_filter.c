@@ -413,32 +413,6 @@ static void test_glob_cost(void **state)
 		assert_int_equal(match(text, &o), 0);
 }
 
-static void test_fields(void **state)
-{
-	struct arena mem = {0};
-	struct filter *f;
-	struct buf why;
-	const struct span *s;
-
-	(void)state;
-	buf_init(&why, 1000);
-	must(filter_compile(&f,
-		     SPAN("age > 2h and (size > 1KiB and next_hop == \"k\") "
-			  "and not recipient ~ x"),
-		     &language, &mem, &why) == 0);
-	assert_int_equal(filter_fields(f),
-		1u << F_AGE | 1u << F_SIZE | 1u << F_HOP | 1u << F_RCPT);
-	s = filter_fixed(f, F_HOP);
-	assert_non_null(s);
-	assert_true(span_eq(*s, SPAN("k")));
-	assert_null(filter_fixed(f, F_RCPT));
-	must(filter_compile(&f, SPAN("not next_hop == k or next_hop == k"),
-		     &language, &mem, &why) == 0);
-	assert_null(filter_fixed(f, F_HOP));
-	buf_fini(&why);
-	arena_fini(&mem);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -449,7 +423,6 @@ int main(void)
 		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_glob_cost),
-		cmocka_unit_test(test_fields),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
