@@ -147,6 +147,11 @@ fuzz-programs: $(FUZZ)
 fuzz: fuzz-programs
 	@tests/run-fuzz $(SECONDS) $(FUZZ)
 
+$(B)/tests/bench/%: tests/bench/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
+
 bench: all
 	@tests/bench/run $(BENCH)
 

@@ -194,6 +194,7 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		watch(p, &p->intr, SIGINT, on_stop_signal);
 		watch(p, &p->hup, SIGHUP, on_reload_signal);
 		watch(p, &p->usr2, SIGUSR2, on_upgrade_signal);
+		loop_uv_read_clocks(p->loop); /* a long queue was read */
 		watching = 1;
 		p->node->upgrade =
 			(struct node_upgrade){p, begin_upgrade, view_upgrade};

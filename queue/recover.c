@@ -124,7 +124,7 @@ static void take_up(
 	}
 }
 
-static void on_record(
+static uint64_t on_record(
 	void *arg, struct msg_id id, struct span env, struct span status)
 {
 	struct recovery *r = arg;
@@ -133,20 +133,24 @@ static void on_record(
 	struct envelope e;
 	struct status s;
 	const char *why = NULL;
+	uint64_t size = STORE_SIZE_UNKNOWN;
 
 	if (poison_unreadable(r->q, id))
 		why = "poison: the program crashed when it was read";
 	else
 		why = decode(&a, id, env, status, &e, &s);
-	if (why)
+	if (why) {
 		damaged(r, id, why);
-	else
+	} else {
 		take_up(r, &e, &s);
+		size = e.in_file ? 0 : e.size;
+	}
 	crash_back(was);
 	if (id.v >= r->q->next_id)
 		r->q->next_id = id.v + 1;
 	arena_fini(&a);
 	arena_fini(&r->q->scratch);
+	return size;
 }
 
 static enum err set_aside(struct recovery *r, struct buf *why)

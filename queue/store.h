@@ -164,10 +164,12 @@ enum err store_read_body(
 enum err store_check(const char *dir, struct buf *why) must_use;
 
 /* Start: calls fn for every envelope in id order with its status record
- * (empty: none). fn's result is ignored. Then removes body chunks, status
- * records and body files without an envelope: *orphans_r counts them. */
+ * (empty: none); fn gives back how many octets of the body are in chunks. Then
+ * removes body chunks, status records and body files without an envelope:
+ * *orphans_r counts them. */
+#define STORE_SIZE_UNKNOWN UINT64_MAX
 enum err store_scan(struct store *s,
-	void (*fn)(void *arg, struct msg_id id, struct span env,
+	uint64_t (*fn)(void *arg, struct msg_id id, struct span env,
 		struct span status),
 	void *arg, uint64_t *orphans_r) must_use;
 

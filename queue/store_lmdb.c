@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <lmdb.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -277,6 +278,15 @@ static void fail(struct store *s, enum err e, const char *said)
 	atomic_store(&s->failed, e);
 }
 
+enum err db_count(struct MDB_txn *t, unsigned db, uint64_t *n_r)
+{
+	MDB_stat st = {0};
+	int rc = mdb_stat(t, db, &st);
+
+	*n_r = st.ms_entries;
+	return db_err(rc);
+}
+
 enum err db_begin(struct store *s, struct MDB_txn **t_r)
 {
 	int rc = mdb_txn_begin(s->env, NULL, 0, t_r);
@@ -310,6 +320,19 @@ enum err db_end(struct store *s, struct MDB_txn *t, enum err e)
 	else if (e != ERR_OK)
 		fail(s, e, mdb_strerror(rc));
 	return e;
+}
+
+void db_read_ahead(struct store *s, int on)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+
+	if (mdb_env_info(s->env, &info) != 0 || mdb_env_stat(s->env, &st) != 0)
+		return;
+	if (info.me_mapaddr)
+		(void)madvise(info.me_mapaddr,
+			(info.me_last_pgno + 1) * st.ms_psize,
+			on ? MADV_NORMAL : MADV_RANDOM);
 }
 
 enum err db_read(struct store *s)

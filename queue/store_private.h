@@ -101,6 +101,7 @@ void db_close(struct store *s);
 enum err db_table(
 	struct store *s, struct MDB_txn *t, unsigned db, int create) must_use;
 enum err db_empty(struct MDB_txn *t, int *empty_r) must_use;
+enum err db_count(struct MDB_txn *t, unsigned db, uint64_t *n_r) must_use;
 
 /* Fills what is about pages and readers. */
 enum err db_load(struct store *s, struct store_load *l_r) must_use;
@@ -111,6 +112,8 @@ enum err db_begin(struct store *s, struct MDB_txn **t_r) must_use;
 enum err db_end(struct store *s, struct MDB_txn *t, enum err e) must_use;
 enum err db_read(struct store *s) must_use; /* s->read is usable */
 void db_read_end(struct store *s);
+/* What is read soon lies near: a scan, after which it does not any more. */
+void db_read_ahead(struct store *s, int on);
 
 enum err db_get(struct MDB_txn *t, unsigned db, struct span key,
 	struct span *v_r) must_use;

@@ -232,12 +232,19 @@ static enum err walk_close(struct walk *w)
 	return w->e == ERR_NOTFOUND ? ERR_OK : w->e;
 }
 
-typedef void (*scan_fn)(
+typedef uint64_t (*scan_fn)(
 	void *arg, struct msg_id id, struct span env, struct span status);
 
+/* What a scan has found. */
+struct scan {
+	struct ids seen, status, body; /* envelopes; orphans of the others */
+	uint64_t chunks;               /* that the envelopes have */
+	int sure;                      /* each has said how many */
+};
+
 /* Envelopes and statuses are walked once, side by side. */
-static enum err scan_envelopes(struct store *s, scan_fn fn, void *arg,
-	struct ids *seen, struct ids *orphans)
+static enum err scan_envelopes(
+	struct store *s, scan_fn fn, void *arg, struct scan *found)
 {
 	struct walk env = {0}, status = {0};
 	enum err e, e1, e2;
@@ -247,24 +254,31 @@ static enum err scan_envelopes(struct store *s, scan_fn fn, void *arg,
 		e = walk_open(&status, s, DB_STATUS);
 	for (; e == ERR_OK && env.have; walk_next(&env)) {
 		struct msg_id id = {env.id};
+		uint64_t size;
 		int ours;
 
 		for (; status.have && status.id < env.id; walk_next(&status))
-			ids_add(orphans, status.id);
+			ids_add(&found->status, status.id);
 		ours = status.have && status.id == env.id;
-		fn(arg, id, env.rec, ours ? status.rec : span(NULL, 0));
-		ids_add(seen, env.id);
+		size = fn(arg, id, env.rec, ours ? status.rec : span(NULL, 0));
+		if (size == STORE_SIZE_UNKNOWN)
+			found->sure = 0;
+		else
+			found->chunks += (size + STORE_CHUNK - 1) / STORE_CHUNK;
+		ids_add(&found->seen, env.id);
 		if (ours)
 			walk_next(&status);
 	}
 	for (; e == ERR_OK && status.have; walk_next(&status))
-		ids_add(orphans, status.id);
+		ids_add(&found->status, status.id);
 	e1 = walk_close(&env);
 	e2 = walk_close(&status);
 	return e != ERR_OK ? e : e1 != ERR_OK ? e1 : e2;
 }
 
-/* Only keys are looked at. Small bodies are stepped over, large ones jumped
+/* Only keys are looked at, but each is in a page with its chunk: all of the
+ * database is read. So this is done only when there are more chunks than the
+ * envelopes have, or fewer. Small bodies are stepped over, large ones jumped
  * over. */
 static enum err scan_bodies(
 	struct store *s, const struct ids *seen, struct ids *orphans)
@@ -368,27 +382,31 @@ static enum err clear_orphans(
 
 enum err store_scan(struct store *s, scan_fn fn, void *arg, uint64_t *orphans_r)
 {
-	struct ids seen = {0}, status = {0}, body = {0};
-	uint64_t files = 0;
+	struct scan found = {.sure = 1};
+	uint64_t files = 0, chunks;
 	enum err e;
 
 	check_obj(s, STORE_MAGIC);
 	e = db_read(s);
+	db_read_ahead(s, 1);
 	if (e == ERR_OK)
-		e = scan_envelopes(s, fn, arg, &seen, &status);
+		e = scan_envelopes(s, fn, arg, &found);
+	db_read_ahead(s, 0);
 	if (e == ERR_OK)
-		e = scan_bodies(s, &seen, &body);
+		e = db_count(s->read, s->db[DB_BODY], &chunks);
+	if (e == ERR_OK && (!found.sure || chunks != found.chunks))
+		e = scan_bodies(s, &found.seen, &found.body);
 	db_read_end(s);
 	if (e == ERR_OK)
-		e = clear_orphans(s, DB_STATUS, &status);
+		e = clear_orphans(s, DB_STATUS, &found.status);
 	if (e == ERR_OK)
-		e = clear_orphans(s, DB_BODY, &body);
+		e = clear_orphans(s, DB_BODY, &found.body);
 	if (e == ERR_OK)
-		e = bodyfile_sweep(s, ids_have, &seen, &files);
-	*orphans_r = status.n + body.n + files;
-	free(seen.v);
-	free(status.v);
-	free(body.v);
+		e = bodyfile_sweep(s, ids_have, &found.seen, &files);
+	*orphans_r = found.status.n + found.body.n + files;
+	free(found.seen.v);
+	free(found.status.v);
+	free(found.body.v);
 	return e;
 }
 

@@ -2,7 +2,7 @@
  * running, as its intake would: so that a million of them are there in a
  * minute.
  *
- *   fill DIR N [HOPS]
+ *   fill DIR N [HOPS [BODY]]
  *
  * Senders, recipients (HOPS domains), sizes, ages and clients differ; every
  * tenth message has a status: one attempt, and what was said. */
@@ -25,7 +25,7 @@ struct fill {
 	struct loop *loop;
 	struct store *store;
 	struct blob *body[SIZES];
-	uint64_t n, hops, made, next;
+	uint64_t n, hops, size, made, next;
 	unsigned waits;
 	struct item *item;
 };
@@ -75,7 +75,7 @@ static void make(struct fill *f, struct item *i)
 		.body_type = 0,
 		.connector = n % 4 ? SPAN("in") : SPAN("from-mailbox-servers"),
 		.helo = SPAN("client.example"),
-		.size = BODY + n % SIZES,
+		.size = f->size + n % SIZES,
 		.header = 200,
 		.rcpt = &r,
 		.nrcpt = 1,
@@ -137,17 +137,19 @@ static void batch(struct fill *f)
 
 int main(int argc, char **argv)
 {
-	struct fill f = {.hops = 200};
+	struct fill f = {.hops = 200, .size = BODY};
 	struct store_options o = {.fatal = fatal};
 	struct store_identity me;
 	struct buf why;
 
 	if (argc < 3 || (f.n = strtoull(argv[2], NULL, 10)) == 0) {
-		fputs("usage: fill DIR N [HOPS]\n", stderr);
+		fputs("usage: fill DIR N [HOPS [BODY]]\n", stderr);
 		return 64;
 	}
 	if (argc > 3)
 		f.hops = strtoull(argv[3], NULL, 10);
+	if (argc > 4)
+		f.size = strtoull(argv[4], NULL, 10);
 	must(loop_create(&f.loop) == ERR_OK);
 	buf_init(&why, 4096);
 	o.dir = argv[1];
@@ -159,9 +161,9 @@ int main(int argc, char **argv)
 	store_identity(f.store, &me);
 	f.next = me.next;
 	for (int k = 0; k < SIZES; k++) {
-		must((f.body[k] = blob_create(BODY + (size_t)k)));
-		memset(f.body[k]->p, 'x', BODY + (size_t)k);
-		f.body[k]->n = BODY + (size_t)k;
+		must((f.body[k] = blob_create(f.size + (size_t)k)));
+		f.body[k]->n = f.size + (size_t)k;
+		memset(f.body[k]->p, 'x', f.body[k]->n);
 	}
 	f.item = x_calloc(BATCH, sizeof *f.item);
 	for (int k = 0; k < BATCH; k++) {

@@ -483,7 +483,7 @@ static void remove_orphans(struct sim_disk *d, uint64_t *orphans_r)
 }
 
 enum err store_scan(struct store *s,
-	void (*fn)(void *arg, struct msg_id id, struct span env,
+	uint64_t (*fn)(void *arg, struct msg_id id, struct span env,
 		struct span status),
 	void *arg, uint64_t *orphans_r)
 {

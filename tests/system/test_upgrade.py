@@ -9,8 +9,8 @@ import os
 import re
 import signal
 import socket
-import stat
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -367,6 +367,19 @@ def test_stop_wins(peer):
         assert peer.to("held@example.org").body == MESSAGE
 
 
+def test_status_says_that_nobody_answers(peer):
+    """Sockets are open before the daemon answers: as in a long start."""
+    with Umbra(base(peer.port)) as u:
+        u.signal(signal.SIGSTOP)
+        with subprocess.Popen([UMBRA, "--socket", u.socket, "status"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, env=u.env) as p:
+            assert "umbrad is starting" in p.stderr.readline()
+            u.signal(signal.SIGCONT)
+            assert "mx.umbra.test" in p.communicate(timeout=LONG)[0]
+            assert p.returncode == 0
+
+
 # --- the service manager -------------------------------------------------------------
 
 def test_systemd_is_told(peer):
@@ -384,6 +397,15 @@ def test_systemd_is_told(peer):
             assert n.recv(100) == b"READY=1"
 
 
+#: What systemd does for a service with a socket: descriptor 3, and its pid.
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 def test_sockets_of_systemd(peer):
     """LISTEN_FDS: used at their addresses, the rest is opened."""
     with Umbra(base(peer.port), start=False) as u:
@@ -392,11 +414,10 @@ def test_sockets_of_systemd(peer):
         s.listen(5)
         with socket.create_connection(
                 ("127.0.0.1", u.port("relay")), timeout=LONG) as waiting:
-            go = script(u, f"exec 3<&{s.fileno()}\nexport LISTEN_FDS=1 "
-                        f"LISTEN_PID=$$\nexec {UMBRAD} \"$@\"\n")
             os.makedirs(u.data, exist_ok=True)
             u.proc = subprocess.Popen(
-                [go, "-c", u.file], pass_fds=[s.fileno()], env=u.env,
+                [sys.executable, "-c", ACTIVATE, str(s.fileno()), UMBRAD,
+                 "-c", u.file], pass_fds=[s.fileno()], env=u.env,
                 stderr=subprocess.PIPE, cwd=u.dir)
             u._reader = threading.Thread(
                 target=u._read, args=(u.proc.stderr,), daemon=True)
