@@ -85,32 +85,46 @@ static size_t field_size(struct span s)
 	return n;
 }
 
+enum header_line header_next(struct span *s, struct header_field *f_r)
+{
+	struct span in = *s;
+	size_t colon = 0, n;
+
+	*f_r = (struct header_field){.name = {NULL, 0}};
+	if (in.n == 0)
+		return HEADER_CUT;
+	if (in.p[0] == '\n' ||
+		(in.n > 1 && in.p[0] == '\r' && in.p[1] == '\n')) {
+		*s = span_skip(in, in.p[0] == '\n' ? 1 : 2);
+		return HEADER_END;
+	}
+	f_r->name = span(in.p, name_take(line_take(in), &colon));
+	if (f_r->name.n == 0)
+		return HEADER_BODY;
+	n = field_size(in);
+	f_r->whole = span(in.p, n);
+	f_r->value = trim(span(in.p + colon + 1, n - colon - 1));
+	*s = span_skip(in, n);
+	return HEADER_FIELD;
+}
+
 void header_scan(struct span head, struct header_facts *f_r)
 {
 	struct header_facts f = {.bytes = 0};
-	struct span s = head, name, *value;
-	size_t colon, n;
+	struct header_field field;
+	struct span s = head, *value;
+	enum header_line l;
 
-	while (s.n && !f.ended) {
-		if (s.p[0] == '\n' ||
-			(s.n > 1 && s.p[0] == '\r' && s.p[1] == '\n')) {
-			f.ended = 1;
-			s = span_skip(s, s.p[0] == '\n' ? 1 : 2);
-			break;
-		}
-		name = span(s.p, name_take(line_take(s), &colon));
-		if (name.n == 0)
-			break; /* the body, without an empty line before it */
-		n = field_size(s);
+	while ((l = header_next(&s, &field)) == HEADER_FIELD) {
 		f.fields++;
-		if (span_ieq(name, SPAN("Received")))
+		if (span_ieq(field.name, SPAN("Received")))
 			f.received++;
-		value = slot(&f, name);
+		value = slot(&f, field.name);
 		/* Of a field that must be there once the first one counts. */
 		if (value && !value->p)
-			*value = trim(span(s.p + colon + 1, n - colon - 1));
-		s = span_skip(s, n);
+			*value = field.value;
 	}
+	f.ended = l == HEADER_END;
 	f.bytes = head.n - s.n;
 	*f_r = f;
 }

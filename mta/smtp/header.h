@@ -8,6 +8,22 @@
 #include "mta/base/buf.h"
 #include "mta/base/span.h"
 
+struct header_field {
+	struct span name;  /* as written */
+	struct span value; /* without outer blanks, folded as it was */
+	struct span whole; /* name to the end of its last line */
+};
+
+enum header_line {
+	HEADER_FIELD, /* taken from the front of s */
+	HEADER_END,   /* the empty line was; s is at the body */
+	HEADER_BODY,  /* s is at a line that is no field */
+	HEADER_CUT,   /* s is empty */
+};
+
+/* The field at the start of *s, and *s goes on behind it. */
+enum header_line header_next(struct span *s, struct header_field *f_r);
+
 struct header_facts {
 	size_t bytes; /* header block with the empty line, if any */
 	int ended;    /* the empty line was seen */
@@ -40,6 +56,7 @@ struct received {
 	struct span tls;  /* "TLSv1.3:TLS_AES_256_GCM_SHA384", or empty */
 	struct span id;   /* queue id */
 	struct span rcpt; /* the recipient when there is exactly one */
+	struct span note; /* behind by, in brackets: "pickup directory" */
 	uint64_t wall;    /* ms since 1970 */
 };
 void received_write(struct buf *out, const struct received *r);

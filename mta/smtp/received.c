@@ -29,6 +29,16 @@ static void name_write(struct buf *out, struct span s)
 	}
 }
 
+/* note_write - words of ours, perhaps with the name of a user in them. */
+static void note_write(struct buf *out, struct span s)
+{
+	for (size_t i = 0; i < s.n && i < NAME_MAX_SHOWN; i++)
+		buf_addc(out, name_char((unsigned char)s.p[i]) ||
+					      s.p[i] == ' ' || s.p[i] == ','
+				      ? s.p[i]
+				      : '?');
+}
+
 /* clause_write - " word value", or nothing for an empty value. */
 static void clause_write(struct buf *out, const char *word, struct span value)
 {
@@ -83,6 +93,11 @@ void received_write(struct buf *out, const struct received *r)
 	if (r->by.n) {
 		buf_add(out, SPAN("by "));
 		name_write(out, r->by);
+	}
+	if (r->note.n) {
+		buf_add(out, SPAN(" ("));
+		note_write(out, r->note);
+		buf_addc(out, ')');
 	}
 	clause_write(out, "with", r->with);
 	if (r->tls.n) {
