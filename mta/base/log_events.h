@@ -27,6 +27,8 @@
 	X(EV_TLS_LOADED, "tls.loaded", LOG_INFO, "A certificate and key were loaded.") \
 	X(EV_TLS_REFUSED, "tls.refused", LOG_ERROR, "A certificate or key cannot be used; text says file, reason and what to type.") \
 	X(EV_SESSION_OPEN, "session.open", LOG_DEBUG, "A client connected.") \
+	X(EV_SESSION_USER, "session.user", LOG_DEBUG, "A program of this machine is at the submission socket; user, and whether it may send under any address.") \
+	X(EV_SENDER_SET, "session.sender_set", LOG_INFO, "A local user that is not trusted asked for another sender (wanted) and got its own; see submission.trusted_users.") \
 	X(EV_SESSION_REFUSED, "session.refused", LOG_WARN, "A connection was refused; reason says which limit or rule.") \
 	X(EV_SESSION_CLOSE, "session.close", LOG_DEBUG, "A client session ended; reason, counts.") \
 	X(EV_SESSION_TLS, "session.tls", LOG_DEBUG, "A client session is encrypted now, or the handshake failed.") \

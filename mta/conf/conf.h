@@ -168,6 +168,8 @@ struct conf_peer {                    /* another node of the group */
 	int witness;     /* has a voice, holds no copies */
 };
 
+enum local_access { ACCESS_EVERYONE, ACCESS_GROUP };
+
 enum fence_mode { FENCE_OFF, FENCE_LEASE };
 
 struct conf_meter { /* thresholds; 0: not set, from the resource's size */
@@ -217,6 +219,18 @@ struct conf {
 	struct {
 		struct conf_endpoint bind; /* text empty: none */
 	} http;
+	struct {
+		struct span socket; /* empty: none */
+		enum local_access access;
+		struct span trusted; /* users: "root,www-data" */
+		struct span domain;  /* of their addresses */
+		uint64_t message_size;
+		unsigned recipients;
+		enum shadow_policy shadow;
+		/* What all this is as a connector, or NULL: its name is
+		 * "submission". */
+		struct conf_receive *connector;
+	} submission;
 	struct {
 		struct conf_endpoint listen; /* text empty: no shadow at all */
 		struct span cert, key, ca;

@@ -48,7 +48,8 @@ S("receive_connectors", &receive_scope, \
 	"for. Several connectors may share an address and port; the one whose " \
 	"`remote` holds the most specific range with the client in it takes the " \
 	"connection. A list of maps, at least one; a node with `shadow.listen` " \
-	"may have none and is then there for its peers only.") \
+	"may have none and is then there for its peers only, and so may one with " \
+	"a `submission.socket`.") \
 S("send_connectors", &send_scope, \
 	"Where mail goes out: which recipient domains, by which next hops. The " \
 	"most specific address space wins, then the lowest cost, then the first " \
@@ -61,6 +62,10 @@ S("log", NULL, \
 	"What the daemon writes to stderr.") \
 S("control", NULL, \
 	"The door for the `umbra` command.") \
+S("submission", NULL, \
+	"A UNIX socket for the programs of this machine: `umbra sendmail` and " \
+	"what is installed as `sendmail` hand their mail in here. They may send " \
+	"to every domain.") \
 S("shadow", NULL, \
 	"Second copies of messages. A message is acknowledged when this node and " \
 	"one of its peers have it on disk; when a node is lost, a peer delivers " \
@@ -292,6 +297,33 @@ V("control.socket", control.socket, PATH, "/run/umbra/control.sock", 1, 107, REL
 	"The UNIX socket that the daemon makes and the `umbra` command talks to. " \
 	"Its permissions decide who may.", \
 	"socket: /run/umbra/control.sock") \
+\
+V("submission.socket", submission.socket, PATH, "", 1, 107, RELOAD, \
+	"The socket that the daemon makes. None: no local submission.", \
+	"socket: /run/umbra/submit.sock") \
+W("submission.access", submission.access, WORD, "everyone", "everyone|group", RELOAD, \
+	"Who may connect: every user of this machine, or root, the daemon's user " \
+	"and the daemon's group.", \
+	"access: group") \
+L("submission.trusted_users", submission.trusted, submission.trusted, USERS, "", 0, 64, RELOAD, \
+	"Users that may send under any address. The mail of all others gets " \
+	"`user@submission.domain` as its sender. root and the daemon's own user " \
+	"are always trusted.", \
+	"trusted_users: [www-data, mailman]") \
+V("submission.domain", submission.domain, DOMAIN, "(node.name)", 1, 253, RELOAD, \
+	"The domain of addresses that are written without one (`root`), and of " \
+	"users as senders.", \
+	"domain: example.org") \
+V("submission.message_size", submission.message_size, SIZE, "36MiB", 1 * K_KIB, 2 * K_GIB, RELOAD, \
+	"The largest message.", \
+	"message_size: 50MiB") \
+V("submission.recipients", submission.recipients, COUNT, "1000", 1, 100000, RELOAD, \
+	"Recipients of one message; with more all of it is refused.", \
+	"recipients: 5000") \
+W("submission.shadow", submission.shadow, WORD, "prefer", "off|prefer|require|next_hop", RELOAD, \
+	"What a message needs before it is acknowledged, as in " \
+	"`receive_connectors[].shadow`.", \
+	"shadow: require") \
 \
 V("shadow.listen", shadow.listen, ENDPOINT, "", 0, SHADOW_PORT, RELOAD, \
 	"The address and port that peers connect to, on a network that is " \

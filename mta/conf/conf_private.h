@@ -39,6 +39,7 @@ enum conf_type {
 	TYPE_CIDRS,   /* struct conf_cidr[] */
 	TYPE_SPACES,  /* struct conf_address_space[] */
 	TYPE_SERVERS, /* struct span: "address:port,..." */
+	TYPE_USERS,   /* struct span: "name,name": of this machine */
 	/* Of maps: the structs of another scope. Only at the root. */
 	TYPE_MAPS,
 	/* Known, but for a later version; stored nowhere, from here on. */
@@ -87,7 +88,7 @@ extern const unsigned conf_nsections;
 
 static inline int type_is_list(enum conf_type t)
 {
-	return t >= TYPE_FLAGS && t <= TYPE_SERVERS;
+	return t >= TYPE_FLAGS && t <= TYPE_USERS;
 }
 
 static inline int type_is_later(enum conf_type t)
@@ -142,6 +143,8 @@ int endpoint_read(enum conf_type t, unsigned port, struct span s,
 	struct arena *a, struct conf_endpoint *at, struct buf *why);
 int server_read(
 	struct span s, struct arena *a, struct span *at, struct buf *why);
+/* Appends a word to a list with commas between. */
+void comma_append(struct span s, struct arena *a, struct span *at);
 int cidr_value(struct span s, struct conf_cidr *at, struct buf *why);
 void cidr_print(const struct conf_cidr *c, struct buf *out);
 

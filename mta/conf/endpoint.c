@@ -178,11 +178,18 @@ int server_read(
 	struct span s, struct arena *a, struct span *at, struct buf *why)
 {
 	struct conf_endpoint e;
-	char *p;
-	size_t comma = at->n > 0;
 
 	if (endpoint_read(TYPE_SERVERS, 0, s, a, &e, why) != 0)
 		return -1;
+	comma_append(s, a, at);
+	return 0;
+}
+
+void comma_append(struct span s, struct arena *a, struct span *at)
+{
+	size_t comma = at->n > 0;
+	char *p;
+
 	p = arena_alloc(a, at->n + comma + s.n);
 	if (at->n) {
 		memcpy(p, at->p, at->n);
@@ -190,5 +197,4 @@ int server_read(
 	}
 	memcpy(p + at->n + comma, s.p, s.n);
 	*at = span(p, at->n + comma + s.n);
-	return 0;
 }

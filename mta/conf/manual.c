@@ -86,6 +86,8 @@ static const char *type_name(const struct conf_key *k)
 		return "list of pattern;cost";
 	case TYPE_SERVERS:
 		return "list of address, address:port";
+	case TYPE_USERS:
+		return "list of names";
 	case TYPE_LATER:
 	case TYPE_LATER_MAP:
 		break;

@@ -160,6 +160,7 @@ void show_value(const struct conf_key *k, const void *obj, struct buf *out)
 		show_flags(k->words, *(const unsigned *)at, out);
 		break;
 	case TYPE_SERVERS:
+	case TYPE_USERS:
 		show_servers(*(const struct span *)at, out);
 		break;
 	case TYPE_BINDS:

@@ -263,6 +263,7 @@ void validate(struct conf *c, struct ynode *root, struct report *report)
 	check_shadow(&k);
 	check_http(&k);
 	check_pressure(&k);
+	check_local(&k);
 	if (report->errors == 0)
 		check_use(&k);
 	arena_fini(&k.arena);

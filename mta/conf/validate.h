@@ -34,3 +34,4 @@ void check_unique(const struct check *k, const char *list, const void *first,
 void check_receive(struct check *k);        /* validate_receive.c */
 void check_shadow(struct check *k);         /* validate_shadow.c */
 void check_pressure(const struct check *k); /* validate_pressure.c */
+void check_local(struct check *k);          /* validate_local.c */

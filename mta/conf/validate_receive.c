@@ -200,10 +200,13 @@ static void check_shared(
 }
 
 /* no_connector - and nothing that was surely meant for one. With
- * shadow.listen that is fine: the node is there for its peers. */
+ * shadow.listen that is fine: the node is there for its peers; and with local
+ * submission or a directory, for this machine. */
 static int no_connector(const struct check *k, const struct ynode *list)
 {
-	if (k->c->shadow.listen.text.n)
+	const struct conf *c = k->c;
+
+	if (c->shadow.listen.text.n || c->submission.socket.n)
 		return 0;
 	if (!list)
 		return !yaml_meant(k->root, SPAN("receive_connectors"));

@@ -292,6 +292,23 @@ static int read_space(struct span s, struct arena *a,
 	return read_pattern(s, 1, a, &at->pattern, why);
 }
 
+/* read_user - a name as useradd takes it, appended to the list. */
+static int read_user(
+	struct span s, struct arena *a, struct span *at, struct buf *why)
+{
+	int ok = s.n > 0 && s.n <= 32 && s.p[0] != '-';
+
+	for (size_t i = 0; i < s.n && ok; i++)
+		ok = (s.p[i] >= 'a' && s.p[i] <= 'z') ||
+		     (s.p[i] >= 'A' && s.p[i] <= 'Z') ||
+		     (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '_' ||
+		     s.p[i] == '-' || s.p[i] == '.';
+	if (!ok)
+		return value_fault(why, s, "is not the name of a user");
+	comma_append(s, a, at);
+	return 0;
+}
+
 size_t value_size(enum conf_type t)
 {
 	switch (t) {
@@ -303,7 +320,7 @@ size_t value_size(enum conf_type t)
 	case TYPE_SPACES:
 		return sizeof(struct conf_address_space);
 	default:
-		return 0; /* flags and servers: all in one value */
+		return 0; /* flags, servers, users: all in one value */
 	}
 }
 
@@ -343,6 +360,8 @@ int value_read(const struct conf_key *k, struct span s, struct arena *a,
 		return read_space(s, a, at, why);
 	case TYPE_SERVERS:
 		return server_read(s, a, at, why);
+	case TYPE_USERS:
+		return read_user(s, a, at, why);
 	case TYPE_WORD:
 	case TYPE_LEVEL:
 	case TYPE_FLAGS:

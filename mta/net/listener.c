@@ -339,6 +339,25 @@ enum err listener_open_local(struct listener **l_r, struct loop *loop,
 	return err_from_uv(rc);
 }
 
+int listener_local_mode(const char *path, unsigned mode)
+{
+	return chmod(path, mode);
+}
+
+int stream_user(const struct stream *s, uint32_t *uid_r)
+{
+	struct ucred cred;
+	socklen_t n = sizeof cred;
+	int fd;
+
+	if (uv_fileno(&s->h.handle, &fd) != 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) != 0 ||
+		cred.pid == 0) /* nought for what is no UNIX socket */
+		return -1;
+	*uid_r = cred.uid;
+	return 0;
+}
+
 struct net_addr listener_addr(const struct listener *l)
 {
 	return tcp_local(&l->h.tcp);

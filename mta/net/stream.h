@@ -98,6 +98,10 @@ enum err listener_open_local(struct listener **l_r, struct loop *l,
 	const char *path, unsigned mode,
 	void (*accepted)(void *arg, struct stream *s), void *arg,
 	struct buf *why) must_use;
+/* Who may connect to the socket at path; 0 or -1. */
+int listener_local_mode(const char *path, unsigned mode);
+/* The user at the other end of a UNIX socket: 0, or -1 when it is none. */
+int stream_user(const struct stream *s, uint32_t *uid_r);
 struct net_addr listener_addr(const struct listener *l);
 void listener_close(struct listener **l);
 /* The same for a TCP listener that others may be connecting to: who got

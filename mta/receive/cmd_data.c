@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
-#include "mta/receive/session.h"
+#include "mta/receive/local.h"
 #include "mta/smtp/header.h"
 
 enum { RATE_GRACE_MS = 60000 };
@@ -46,6 +46,7 @@ static void add_received(struct session *s)
 		s->crypt == CRYPT_ON ? stream_engine(s->st) : NULL;
 	char client[56], id[MSG_ID_TEXT], tls[96];
 	struct buf *b = &s->r->scratch;
+	struct buf note;
 	struct received r = {
 		.helo = buf_span(&s->helo),
 		.by = s->c->gen->conf->node.name,
@@ -54,9 +55,15 @@ static void add_received(struct session *s)
 		.wall = loop_wall(s->r->o.loop),
 	};
 
-	memcpy(client, "IPv6:", 5);
-	net_addr_text(&s->peer, client + 5);
-	r.client = span_str(s->peer.v6 ? client : client + 5);
+	buf_init(&note, 128);
+	if (s->local) {
+		r.helo = span(NULL, 0); /* it is no host */
+		r.note = local_note(s, &note);
+	} else {
+		memcpy(client, "IPv6:", 5);
+		net_addr_text(&s->peer, client + 5);
+		r.client = span_str(s->peer.v6 ? client : client + 5);
+	}
 	if (e) {
 		snprintf(tls, sizeof tls, "%s:%s", tls_engine_version(e),
 			tls_engine_cipher(e));
@@ -66,6 +73,7 @@ static void add_received(struct session *s)
 		r.rcpt = t->rcpt[0].address;
 	buf_clear(b);
 	received_write(b, &r);
+	buf_fini(&note);
 	spool_add(&t->spool, buf_span(b));
 }
 
@@ -235,7 +243,7 @@ static void fill_envelope(struct session *s)
 		.rcpt = t->rcpt,
 		.nrcpt = t->nrcpt,
 	};
-	e->client = arena_span(&t->mem, net_addr_text(&s->peer, text));
+	e->client = arena_span(&t->mem, session_client(s, text));
 	e->message_id = t->message_id;
 	t->tls = s->crypt == CRYPT_ON ? tls_engine_version(stream_engine(s->st))
 				      : "none";

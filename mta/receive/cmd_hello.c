@@ -34,7 +34,8 @@ enum cmd cmd_ehlo(struct session *s, const struct command *c)
 		return CMD_DONE;
 	buf_clear(b);
 	buf_adds(b, "250-");
-	buf_add(b, conf->node.name);
+	/* Our programs take the domain of bare names from here. */
+	buf_add(b, s->local ? conf->submission.domain : conf->node.name);
 	buf_adds(b, "\r\n");
 	buf_add(b,
 		buf_span(s->crypt == CRYPT_ON ? &s->c->ehlo_tls : &s->c->ehlo));

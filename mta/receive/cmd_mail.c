@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
-#include "mta/receive/session.h"
+#include "mta/receive/local.h"
 
 static void args_fault(struct session *s, enum args_fault f, const char *why)
 {
@@ -109,7 +109,11 @@ static int not_now(struct session *s, int late, struct pressure_answer *a)
 static void accepted(struct session *s, struct transaction *t)
 {
 	s->tx = t;
-	session_reply(s, 250, 2, 1, 0, "sender ok");
+	if (t->sender_set)
+		session_reply(s, 250, 2, 1, 0, "sender ok, it is <%.*s>",
+			SPAN_ARG(t->mail.from.text));
+	else
+		session_reply(s, 250, 2, 1, 0, "sender ok");
 }
 
 /* --- an answer that comes late -------------------------------------------- */
@@ -144,8 +148,7 @@ static enum cmd delay(struct session *s, struct transaction *t, uint64_t ms)
 	char text[46];
 
 	log_event(s->r->o.log, EV_SESSION_DELAYED, F_U("session", s->number),
-		F_SPAN("client", net_addr_text(&s->peer, text)),
-		F_MS("delay", ms));
+		F_SPAN("client", session_client(s, text)), F_MS("delay", ms));
 	s->delayed = t;
 	timer_start(&s->delay, ms);
 	session_hold(s);
@@ -168,6 +171,8 @@ enum cmd cmd_mail(struct session *s, const struct command *c)
 	struct pressure_answer a;
 	struct transaction *t;
 	enum args_fault f;
+	struct buf own;
+	int set;
 
 	if (s->tx && s->tx->failed)
 		transaction_end(s); /* a failed BDAT needs no RSET */
@@ -186,7 +191,11 @@ enum cmd cmd_mail(struct session *s, const struct command *c)
 		return CMD_DONE;
 	if (not_now(s, 0, &a))
 		return CMD_DONE;
+	buf_init(&own, 400);
+	set = local_sender(s, &m.from, &own);
 	t = begin(s, &m);
+	t->sender_set = (uint8_t)set;
+	buf_fini(&own);
 	if (a.delay)
 		return delay(s, t, a.delay);
 	accepted(s, t);

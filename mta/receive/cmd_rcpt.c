@@ -14,7 +14,7 @@ static void refuse(struct session *s, struct span to, const struct outcome *o)
 	s->tx->refused++;
 	s->r->counts.rejected++;
 	log_event(s->r->o.log, EV_RCPT_REFUSED, F_U("session", s->number),
-		F_SPAN("client", net_addr_text(&s->peer, text)),
+		F_SPAN("client", session_client(s, text)),
 		F_ADDR("from", s->tx->mail.from.text), F_ADDR("to", to),
 		F_U("code", o->code), F_SPAN("reply", o->text));
 }

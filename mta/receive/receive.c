@@ -13,12 +13,15 @@
 
 enum { BACKLOG = 4096 };
 
+enum { MODE_EVERYONE = 0666, MODE_GROUP = 0660 };
+
 struct bind {
 	struct list node;
 	struct receive *r;
 	struct listener *l;
 	struct net_addr at;
-	struct buf text;                     /* as in the configuration */
+	struct buf text; /* as in the configuration: address or path */
+	unsigned mode;   /* of a socket of this machine, else nought */
 	enum { UNWANTED, KEPT, NEW } wanted; /* by the snapshot at hand */
 };
 
@@ -99,13 +102,14 @@ static struct generation *generation_create(
 	g->refs = 1;
 	g->r = r;
 	g->conf = conf_ref(conf);
-	g->n = conf->nreceive;
+	g->n = conf->nreceive + (conf->submission.connector != NULL);
 	g->connector = x_calloc(g->n ? g->n : 1, sizeof *g->connector);
 	for (unsigned i = 0; i < g->n; i++) {
 		struct connector *c = &g->connector[i];
 
 		c->gen = g;
-		c->conf = &conf->receive[i];
+		c->conf = i < conf->nreceive ? &conf->receive[i]
+					     : conf->submission.connector;
 		c->slots = slots_get(r, c->conf->name);
 		if (c->conf->tls.mode != TLS_OFF)
 			c->tls = r->o.tls(r->o.arg, i);
@@ -114,6 +118,8 @@ static struct generation *generation_create(
 		ehlo_lines(c, &c->ehlo, 0);
 		ehlo_lines(c, &c->ehlo_tls, 1);
 	}
+	if (conf->submission.connector)
+		g->local = &g->connector[conf->nreceive];
 	return g;
 }
 
@@ -157,15 +163,21 @@ struct connector *connector_for(struct generation *g,
 
 /* --- clients ------------------------------------------------------------- */
 
-static struct source *source_get(struct receive *r, const struct net_addr *a)
+enum { KEY_V4, KEY_V6, KEY_USER };
+
+/* By its address, or by its uid. */
+static struct source *source_get(
+	struct receive *r, const struct net_addr *a, const uint32_t *uid)
 {
-	char key[17];
-	size_t n = a->v6 ? 17 : 5;
+	char key[17] = {uid ? KEY_USER : a->v6 ? KEY_V6 : KEY_V4};
+	size_t n = key[0] == KEY_V6 ? 17 : 5;
 	struct map_node *found;
 	struct source *src;
 
-	key[0] = (char)a->v6;
-	memcpy(key + 1, a->b, n - 1);
+	if (uid)
+		memcpy(key + 1, uid, sizeof *uid);
+	else
+		memcpy(key + 1, a->b, n - 1);
 	found = map_get(&r->sources, span(key, n));
 	if (found)
 		return container_of(found, struct source, node);
@@ -188,31 +200,26 @@ static void turn_away(struct receive *r, struct stream *st, const char *line,
 	const char *reason)
 {
 	struct net_addr peer = stream_peer(st);
+	uint32_t uid;
 	char text[46];
 
 	r->counts.refused++;
 	log_event(r->o.log, EV_SESSION_REFUSED,
-		F_SPAN("client", net_addr_text(&peer, text)),
+		F_SPAN("client", stream_user(st, &uid) == 0
+					 ? SPAN("local")
+					 : net_addr_text(&peer, text)),
 		F_STR("reason", reason));
 	stream_write(st, span_str(line));
 	stream_close(st);
 }
 
-static void on_accepted(void *arg, struct stream *st)
+/* uid: of a local user, or NULL. */
+static void admit(struct receive *r, struct connector *c, struct stream *st,
+	const uint32_t *uid)
 {
-	struct bind *b = arg;
-	struct receive *r = b->r;
 	struct net_addr peer = stream_peer(st);
-	struct conf_endpoint at = {.text = buf_span(&b->text)};
-	struct connector *c = connector_for(r->gen, &at, &peer);
 	struct source *src;
 
-	r->counts.connections++;
-	if (!c) {
-		turn_away(r, st, "554 5.7.1 no service for your address\r\n",
-			"no receive connector for this address");
-		return;
-	}
 	if (r->stopping) {
 		turn_away(r, st, "421 4.3.2 shutting down\r\n", "stopping");
 		return;
@@ -222,7 +229,7 @@ static void on_accepted(void *arg, struct stream *st)
 			"limits.connections");
 		return;
 	}
-	src = source_get(r, &peer);
+	src = source_get(r, &peer, uid);
 	if (src->sessions >= c->conf->limits.connections_per_source) {
 		turn_away(r, st,
 			"421 4.7.0 too many connections from your address\r\n",
@@ -231,7 +238,37 @@ static void on_accepted(void *arg, struct stream *st)
 	}
 	src->sessions++;
 	r->counts.sessions++;
-	session_accept(r, r->gen, c, st, src);
+	session_accept(r, r->gen, c, st, src, uid);
+}
+
+static void on_accepted(void *arg, struct stream *st)
+{
+	struct bind *b = arg;
+	struct receive *r = b->r;
+	struct net_addr peer = stream_peer(st);
+	struct conf_endpoint at = {.text = buf_span(&b->text)};
+	struct connector *c = connector_for(r->gen, &at, &peer);
+
+	r->counts.connections++;
+	if (c)
+		admit(r, c, st, NULL);
+	else
+		turn_away(r, st, "554 5.7.1 no service for your address\r\n",
+			"no receive connector for this address");
+}
+
+static void on_local(void *arg, struct stream *st)
+{
+	struct bind *b = arg;
+	struct receive *r = b->r;
+	uint32_t uid;
+
+	r->counts.connections++;
+	if (r->gen->local && stream_user(st, &uid) == 0)
+		admit(r, r->gen->local, st, &uid);
+	else
+		turn_away(r, st, "421 4.3.0 who are you?\r\n",
+			"the user is not known");
 }
 
 static void on_stopped(struct post *p)
@@ -322,6 +359,60 @@ static enum err bind_open(struct receive *r, const struct conf_receive *c,
 	return ERR_OK;
 }
 
+static enum err open_local(
+	struct receive *r, const struct conf *c, struct buf *why)
+{
+	struct span path = c->submission.socket;
+	unsigned mode = c->submission.access == ACCESS_GROUP ? MODE_GROUP
+							     : MODE_EVERYONE;
+	struct bind *b = bind_find(r, path);
+	struct arena mem = {0};
+	enum err e;
+
+	if (path.n == 0)
+		return ERR_OK;
+	if (b) {
+		b->wanted = KEPT;
+		return ERR_OK;
+	}
+	b = x_calloc(1, sizeof *b);
+	b->r = r;
+	b->wanted = NEW;
+	b->mode = mode;
+	buf_init(&b->text, 300);
+	buf_add(&b->text, path);
+	list_init(&b->node);
+	e = listener_open_local(&b->l, r->o.loop, arena_str(&mem, path), mode,
+		on_local, b, why);
+	arena_fini(&mem);
+	if (e != ERR_OK) {
+		buf_adds(why, " (submission.socket)");
+		bind_free(b);
+		return e;
+	}
+	list_append(&r->listeners, &b->node);
+	log_event(r->o.log, EV_LISTEN, F_SPAN("bind", path),
+		F_SPAN("connector", c->submission.connector->name));
+	return ERR_OK;
+}
+
+/* Another submission.access for the socket that stays. */
+static void set_mode(struct receive *r, const struct conf *c)
+{
+	unsigned mode = c->submission.access == ACCESS_GROUP ? MODE_GROUP
+							     : MODE_EVERYONE;
+	struct bind *b = bind_find(r, c->submission.socket);
+
+	if (!c->submission.socket.n || b->mode == mode)
+		return;
+	if (listener_local_mode(buf_str(&b->text), mode) == 0)
+		b->mode = mode;
+	else
+		log_event(r->o.log, EV_LISTEN_FAILED,
+			F_SPAN("bind", buf_span(&b->text)),
+			F_STR("text", "its permissions cannot be changed"));
+}
+
 static enum err open_all(
 	struct receive *r, const struct conf *c, struct buf *why)
 {
@@ -334,7 +425,7 @@ static enum err open_all(
 			if (e != ERR_OK)
 				return e;
 		}
-	return ERR_OK;
+	return open_local(r, c, why);
 }
 
 /* After success those that nobody wanted go; after a failure the new ones. Who
@@ -371,6 +462,7 @@ enum err receive_configure(struct receive *r, struct conf *c, struct buf *why)
 		return e;
 	generation_unref(&r->gen);
 	r->gen = generation_create(r, c);
+	set_mode(r, c);
 	return ERR_OK;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
+#include "mta/receive/local.h"
 #include "mta/smtp/reply.h"
 
 static const struct verb_row {
@@ -138,7 +139,7 @@ void session_shut(struct session *s, const char *why)
 	stream_close(s->st);
 }
 
-static void greet(struct session *s)
+void session_greet(struct session *s)
 {
 	const struct conf *conf = s->c->gen->conf;
 	struct buf *b = &s->r->scratch;
@@ -308,7 +309,7 @@ static void on_tls(void *arg, enum err e)
 	if (s->greeted)
 		session_idle_deadline(s);
 	else
-		greet(s);
+		session_greet(s);
 }
 
 static void on_deadline(void *arg)
@@ -333,6 +334,7 @@ static void on_close(void *arg, enum err why)
 		F_MS("seconds", loop_now(s->r->o.loop) - s->opened));
 	mail_delay_end(s);
 	transaction_end(s);
+	local_end(s);
 	receive_session_gone(s->r, s);
 	buf_fini(&s->helo);
 	s->magic = 0;
@@ -366,7 +368,8 @@ static const struct stream_events events = {
 };
 
 void session_accept(struct receive *r, struct generation *g,
-	struct connector *c, struct stream *st, struct source *src)
+	struct connector *c, struct stream *st, struct source *src,
+	const uint32_t *uid)
 {
 	struct session *s = x_calloc(1, sizeof *s);
 	struct stream_events ev = events;
@@ -389,11 +392,15 @@ void session_accept(struct receive *r, struct generation *g,
 	c->slots->sessions++;
 	ev.arg = s;
 	stream_set_events(st, &ev);
+	if (uid)
+		local_begin(s, *uid);
 	log_event(r->o.log, EV_SESSION_OPEN, F_U("session", s->number),
-		F_SPAN("client", net_addr_text(&s->peer, text)),
+		F_SPAN("client", session_client(s, text)),
 		F_SPAN("connector", c->conf->name));
+	if (uid)
+		return; /* the greeting comes when the user is known */
 	if (c->conf->tls.mode != TLS_IMPLICIT) {
-		greet(s);
+		session_greet(s);
 		return;
 	}
 	stream_deadline(st, c->conf->timeouts.command);

@@ -19,6 +19,7 @@ struct generation {
 	struct conf *conf;
 	struct connector *connector;
 	unsigned n;
+	struct connector *local; /* of the submission socket, or NULL */
 	struct receive *r;
 };
 
@@ -28,6 +29,8 @@ struct slots {
 	unsigned refs, sessions;
 	struct buf name;
 };
+
+struct local; /* local.h */
 
 struct connector {
 	struct generation *gen;
@@ -69,9 +72,10 @@ struct transaction {
 	uint8_t header_seen;
 	unsigned hops; /* Received fields */
 	struct span message_id;
-	uint8_t failed;    /* a BDAT failed: only RSET and MAIL help */
-	uint8_t paced;     /* the session is held until the spool wakes it */
-	uint8_t accepting; /* accept is under way */
+	uint8_t failed;     /* a BDAT failed: only RSET and MAIL help */
+	uint8_t sender_set; /* a local user's own, not what it asked for */
+	uint8_t paced;      /* the session is held until the spool wakes it */
+	uint8_t accepting;  /* accept is under way */
 	struct accept accept;
 	struct envelope env;
 	const char *tls; /* version, for the log; static */
@@ -84,6 +88,7 @@ struct session {
 	struct stream *st;
 	struct list node;      /* in receive */
 	struct source *source; /* connections from this address */
+	struct local *local;   /* on the submission socket, else NULL */
 	struct net_addr peer;
 	uint64_t number;
 	uint64_t opened;
@@ -129,7 +134,12 @@ struct receive {
 
 /* session.c */
 void session_accept(struct receive *r, struct generation *g,
-	struct connector *c, struct stream *st, struct source *src);
+	struct connector *c, struct stream *st, struct source *src,
+	const uint32_t *uid); /* of a local user, or NULL */
+void session_greet(struct session *s);
+/* local.c. Who it is, for logs and the envelope: the address, or "local:" and
+ * the user. */
+struct span session_client(const struct session *s, char out[static 46]);
 void session_reply(struct session *s, uint16_t code, unsigned a, unsigned b,
 	unsigned d, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 void session_outcome(struct session *s, const struct outcome *o);

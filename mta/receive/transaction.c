@@ -60,7 +60,7 @@ void transaction_refuse(struct session *s, const struct outcome *o)
 	session_outcome(s, o);
 	log_event(s->r->o.log, EV_MESSAGE_REFUSED, F_ID("msg", t->id),
 		F_U("session", s->number),
-		F_SPAN("client", net_addr_text(&s->peer, text)),
+		F_SPAN("client", session_client(s, text)),
 		F_ADDR("from", t->mail.from.text), F_U("rcpts", t->nrcpt),
 		F_U("size", t->scan.bytes), F_U("code", o->code),
 		F_SPAN("reply", o->text));

@@ -146,14 +146,6 @@ static void sender(struct work *w, struct span value, struct span *at)
 
 /* --- two passes ---------------------------------------------------------- */
 
-static int ascii(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] > 127)
-			return 0;
-	return 1;
-}
-
 /* What there is, and that it is a header at all. */
 static void survey(struct work *w, struct span message)
 {
@@ -161,10 +153,8 @@ static void survey(struct work *w, struct span message)
 	struct span s = message;
 	enum header_line l;
 
-	while ((l = header_next(&s, &f)) == HEADER_FIELD) {
+	while ((l = header_next(&s, &f)) == HEADER_FIELD)
 		w->seen |= 1u << kind_of(f.name);
-		w->r->utf8 |= !ascii(f.whole);
-	}
 	w->r->used = message.n - s.n;
 	if (l != HEADER_END && (w->p->flags & PREPARE_STRICT))
 		fault(w, PREPARE_HEADER,

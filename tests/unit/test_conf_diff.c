@@ -48,7 +48,8 @@ static const struct {
 		"node.name a.example -> b.example (restart)\n"
 		"node.postmaster postmaster@a.example -> "
 		"postmaster@b.example\n"
-		"send_connectors[out].helo a.example -> b.example\n"},
+		"send_connectors[out].helo a.example -> b.example\n"
+		"submission.domain a.example -> b.example\n"},
 	{"a list in a connector", BASE,
 		NODE OUT DOMAINS "receive_connectors: [ { name: in, bind: "
 				 "[\"127.0.0.1:25\", \"127.0.0.1:26\"] } ]\n",
