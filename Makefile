@@ -5,6 +5,7 @@
 #   make pair       the same with two relays that hold copies for each other
 #   make test       install what is missing, then every test
 #   make lint fuzz crash crash-pair sim model bench install fmt clean
+#   make install-sendmail      also as sendmail, mailq and newaliases
 #
 #   MODE=release | asan (address and undefined) | tsan      CC=gcc | clang
 #   V=1 shows the commands.
@@ -193,12 +194,19 @@ install: all
 	sed 's|@PREFIX@|$(PREFIX)|' etc/umbra.service \
 		> $(DESTDIR)/lib/systemd/system/umbra.service
 
+# The names that other programs know. Whatever has them now is not overwritten.
+install-sendmail: install
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	ln -s ../bin/umbra $(DESTDIR)$(PREFIX)/sbin/sendmail
+	ln -s umbra $(DESTDIR)$(PREFIX)/bin/mailq
+	ln -s umbra $(DESTDIR)$(PREFIX)/bin/newaliases
+
 clean:
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .PHONY: all programs unit-programs setup-build setup-test test unit tsan \
 	run-tsan system crash crash-pair sim seeded-bugs model fuzz fuzz-programs bench \
-	lint docs tidy fmt run pair install clean
+	lint docs tidy fmt run pair install install-sendmail clean
 .DELETE_ON_ERROR:
 .SECONDARY:

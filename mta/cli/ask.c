@@ -93,6 +93,8 @@ static int send_all(int fd, struct span s)
 }
 
 struct reply {
+	void (*row)(void *arg, struct span line); /* NULL: to stdout */
+	void *arg;
 	struct files *files;
 	uint64_t raw; /* octets of a file that come next, no lines */
 	int ended, status;
@@ -138,7 +140,10 @@ static void one_line(struct reply *r, struct span line)
 		end(r, span_u64(rest, 127, &v) == 0 ? (int)v : EX_SOFTWARE);
 		break;
 	default:
-		fwrite(line.p, 1, line.n, stdout);
+		if (r->row)
+			r->row(r->arg, line);
+		else
+			fwrite(line.p, 1, line.n, stdout);
 	}
 }
 
@@ -212,7 +217,8 @@ static void copy(struct reply *r, int fd)
 		r->status = -1;
 }
 
-static int ask(const struct request *r, const char *path)
+static int ask(const struct request *r, const char *path,
+	void (*row)(void *arg, struct span line), void *arg)
 {
 	struct buf line;
 	int fd = -1;
@@ -226,7 +232,11 @@ static int ask(const struct request *r, const char *path)
 	else
 		status = open_socket(path, &fd);
 	if (status == EX_OK) {
-		struct reply reply = {.files = files_begin(r)};
+		struct reply reply = {
+			.row = row,
+			.arg = arg,
+			.files = files_begin(r),
+		};
 
 		/* The answer may say why the request was not wanted. */
 		(void)send_all(fd, buf_span(&line));
@@ -249,11 +259,17 @@ static int no_end(const char *path)
 	return EX_UNAVAILABLE;
 }
 
-int cli_ask(const struct request *r, const char *path)
+int cli_ask_rows(const struct request *r, const char *path,
+	void (*row)(void *arg, struct span line), void *arg)
 {
-	int status = ask(r, path);
+	int status = ask(r, path, row, arg);
 
 	return status < 0 ? no_end(path) : status;
+}
+
+int cli_ask(const struct request *r, const char *path)
+{
+	return cli_ask_rows(r, path, NULL, NULL);
 }
 
 /* What came of it is asked as often as the process that is asked ends before
@@ -269,7 +285,7 @@ int cli_upgrade(const struct request *r, const char *path)
 		return status;
 	last.given = 1u << OPT_LAST;
 	for (int i = 0; i < UPGRADE_TRIES; i++) {
-		status = ask(&last, path);
+		status = ask(&last, path, NULL, NULL);
 		if (status >= 0)
 			return status;
 	}

@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "mta/base/check.h"
 #include "mta/cli/cli.h"
 #include "mta/version.h"
 
@@ -62,6 +63,45 @@ static int run(struct request *r)
 	return status;
 }
 
+static int flush(int status)
+{
+	if (fflush(stdout) == 0 || status != EX_OK)
+		return status;
+	perror("umbra: standard output");
+	return EX_IOERR;
+}
+
+static int is_sendmail(const char *name)
+{
+	return strcmp(name, "sendmail") == 0 || strcmp(name, "mailq") == 0 ||
+	       strcmp(name, "newaliases") == 0;
+}
+
+/* The words of sendmail are not those of umbra: they are read elsewhere, when
+ * the program has its name or it is the first word. 1 and a status, or 0. */
+static int sendmail(int argc, char **argv, int *status_r)
+{
+	const char *slash = strrchr(argv[0], '/');
+	const char *config = NULL, *socket = NULL;
+	int at = 1;
+
+	if (is_sendmail(slash ? slash + 1 : argv[0])) {
+		*status_r = cli_sendmail(argc, argv, NULL, NULL);
+		return 1;
+	}
+	for (; at + 1 < argc && argv[at][0] == '-'; at += 2)
+		if (strcmp(argv[at], "-c") == 0)
+			config = argv[at + 1];
+		else if (strcmp(argv[at], "--socket") == 0)
+			socket = argv[at + 1];
+		else
+			return 0;
+	if (at >= argc || !is_sendmail(argv[at]))
+		return 0;
+	*status_r = cli_sendmail(argc - at, argv + at, config, socket);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct request r;
@@ -72,6 +112,8 @@ int main(int argc, char **argv)
 		puts("umbra " UMBRA_VERSION);
 		return EX_OK;
 	}
+	if (argc > 0 && sendmail(argc, argv, &status))
+		return flush(status);
 	buf_init(&say, SAY_MAX);
 	switch (request_parse(argc - 1, argv + 1, &r, &say)) {
 	case REQUEST_OK:
@@ -88,9 +130,5 @@ int main(int argc, char **argv)
 		break;
 	}
 	buf_fini(&say);
-	if (fflush(stdout) != 0 && status == EX_OK) {
-		perror("umbra: standard output");
-		status = EX_IOERR;
-	}
-	return status;
+	return flush(status);
 }

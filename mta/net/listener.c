@@ -235,10 +235,10 @@ void listener_close(struct listener **lp)
 void listener_retire(struct listener **lp)
 {
 	struct listener *l = *lp;
-	int fd, got;
+	int fd, got, rc;
 
 	check_obj(l, LISTENER_MAGIC);
-	must(!l->path && uv_fileno(&l->h.handle, &fd) == 0);
+	must(uv_fileno(&l->h.handle, &fd) == 0);
 	while ((got = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >=
 			0 ||
 		errno == EINTR || errno == ECONNABORTED) {
@@ -246,8 +246,10 @@ void listener_retire(struct listener **lp)
 
 		if (got < 0)
 			continue;
-		s = stream_new(l->net->loop, 0);
-		if (uv_tcp_open(&s->h.tcp, got) == 0) {
+		s = stream_new(l->net->loop, l->path != NULL);
+		rc = l->path ? uv_pipe_open(&s->h.pipe, got)
+			     : uv_tcp_open(&s->h.tcp, got);
+		if (rc == 0) {
 			take_in(l, s);
 			continue;
 		}

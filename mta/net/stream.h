@@ -104,7 +104,7 @@ int listener_local_mode(const char *path, unsigned mode);
 int stream_user(const struct stream *s, uint32_t *uid_r);
 struct net_addr listener_addr(const struct listener *l);
 void listener_close(struct listener **l);
-/* The same for a TCP listener that others may be connecting to: who got
+/* The same for a listener that others may be connecting to: who got
  * through to the kernel before is accepted first, inside the call. */
 void listener_retire(struct listener **l);
 
