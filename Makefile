@@ -38,7 +38,7 @@ LIBS := -luv -lssl -lcrypto -llmdb -lcares -lyaml -ljansson -lidn2
 
 ROOMS := mta/base mta/smtp mta/conf queue dns tls mta/net mta/receive \
 	mta/policy mta/route mta/deliver mta/shadow mta/pressure mta/report \
-	mta/ctl
+	mta/pickup mta/ctl
 SRC := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c)) $(wildcard mta/flow*.c)
 CLI := $(wildcard mta/cli/*.c)
 LIB := $(B)/libumbra.a
@@ -116,7 +116,7 @@ SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 SIM_LIB := $(filter-out %/loop_uv.o %/stream_uv.o %/stream_out.o \
 	%/listener.o %/sockets.o $(B)/queue/store%.o $(B)/queue/care%.o \
 	%/lmdb_care.o %/bodyfile.o %/writer.o \
-	%/dns_cares.o %/lookup.o %/flow_peer.o %/probe_os.o \
+	%/dns_cares.o %/lookup.o %/flow_peer.o %/probe_os.o %/dropdir.o \
 	$(B)/mta/ctl/%,$(OBJ))
 $(B)/tests/sim/sim: tests/sim/main.c $(SIM_SRC:%.c=$(B)/%.o) $(SIM_LIB)
 	@mkdir -p $(@D)

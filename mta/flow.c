@@ -37,6 +37,8 @@ static void route_recipients(void *arg, const struct envelope *e,
 	struct node *n = arg;
 	struct route_choice c;
 
+	if (n->state == NODE_STARTING)
+		pickup_found(n->pickup, e);
 	for (unsigned i = 0; i < e->nrcpt; i++) {
 		struct span domain = domain_of(e->rcpt[i].address);
 
@@ -123,6 +125,7 @@ static void *on_found(void *arg, struct message *m, const struct envelope *e,
 {
 	struct node *n = arg;
 
+	pickup_found(n->pickup, e);
 	return shadow_found(n->shadow, m, e, s);
 }
 
@@ -350,6 +353,30 @@ static void on_looked(void *arg)
 		n->drained(n);
 }
 
+static const char *pickup_closed(void *arg)
+{
+	struct node *n = arg;
+	struct pressure_answer a;
+
+	if (drain_ordered(n->drain))
+		return "the node is draining";
+	return pressure_admit(n->pressure, SOURCE_PICKUP, &a) ? NULL : a.what;
+}
+
+static void make_pickup(struct node *n)
+{
+	struct pickup_options o = {
+		.loop = n->loop,
+		.log = n->log,
+		.queue = n->queue,
+		.shadow = n->shadow,
+		.arg = n,
+		.closed = pickup_closed,
+	};
+
+	n->pickup = pickup_create(&o);
+}
+
 static void make_drain(struct node *n)
 {
 	struct drain_options o = {
@@ -430,6 +457,8 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	make_shadow(n);
 	make_receive(n);
 	make_drain(n);
+	make_pickup(n);
+	pickup_recover(n->pickup, conf);
 	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
 		(e = hold_load(n->hold, why)) != ERR_OK ||
 		(e = drain_recover(n->drain, why)) != ERR_OK)
@@ -445,6 +474,7 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	/* Nothing can fail any more: what recovery found gets its pools. */
 	n->state = NODE_RUNNING;
 	flow_hops_reload(n);
+	pickup_configure(n->pickup, conf);
 	return ERR_OK;
 }
 
@@ -463,7 +493,8 @@ static void on_unlinked(void *arg)
 /* Links last until receiving and delivering have ended: both need peers. */
 static void maybe_stopped(struct node *n)
 {
-	if (n->state != NODE_STOPPING || !n->received || flow_hops_busy(n))
+	if (n->state != NODE_STOPPING || !n->received || !n->picked_up ||
+		flow_hops_busy(n))
 		return;
 	if (!n->unlinking) {
 		n->unlinking = 1;
@@ -488,6 +519,14 @@ static void stop_delivery(void *arg)
 	maybe_stopped(n);
 }
 
+static void stop_pickup(void *arg)
+{
+	struct node *n = arg;
+
+	n->picked_up = 1;
+	maybe_stopped(n);
+}
+
 /* Receiving and delivering end side by side: what is in flight may finish
  * until the deadline, nothing new begins. */
 void node_stop(struct node *n)
@@ -504,6 +543,7 @@ void node_stop(struct node *n)
 	shadow_hurry(n->shadow);
 	flow_hops_stop(n, ms);
 	receive_stop(n->receive, ms, stop_delivery, n);
+	pickup_stop(n->pickup, stop_pickup, n);
 }
 
 /* Also for a node that did not start completely. */
@@ -517,6 +557,7 @@ void node_free(struct node **np)
 	http_close(&n->http);
 	listener_unreserve(n->loop);
 	receive_destroy(&n->receive);
+	pickup_destroy(&n->pickup);
 	pressure_destroy(&n->pressure); /* it looks at all of the others */
 	queue_close(&n->queue);
 	hold_destroy(&n->hold); /* the queue's last callbacks were for it */

@@ -23,6 +23,7 @@
 #include "mta/deliver/deliver.h"
 #include "mta/policy/hold.h"
 #include "mta/flow_drain.h"
+#include "mta/pickup/pickup.h"
 #include "mta/pressure/pressure.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
@@ -57,6 +58,7 @@ struct node {
 	struct shadow *shadow;
 	struct hold *hold;
 	struct receive *receive;
+	struct pickup *pickup;
 	struct deliver *deliver;
 	struct drain *drain;
 	struct ctl *ctl;
@@ -66,6 +68,7 @@ struct node {
 	unsigned closing; /* pools that end; their hops may be gone */
 	enum { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_STOPPED } state;
 	int received;            /* receive_stop has ended */
+	int picked_up;           /* pickup_stop has ended */
 	int unlinking, unlinked; /* shadow_stop was called; it has ended */
 	int failed;              /* ended by a fatal error */
 	void (*stopped)(struct node *n);

@@ -196,6 +196,11 @@ static void view_copies(struct drain *d, struct drain_view *v)
 		v->barred += p.waiting;
 }
 
+int drain_ordered(const struct drain *d)
+{
+	return d->state != DRAIN_OFF;
+}
+
 void drain_view(struct drain *d, struct drain_view *v_r)
 {
 	struct queue_counts q;

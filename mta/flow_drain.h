@@ -62,6 +62,9 @@ void drain_stop(struct drain *d);
 /* After queue_close: a record may be under way until then. */
 void drain_destroy(struct drain **d);
 
+/* An order counts now. */
+int drain_ordered(const struct drain *d);
+
 struct drain_view {
 	enum drain_state state;
 	int recorded, recording;    /* neither: no room, tried again */

@@ -46,6 +46,20 @@ static enum err reserve_ctl(struct loop *l, struct span socket, struct buf *why)
 	return e;
 }
 
+static enum err reserve_submission(
+	struct loop *l, const struct conf *c, struct buf *why)
+{
+	struct arena mem = {0};
+	enum err e = listener_reserve_local(l,
+		arena_str(&mem, c->submission.socket),
+		c->submission.access == ACCESS_GROUP ? 0660 : 0666, why);
+
+	if (e != ERR_OK)
+		buf_adds(why, " (submission.socket)");
+	arena_fini(&mem);
+	return e;
+}
+
 enum err node_listen(struct loop *l, const struct conf *c, struct buf *why)
 {
 	enum err e = ERR_OK;
@@ -63,6 +77,8 @@ enum err node_listen(struct loop *l, const struct conf *c, struct buf *why)
 		e = reserve(l, &c->http.bind, "http.bind", span(NULL, 0), why);
 	if (e == ERR_OK && c->control.socket.n)
 		e = reserve_ctl(l, c->control.socket, why);
+	if (e == ERR_OK && c->submission.socket.n)
+		e = reserve_submission(l, c, why);
 	return e;
 }
 
@@ -211,6 +227,7 @@ static void go_live(struct node *n, struct conf *take_c,
 	must(e == ERR_OK);
 	dns_flush_cache(n->dns);
 	flow_hops_reload(n);
+	pickup_configure(n->pickup, take_c);
 	if (what->routes) /* it reads every envelope again */
 		queue_reroute(n->queue);
 	conf_unref(&old);

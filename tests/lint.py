@@ -16,7 +16,7 @@ RANK = {
     "mta/smtp": 1, "mta/conf": 1, "dns": 1, "tls": 1, "queue": 1,
     "mta/net": 2,
     "mta/receive": 3, "mta/policy": 3, "mta/route": 3, "mta/deliver": 3,
-    "mta/shadow": 3, "mta/pressure": 3, "mta/report": 3, "mta/track": 3,
+    "mta/shadow": 3, "mta/pressure": 3, "mta/report": 3, "mta/pickup": 3, "mta/track": 3,
     "mta/ctl": 4, "mta/cli": 4, "mta": 4,
 }
 # library header -> places that may include it (a prefix each)

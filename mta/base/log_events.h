@@ -33,6 +33,14 @@
 	X(EV_SESSION_CLOSE, "session.close", LOG_DEBUG, "A client session ended; reason, counts.") \
 	X(EV_SESSION_TLS, "session.tls", LOG_DEBUG, "A client session is encrypted now, or the handshake failed.") \
 	X(EV_COMMAND_REFUSED, "session.command_refused", LOG_DEBUG, "A command got a 4xx or 5xx answer.") \
+	X(EV_PICKUP_OPEN, "pickup.open", LOG_INFO, "Files are taken from a directory, for the first time or again.") \
+	X(EV_PICKUP_REFUSED, "pickup.refused", LOG_ERROR, "A directory cannot be used; text says why and what to type. It is tried again at every look.") \
+	X(EV_PICKUP_LATER, "pickup.later", LOG_WARN, "The files of a directory, or one file, are not taken now; reason says why.") \
+	X(EV_PICKUP_BAD, "pickup.bad", LOG_WARN, "A file was set aside under the name in file; nobody is told of it but you.") \
+	X(EV_PICKUP_RETURNED, "pickup.returned", LOG_WARN, "The message in a file was refused and its sender got a notice.") \
+	X(EV_PICKUP_AGAIN, "pickup.again", LOG_WARN, "A file that was in hand when an earlier run ended is taken: a second copy if that run had taken the message (D6).") \
+	X(EV_PICKUP_KNOWN, "pickup.known", LOG_INFO, "A file that was in hand when an earlier run ended is removed: its message is in the queue.") \
+	X(EV_PICKUP_LEFT, "pickup.left", LOG_ERROR, "A file could not be removed or renamed; the next start would take it once more.") \
 	X(EV_RCPT_REFUSED, "session.recipient_refused", LOG_INFO, "A recipient was refused.") \
 	X(EV_MESSAGE_REFUSED, "message.refused", LOG_WARN, "A message was refused after its data.") \
 	X(EV_MESSAGE_ACCEPTED, "message.accepted", LOG_INFO, "A message is durable and was answered 250.") \

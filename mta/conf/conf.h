@@ -168,6 +168,15 @@ struct conf_peer {                    /* another node of the group */
 	int witness;     /* has a voice, holds no copies */
 };
 
+/* A directory that mail is taken from. */
+struct conf_drop {
+	struct span directory; /* empty: none */
+	unsigned rate;         /* messages a minute: 100 */
+	uint64_t interval;     /* ms between two looks: 5 s */
+	uint64_t message_size; /* 36 MiB */
+	enum shadow_policy shadow;
+};
+
 enum local_access { ACCESS_EVERYONE, ACCESS_GROUP };
 
 enum fence_mode { FENCE_OFF, FENCE_LEASE };
@@ -231,6 +240,7 @@ struct conf {
 		 * "submission". */
 		struct conf_receive *connector;
 	} submission;
+	struct conf_drop pickup, replay;
 	struct {
 		struct conf_endpoint listen; /* text empty: no shadow at all */
 		struct span cert, key, ca;

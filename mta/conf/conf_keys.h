@@ -49,7 +49,7 @@ S("receive_connectors", &receive_scope, \
 	"`remote` holds the most specific range with the client in it takes the " \
 	"connection. A list of maps, at least one; a node with `shadow.listen` " \
 	"may have none and is then there for its peers only, and so may one with " \
-	"a `submission.socket`.") \
+	"a `submission.socket`, a `pickup.directory` or a `replay.directory`.") \
 S("send_connectors", &send_scope, \
 	"Where mail goes out: which recipient domains, by which next hops. The " \
 	"most specific address space wins, then the lowest cost, then the first " \
@@ -66,6 +66,12 @@ S("submission", NULL, \
 	"A UNIX socket for the programs of this machine: `umbra sendmail` and " \
 	"what is installed as `sendmail` hand their mail in here. They may send " \
 	"to every domain.") \
+S("pickup", NULL, \
+	"A directory for messages without an envelope: the sender and the " \
+	"recipients are taken from the header.") \
+S("replay", NULL, \
+	"A directory for messages with an envelope in front, as `umbra message " \
+	"export` writes them.") \
 S("shadow", NULL, \
 	"Second copies of messages. A message is acknowledged when this node and " \
 	"one of its peers have it on disk; when a node is lost, a peer delivers " \
@@ -323,6 +329,43 @@ V("submission.recipients", submission.recipients, COUNT, "1000", 1, 100000, RELO
 W("submission.shadow", submission.shadow, WORD, "prefer", "off|prefer|require|next_hop", RELOAD, \
 	"What a message needs before it is acknowledged, as in " \
 	"`receive_connectors[].shadow`.", \
+	"shadow: require") \
+\
+V("pickup.directory", pickup.directory, PATH, "", 1, 1024, RELOAD, \
+	"Files here whose name ends in `.eml` are taken as mail. " \
+	"Write a file under another name and rename it when it is complete. " \
+	"Whoever can write here can send under any name, so a directory that " \
+	"everybody may write to is refused. None: no pickup.", \
+	"directory: /var/spool/umbra/pickup") \
+V("pickup.rate", pickup.rate, COUNT, "100", 1, 20000, RELOAD, \
+	"Messages a minute.", \
+	"rate: 1000") \
+V("pickup.interval", pickup.interval, DURATION, "5s", 100 * K_MS, 1 * K_H, RELOAD, \
+	"How often the directory is looked at.", \
+	"interval: 1s") \
+V("pickup.message_size", pickup.message_size, SIZE, "36MiB", 1 * K_KIB, 2 * K_GIB, RELOAD, \
+	"The largest message; a larger one goes back to its sender.", \
+	"message_size: 50MiB") \
+W("pickup.shadow", pickup.shadow, WORD, "prefer", "off|prefer|require|next_hop", RELOAD, \
+	"What a message needs before its file is deleted, as in " \
+	"`receive_connectors[].shadow`.", \
+	"shadow: require") \
+\
+V("replay.directory", replay.directory, PATH, "", 1, 1024, RELOAD, \
+	"As `pickup.directory`, for files that begin with `X-Sender:` and " \
+	"`X-Receiver:` lines. None: no replay.", \
+	"directory: /var/spool/umbra/replay") \
+V("replay.rate", replay.rate, COUNT, "100", 1, 20000, RELOAD, \
+	"Messages a minute.", \
+	"rate: 1000") \
+V("replay.interval", replay.interval, DURATION, "5s", 100 * K_MS, 1 * K_H, RELOAD, \
+	"How often the directory is looked at.", \
+	"interval: 1s") \
+V("replay.message_size", replay.message_size, SIZE, "36MiB", 1 * K_KIB, 2 * K_GIB, RELOAD, \
+	"The largest message; a larger one goes back to its sender.", \
+	"message_size: 50MiB") \
+W("replay.shadow", replay.shadow, WORD, "prefer", "off|prefer|require|next_hop", RELOAD, \
+	"As `pickup.shadow`.", \
 	"shadow: require") \
 \
 V("shadow.listen", shadow.listen, ENDPOINT, "", 0, SHADOW_PORT, RELOAD, \

@@ -1,5 +1,5 @@
 /* validate_local - mail from this machine: the submission socket as a
- * connector. */
+ * connector, and directories that must not be one. */
 #include "mta/base/check.h"
 #include "mta/conf/validate.h"
 
@@ -32,11 +32,35 @@ static void make_connector(struct conf *c)
 	c->submission.connector = r;
 }
 
+/* a is b, or above it. */
+static int holds(struct span a, struct span b)
+{
+	while (a.n > 1 && a.p[a.n - 1] == '/')
+		a.n--;
+	return a.n && span_starts(b, a) && (b.n == a.n || b.p[a.n] == '/');
+}
+
+static void check_apart(const struct check *k, const char *a_key, struct span a,
+	const char *b_key, struct span b)
+{
+	if (a.n == 0 || b.n == 0 || !check_usable(k->root, a_key))
+		return;
+	if (holds(a, b) || holds(b, a))
+		report_error(k->report, check_at(k->root, a_key),
+			"%s: must be apart from %s", a_key, b_key);
+}
+
 void check_local(struct check *k)
 {
 	struct conf *c = k->c;
 
 	make_connector(c);
+	check_apart(k, "replay.directory", c->replay.directory,
+		"pickup.directory", c->pickup.directory);
+	check_apart(k, "pickup.directory", c->pickup.directory, "node.data",
+		c->node.data);
+	check_apart(k, "replay.directory", c->replay.directory, "node.data",
+		c->node.data);
 	if (c->submission.socket.n &&
 		span_eq(c->submission.socket, c->control.socket))
 		report_error(k->report, check_at(k->root, "submission.socket"),

@@ -206,7 +206,8 @@ static int no_connector(const struct check *k, const struct ynode *list)
 {
 	const struct conf *c = k->c;
 
-	if (c->shadow.listen.text.n || c->submission.socket.n)
+	if (c->shadow.listen.text.n || c->submission.socket.n ||
+		c->pickup.directory.n || c->replay.directory.n)
 		return 0;
 	if (!list)
 		return !yaml_meant(k->root, SPAN("receive_connectors"));

@@ -46,7 +46,7 @@ struct prepared {
 	struct span sender; /* STRICT: of Sender, else the first of From */
 	struct span *rcpt;  /* each once */
 	unsigned nrcpt;
-	int utf8; /* a recipient or the sender needs SMTPUTF8 */
+	int utf8;         /* a recipient or the sender needs SMTPUTF8 */
 	const char *why;  /* static: of a fault */
 	struct span what; /* the address or line that it is about */
 };

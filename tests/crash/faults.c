@@ -540,6 +540,9 @@ PLAIN(K_UNLINK, unlinkat, (int d, const char *p, int g), (d, p, g))
 PLAIN(K_RENAME, rename, (const char *a, const char *b), (a, b))
 PLAIN(K_RENAME, renameat, (int d, const char *a, int e, const char *b),
 	(d, a, e, b))
+PLAIN(K_RENAME, renameat2,
+	(int d, const char *a, int e, const char *b, unsigned g),
+	(d, a, e, b, g))
 PLAIN(K_LINK, linkat, (int d, const char *a, int e, const char *b, int g),
 	(d, a, e, b, g))
 PLAIN(K_TRUNCATE, ftruncate, (int fd, off_t n), (fd, n))

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ledger import Ledger
-from node import (AFTER, BEFORE, HALF, KINDS, WRITES, Hop, Node, message,
-                  quick, send_some, submit)
+from node import (AFTER, BEFORE, HALF, KINDS, WRITES, Hop, Node, config,
+                  message, quick, send_some, submit)
 from smtp import Closed, Smtp
 from wait import until
 
@@ -44,8 +44,15 @@ class Scenario:
     def __init__(self, size=1500, to=None):
         self.size, self.to = size, to or TO
 
+    def configure(self, n):
+        """What the relay is told besides."""
+
     def before(self, n, hop):
         """Nothing was there."""
+
+    def taken(self, n):
+        """What is in hand at a start has been dealt with."""
+        return True
 
     def begin(self, n, hop):
         """Starts it, without waiting for anything that may not come."""
@@ -147,6 +154,36 @@ class Stop(Deliver):
         t.join()
 
 
+class File(Scenario):
+    """A file of the replay directory. It is not delivered before the aftermath,
+    so that a second copy could only come from taking it twice."""
+
+    def configure(self, n):
+        n.replay = os.path.join(n.dir, "replay")
+        os.mkdir(n.replay)
+        conf = config(n.hops[0].port)
+        conf["replay"] = {"directory": n.replay, "interval": "100ms",
+                          "rate": 20000}
+        n.configure(conf)
+
+    def taken(self, n):
+        return not os.listdir(n.replay)
+
+    def run(self, n, hop):
+        body = message("t0", self.size, random.Random(1))
+        n.ledger.send("t0", self.to, body)
+        path = os.path.join(n.replay, "t0")
+        with open(path + ".part", "wb") as f:
+            f.write(b"X-Sender: <t0@sender.test>\r\n" + b"".join(
+                b"X-Receiver: <%s>\r\n" % r.encode() for r in self.to) +
+                b"X-EndOfInjectedXHeaders:\r\n" + body)
+        os.rename(path + ".part", path + ".eml")
+        n.ledger.answer("t0", 250, "Ok: queued as file")
+        until(lambda: n.proc.poll() is not None or self.taken(n),
+              every=0.003)
+        n.still()
+
+
 SCENARIOS = {
     "accept": Accept(),
     "accept a large body": Accept(size=90000),
@@ -159,6 +196,8 @@ SCENARIOS = {
     "recover": Recover(to=["a@one.test", "c@two.test"]),
     "first start": First(),
     "stop": Stop(size=90000),
+    "take a file": File(),
+    "take a large file": File(size=90000, to=["a@one.test", "c@two.test"]),
 }
 
 
@@ -170,6 +209,7 @@ class Point:
         self.ledger = Ledger()
         self.hop = Hop(self.ledger, no=no)
         self.n = Node(self.ledger, [self.hop], binary=quick(), faults=faults)
+        sc.configure(self.n)
         self.template = template
         self.killed, self.count, self.kind, self.trace = False, 0, "", []
 
@@ -208,8 +248,12 @@ class Point:
         n, hop = self.n, self.hop
         hop.close_gate()
         assert n.start() < 5
-        first, files = n.recovered(), n.body_files()
+        first = n.recovered()
         assert first["damaged"] == 0
+        if isinstance(self.sc, File):
+            until(lambda: self.sc.taken(n))
+            first["messages"] = 1
+        files = n.body_files()
         n.crash()
         n.start()
         again = n.recovered()
@@ -290,6 +334,8 @@ def test_every_call(faults, which):
         len(faulty), len(done), "\n\n".join(faulty[:4]))
     assert not done[-1][0].killed
     assert len(killed) > 0.8 * len(points)
+    if isinstance(sc, File):
+        assert not extra
     # Killed at the right moment there is a second copy, with its reason.
     if isinstance(sc, Deliver) and len(HOWS) == 3:
         assert extra["D2"] > 0
