@@ -401,6 +401,7 @@ enum err flow_open_ctl(struct node *n, struct buf *why)
 		.queue = n->queue,
 		.shadow = n->shadow,
 		.hold = n->hold,
+		.pickup = n->pickup,
 		.drain = n->drain,
 		.pressure = n->pressure,
 		.socket = arena_str(&mem, n->conf->control.socket),

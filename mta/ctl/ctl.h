@@ -17,6 +17,7 @@
 #include "mta/flow_drain.h"
 #include "mta/policy/hold.h"
 #include "mta/pressure/pressure.h"
+#include "mta/pickup/pickup.h"
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
@@ -54,6 +55,7 @@ struct ctl_options {
 	struct shadow *shadow; /* or NULL: as if it were not configured */
 	struct drain *drain;   /* or NULL: as if it never was */
 	struct hold *hold;
+	struct pickup *pickup;     /* or NULL: none was ever configured */
 	struct pressure *pressure; /* or NULL: nothing is measured */
 	const char *socket;
 	void *arg;

@@ -25,6 +25,7 @@ struct page {
 	unsigned next; /* the row that is to be begun */
 	struct queue_counts queue;
 	struct receive_counts receive;
+	struct pickup_counts files;
 	struct delivery_counts delivery;
 	struct drain_view drain;
 	struct shadow_view shadow;
@@ -111,6 +112,11 @@ static void put_receive(struct page *p)
 	one(p, M_CONNECTIONS_REFUSED, p->receive.refused);
 	one(p, M_ACCEPTED, p->receive.accepted);
 	one(p, M_REJECTED, p->receive.rejected);
+	begin(p, M_FILES);
+	labelled(p, "taken", p->files.taken);
+	labelled(p, "returned", p->files.returned);
+	labelled(p, "bad", p->files.bad);
+	labelled(p, "again", p->files.again);
 }
 
 static void put_hops(struct page *p)
@@ -238,6 +244,8 @@ void metrics_write(const struct ctl_options *o, struct buf *out)
 	queue_counts(o->queue, &p.queue);
 	o->receive(o->arg, &p.receive);
 	o->delivery(o->arg, &p.delivery);
+	if (o->pickup)
+		pickup_counts(o->pickup, &p.files);
 	if (o->drain)
 		drain_view(o->drain, &p.drain);
 	p.shadow.alone = UINT64_MAX;

@@ -17,6 +17,7 @@
 	X(M_CONNECTIONS_REFUSED, "umbra_receive_connections_refused_total", COUNTER, "", "Client connections that got no session: limits, no connector for the address, draining.") \
 	X(M_ACCEPTED, "umbra_receive_messages_total", COUNTER, "", "Messages answered 250.") \
 	X(M_REJECTED, "umbra_receive_rejected_total", COUNTER, "", "Messages and recipients answered 4xx or 5xx.") \
+	X(M_FILES, "umbra_pickup_files_total", COUNTER, "result", "Files of the pickup and replay directories: taken (as messages), returned (a notice to the sender), bad (set aside), again (in hand when an earlier run ended, and taken).") \
 	X(M_MESSAGES, "umbra_queue_messages", GAUGE, "", "Messages of this node in the queue; copies held for peers are not in it.") \
 	X(M_BYTES, "umbra_queue_bytes", GAUGE, "", "Their size.") \
 	X(M_OLDEST, "umbra_queue_oldest_seconds", GAUGE, "", "The age of the oldest; 0: there is none.") \

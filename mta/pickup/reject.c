@@ -70,6 +70,9 @@ static void send_notice(struct job *j)
 		job_back(j, err_text(ERR_NOMEM));
 		return;
 	}
+	/* As of a message of the file: a start after a crash finds it too. */
+	j->notice.connector = span_str(drop_name(j->d));
+	j->notice.helo = span_str(j->ident);
 	j->body = body_from_blob(mem, queue_budget(p->o.queue));
 	j->accept.policy = SHADOW_PREFER;
 	j->accept.report = 1;

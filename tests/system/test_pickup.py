@@ -1,8 +1,10 @@
 """The pickup and the replay directory: what is taken, what goes back to its
 sender, what is set aside and why, and who may write there."""
+import json
 import os
 import re
 import shutil
+import urllib.request
 
 import pytest
 
@@ -184,6 +186,32 @@ def test_returned(relay, got, name):
     line = relay.wait("pickup.returned", since=at)
     assert line["from"] == "<a@x.example>"
     relay.gone("pickup")
+
+
+def test_a_notice_names_the_file():
+    """By which a start after a crash knows that the file was dealt with."""
+    with Dirs() as u:
+        u.put("pickup", "a.eml", b"From: a@x.example\nSubject: x\n\n")
+        report = u.wait("pickup.returned")["report"]
+        m = json.loads(u.cli("message", "show", report, "--json"))
+        assert m["connector"] == "pickup"
+        assert re.fullmatch(r"file:[0-9a-f]+\.[0-9a-f]+\.1e", m["helo"]), m
+
+
+def test_metrics(peer, got):
+    with Dirs(peer.port, http={"bind": "127.0.0.1:{http}"}) as u:
+        u.put("pickup", "a.eml", b"nobody")
+        u.wait("pickup.bad")
+        u.put("replay", "b.eml", b"X-Sender: <>\nX-Receiver: <a@x.example>\n"
+              b"Subject: x\n\n")
+        got()
+        with urllib.request.urlopen(
+                f"http://127.0.0.1:{u.port('http')}/metrics",
+                timeout=60) as r:
+            text = r.read().decode()
+        assert 'umbra_pickup_files_total{result="taken"} 1\n' in text
+        assert 'umbra_pickup_files_total{result="bad"} 1\n' in text
+        assert 'umbra_pickup_files_total{result="returned"} 0\n' in text
 
 
 def test_too_large(peer, got):

@@ -428,3 +428,42 @@ def test_sockets_of_systemd(peer):
         works(u, peer, "through")
         with u.smtp("inbound") as c:
             c.ok("NOOP")
+
+
+def test_local_mail_over_an_upgrade(peer):
+    """The submission socket stays the same one, and a directory changes hands
+    when the old process is done with it."""
+    with Umbra(base(peer.port)) as u:
+        spool = os.path.join(u.dir, "pickup")
+        submit = os.path.join(u.dir, "submit.sock")
+        os.mkdir(spool)
+        assert u.reload(base(
+            peer.port, submission={"socket": submit},
+            pickup={"directory": spool, "interval": "100ms"})
+        ).event == "config.loaded"
+        ino = os.stat(submit).st_ino
+
+        def both(mark):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(submit)
+                f = s.makefile("rb")
+                for line, code in ((b"", b"220"), (b"HELO x", b"250"),
+                                   (b"MAIL FROM:<a@b.test>", b"250"),
+                                   (b"RCPT TO:<s%d@c.test>" % mark, b"250"),
+                                   (b"DATA", b"354"), (b"x\r\n.", b"250")):
+                    s.sendall(line + b"\r\n" if line else b"")
+                    assert f.readline().startswith(code)
+            path = os.path.join(spool, f"{mark}")
+            with open(path, "wb") as f:
+                f.write(b"From: a@b.test\nTo: p%d@c.test\n\n" % mark)
+            os.rename(path, path + ".eml")
+            peer.to(f"s{mark}@c.test")
+            peer.to(f"p{mark}@c.test")
+        both(1)
+        u.upgrade()
+        assert os.stat(submit).st_ino == ino
+        both(2)
+        u.upgrade()
+        both(3)
+        assert os.listdir(spool) == []
+        assert not u.seen("pickup.again")
