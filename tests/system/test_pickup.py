@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import urllib.request
 
 import pytest
@@ -300,6 +301,26 @@ def test_replay_loop(relay, got):
     assert "mail loop" in relay.wait("pickup.bad", since=at)["reason"]
 
 
+def test_export_and_replay(peer, got):
+    """What one relay has exported another one sends, under the same trace."""
+    with Dirs() as a, Dirs(peer.port) as b:
+        message = b"Subject: moved\r\n\r\n.dot\r\n"
+        qid = a.send("a@x.example", ["b@y.example", "c@y.example"], message)
+        trace = a.wait("message.accepted")["trace"]
+        out = os.path.join(a.dir, "out")
+        os.mkdir(out)
+        a.cli("message", "export", qid, "--dir", out)
+        (name,) = os.listdir(out)
+        with open(os.path.join(out, name), "rb") as f:
+            b.put("replay", name, f.read())
+        tx = got()
+        assert tx.to == ["b@y.example", "c@y.example"]
+        assert tx.body.endswith(message)
+        assert tx.data.count(b"Received: ") == 2
+        assert b.wait("message.accepted", connector="replay")["trace"] == \
+            trace
+
+
 # --- files that are none of ours ---------------------------------------------
 
 def test_links(relay, got):
@@ -418,6 +439,28 @@ def test_draining(peer, got):
         u.cli("undrain")
         got()
         u.gone("pickup")
+
+
+def test_back_pressure():
+    """Files wait while something is short, and are taken when it is over."""
+    hold = threading.Event()
+    with Peer(keep_wire=False) as hop:
+        hop.gate["MAIL"] = hold
+        sends = base(hop.port)["send_connectors"]
+        sends[0]["limits"] = {"connections": 1}
+        with Dirs(hop.port, send_connectors=sends, back_pressure={
+                "interval": "100ms",
+                "queue": {"medium": 2, "high": 100, "history": 1}}) as u:
+            for _ in range(5):
+                u.send("a@x.example", ["r@example.org"], b"S: x\r\n\r\n")
+            u.wait("pressure.changed", to="medium")
+            u.put("pickup", "a.eml",
+                  b"From: a@x.example\nTo: b@y.example\n\n")
+            assert "length of the queue" in u.wait("pickup.later")["reason"]
+            assert u.left("pickup") == ["a.eml"]
+            hold.set()
+            until(lambda: len(hop.messages) == 6, text=u.tail)
+            u.gone("pickup")
 
 
 def test_rate(peer, got):
