@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -154,6 +156,32 @@ def test_queue_comes_along(peer):
         for i in range(20):
             peer.to(f"q{i}@example.org")
         assert len(peer.messages) == 20
+
+
+def test_draining_stays(peer):
+    """What an administrator has ordered counts for the next process; HTTP
+    comes along too."""
+    conf = base(peer.port, http={"bind": "127.0.0.1:{http}"})
+    with Umbra(conf) as u:
+        def ready():
+            url = f"http://127.0.0.1:{u.port('http')}/readyz"
+            try:
+                with urllib.request.urlopen(url, timeout=LONG) as r:
+                    return r.status
+            except urllib.error.HTTPError as e:
+                return e.code
+
+        assert ready() == 200
+        u.cli("drain", "--no-wait")
+        u.upgrade()
+        assert ready() == 503
+        c = u.smtp(hello=False)
+        assert c.greeting.code == 421
+        c.close()
+        u.cli("undrain")
+        u.upgrade()
+        assert ready() == 200
+        works(u, peer, "after")
 
 
 def test_signal(peer):
