@@ -69,6 +69,7 @@ static unsigned reasons(const struct ctl_options *o, struct json *j)
 	struct node_health h = {0};
 	struct drain_view v;
 	unsigned n = 0;
+	const char *what;
 	struct buf text;
 
 	o->health(o->arg, &h);
@@ -86,6 +87,13 @@ static unsigned reasons(const struct ctl_options *o, struct json *j)
 		if (v.reason.n)
 			buf_addf(&text, ": %.*s", SPAN_ARG(v.reason));
 		reason(j, &n, "draining", buf_str(&text));
+		buf_fini(&text);
+	}
+	what = pressure_refuses(o->pressure, SOURCE_OUTSIDE);
+	if (what) {
+		buf_init(&text, 1024);
+		buf_addf(&text, "new mail from outside is refused: %s", what);
+		reason(j, &n, "back_pressure", buf_str(&text));
 		buf_fini(&text);
 	}
 	return n;

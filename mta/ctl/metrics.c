@@ -44,8 +44,8 @@ static void begin(struct page *p, enum metric m)
 		r->name, r->type == COUNTER ? "counter" : "gauge");
 }
 
-/* The value of the row that was begun last; value: of its label, or empty. */
-static void sample(struct page *p, struct span value, uint64_t v)
+/* The name of the row that was begun last; value: of its label, or empty. */
+static void put_name(struct page *p, struct span value)
 {
 	const struct row *r = &rows[p->next - 1];
 
@@ -63,6 +63,11 @@ static void sample(struct page *p, struct span value, uint64_t v)
 		buf_adds(p->out, "\"}");
 	}
 	buf_addc(p->out, ' ');
+}
+
+static void sample(struct page *p, struct span value, uint64_t v)
+{
+	put_name(p, value);
 	buf_addu(p->out, v);
 	buf_addc(p->out, '\n');
 }
@@ -174,6 +179,61 @@ static void put_delivery(struct page *p)
 	one(p, M_REPORTS_DROPPED, p->delivery.reports_dropped);
 }
 
+static void put_meter(
+	struct page *p, enum metric m, const struct pressure_view *v)
+{
+	struct span name = span_str(v->meter);
+
+	if (m == M_PRESSURE_LEVEL) {
+		sample(p, name, v->level);
+	} else if (m == M_PRESSURE_CHANGES) {
+		sample(p, name, v->changes);
+	} else if (v->value != PRESSURE_UNKNOWN) {
+		unsigned long long n = v->value;
+
+		put_name(p, name);
+		if (v->unit == UNIT_PERCENT)
+			buf_addf(p->out, "%llu.%02llu\n", n / 100, n % 100);
+		else if (v->unit == UNIT_MS)
+			buf_addf(p->out, "%llu.%03llu\n", n / 1000, n % 1000);
+		else
+			buf_addf(p->out, "%llu\n", n);
+	}
+}
+
+static void put_sources(struct page *p, enum metric m, const uint64_t *v)
+{
+	begin(p, m);
+	for (unsigned i = 0; i < SOURCE_COUNT; i++)
+		labelled(p, pressure_source_name(i), v[i]);
+}
+
+static void put_pressure(struct page *p)
+{
+	struct pressure *pr = p->o->pressure;
+	struct pressure_counts c = {.samples = 0};
+	struct pressure_view v;
+	struct buf name;
+
+	for (enum metric m = M_PRESSURE_LEVEL; m <= M_PRESSURE_CHANGES; m++) {
+		begin(p, m);
+		for (unsigned i = 0; pr && pressure_view(pr, i, &v) == 0; i++)
+			put_meter(p, m, &v);
+	}
+	if (pr)
+		pressure_counts(pr, &c);
+	begin(p, M_PRESSURE_ACTION);
+	buf_init(&name, 64);
+	for (unsigned i = 0; i < ACTIONS; i++) {
+		buf_clear(&name);
+		pressure_actions_print(1u << i, &name);
+		sample(p, buf_span(&name), c.actions >> i & 1);
+	}
+	buf_fini(&name);
+	put_sources(p, M_PRESSURE_REFUSED, c.refused);
+	put_sources(p, M_PRESSURE_DELAYED, c.delayed);
+}
+
 static void put_shadow(struct page *p)
 {
 	static const char *const reason[TAKE_REASONS] = {
@@ -257,6 +317,7 @@ void metrics_write(const struct ctl_options *o, struct buf *out)
 	put_receive(&p);
 	put_queue(&p);
 	put_delivery(&p);
+	put_pressure(&p);
 	put_shadow(&p);
 	put_peers(&p);
 	must(p.next == METRIC_COUNT);

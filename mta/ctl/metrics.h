@@ -34,6 +34,12 @@
 	X(M_RECIPIENTS, "umbra_deliver_recipients_total", COUNTER, "result", "Recipients, one per attempt: sent, deferred (a 4xx), failed (a 5xx), released (nothing was said about it: the connection failed).") \
 	X(M_REPORTS, "umbra_reports_total", COUNTER, "kind", "Delivery status notifications queued: failed, delayed, sent.") \
 	X(M_REPORTS_DROPPED, "umbra_reports_dropped_total", COUNTER, "", "Notifications that were owed to nobody, or could not be made.") \
+	X(M_PRESSURE_LEVEL, "umbra_pressure_level", GAUGE, "resource", "Back pressure: 0 normal, 1 medium, 2 high.") \
+	X(M_PRESSURE_VALUE, "umbra_pressure_value", GAUGE, "resource", "What was measured: percent, seconds or a number; absent: nothing could be.") \
+	X(M_PRESSURE_CHANGES, "umbra_pressure_level_changes_total", COUNTER, "resource", "How often its level has changed.") \
+	X(M_PRESSURE_ACTION, "umbra_pressure_action", GAUGE, "action", "1: this is off or slowed down now.") \
+	X(M_PRESSURE_REFUSED, "umbra_pressure_refused_total", COUNTER, "source", "New work refused by back pressure: outside, pickup, copy, internal, peer.") \
+	X(M_PRESSURE_DELAYED, "umbra_pressure_delayed_total", COUNTER, "source", "New work that had to wait.") \
 	X(M_SHADOW_ON, "umbra_shadow_on", GAUGE, "", "1: this node listens for peers.") \
 	X(M_SHADOW_ALONE, "umbra_shadow_alone_seconds", GAUGE, "", "For how long no peer has taken copies; 0: one does.") \
 	X(M_HELD, "umbra_shadow_held", GAUGE, "", "Copies held for peers.") \

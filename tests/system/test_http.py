@@ -153,6 +153,28 @@ def test_draining_is_not_ready():
         assert get(u, "/readyz").status == 200
 
 
+def test_back_pressure_is_not_ready():
+    """A level that the machine is above at all times."""
+    c = conf()
+    c["back_pressure"] = {"interval": "1s", "disk": {
+        "medium": "0.03%", "high": "0.04%", "internal": "100%",
+        "back_to_medium": "0.02%", "back_to_normal": "0.01%"}}
+    with Umbra(c) as u:
+        a = until(lambda: (lambda x: x if x.status == 503 else None)(
+            get(u, "/readyz")))
+        (why,) = a.json()["reasons"]
+        assert why == {"code": "back_pressure", "text": "new mail from "
+                       "outside is refused: disk space of the queue"}
+        t = get(u, "/metrics").body
+        assert number(t, 'umbra_pressure_level{resource="disk"}') == 2
+        assert number(t, 'umbra_pressure_action{action="outside"}') == 1
+        assert 0 < number(t, 'umbra_pressure_value{resource="disk"}') <= 100
+        with u.smtp("inbound") as s:
+            assert s.cmd("MAIL FROM:<s@example.org>") == 452
+        t = get(u, "/metrics").body
+        assert number(t, 'umbra_pressure_refused_total{source="outside"}') == 1
+
+
 def test_a_node_that_stops_is_alive_and_not_ready():
     c = conf()
     c["node"]["stop_timeout"] = "30s"
