@@ -23,7 +23,7 @@
 #include "tests/sim/pair.h"
 #include "tests/sim/scenario.h"
 
-enum { FIXED = 7 };
+enum { FIXED = 8 };
 
 struct run {
 	unsigned passed, failed;
@@ -166,6 +166,7 @@ static struct told run_fixed(const struct scenario_options *o, size_t which)
 		scenario_message_retry,
 		scenario_two,
 		scenario_net,
+		scenario_pressure,
 		scenario_same,
 		scenario_pair_same,
 	};

@@ -20,6 +20,7 @@ int scenario_recovery(const struct scenario_options *o);
 int scenario_message_retry(const struct scenario_options *o);
 int scenario_two(const struct scenario_options *o);
 int scenario_net(const struct scenario_options *o);
+int scenario_pressure(const struct scenario_options *o);
 /* A story for each row of the failure table; NULL: no more of them. */
 const char *scenario_table(
 	unsigned row, const struct scenario_options *o, int *bad_r);
