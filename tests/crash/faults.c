@@ -1,11 +1,12 @@
 /* faults - a library for LD_PRELOAD that makes a process fail on purpose.
  *
  * It stands before the calls of the C library that change state outside of
- * the process, counts them over all threads, and does one of three things:
+ * the process, counts them over all threads, and does one of four things:
  *
  *   - ends the process by SIGKILL before, in the middle of (writes) or after
  *     the n-th of them,
  *   - lets the n-th call of one kind fail with an error,
+ *   - makes syncs slow,
  *   - keeps an image of what would survive a power cut, the worst that POSIX
  *     allows: a file has the octets that it had when it was last synced, plus
  *     what was written through O_DSYNC; a directory has the entries that it
@@ -63,8 +64,9 @@ struct control {
 	_Atomic uint32_t at; /* this one ends the process; 0: none */
 	_Atomic uint32_t how;
 	_Atomic uint32_t fail_kind, fail_after, fail_errno, fail_sticky;
-	_Atomic uint32_t failed; /* how many calls were failed */
-	uint8_t kind[TRACE];     /* what the counted calls were */
+	_Atomic uint32_t failed;   /* how many calls were failed */
+	_Atomic uint32_t delay_ms; /* so long every sync takes more */
+	uint8_t kind[TRACE];       /* what the counted calls were */
 };
 
 static struct control *control;
@@ -434,6 +436,12 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 
 /* --- syncs ---------------------------------------------------------------- */
 
+static void be_slow(void)
+{
+	if (control && atomic_load(&control->delay_ms))
+		usleep(atomic_load(&control->delay_ms) * 1000);
+}
+
 /* With an image the real call is left out: it changes nothing for us. */
 int fdatasync(int fd)
 {
@@ -442,6 +450,7 @@ int fdatasync(int fd)
 
 	REAL(fdatasync);
 	FAILED(f);
+	be_slow();
 	if (!image)
 		r = real(fd);
 	after(f);
@@ -456,6 +465,7 @@ int fsync(int fd)
 
 	REAL(fsync);
 	FAILED(f);
+	be_slow();
 	if (!image)
 		r = real(fd);
 	after(f);

@@ -58,7 +58,7 @@ def build_faults(folder):
 class Control(ctypes.Structure):
     _fields_ = [(n, ctypes.c_uint32) for n in (
         "armed", "count", "at", "how", "fail_kind", "fail_after",
-        "fail_errno", "fail_sticky", "failed")] + [
+        "fail_errno", "fail_sticky", "failed", "delay_ms")] + [
             ("kind", ctypes.c_uint8 * TRACE)]
 
 
