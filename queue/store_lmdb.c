@@ -238,8 +238,11 @@ enum err db_load(struct store *s, struct store_load *l_r)
 	uint64_t oldest = UINT64_MAX;
 	MDB_envinfo info;
 	MDB_stat st;
-	int rc = mdb_env_info(s->env, &info);
+	int dead, rc = mdb_env_info(s->env, &info);
 
+	/* A reader that was killed would keep its pages for ever. */
+	if (rc == 0)
+		rc = mdb_reader_check(s->env, &dead);
 	/* Before our own reading begins. */
 	if (rc == 0 && (rc = mdb_env_stat(s->env, &st)) == 0)
 		rc = mdb_reader_list(s->env, on_reader, &oldest) < 0;

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 
@@ -358,3 +359,38 @@ def test_a_start_on_a_full_disk_takes_nothing():
             "medium": "0.01%", "high": "0.02%"}})) as u:
         refused(u, "inbound", "disk space of the queue")
         refused(u, "relay", "disk space of the queue")
+
+
+#: Another process' eyes on the database: a read transaction that stays.
+READER = """
+import ctypes, ctypes.util, signal, sys
+lib = ctypes.CDLL(ctypes.util.find_library("lmdb"))
+env, txn = ctypes.c_void_p(), ctypes.c_void_p()
+assert lib.mdb_env_create(ctypes.byref(env)) == 0
+assert lib.mdb_env_open(env, sys.argv[1].encode(), 0x20000, 0o600) == 0
+assert lib.mdb_txn_begin(env, None, 0x20000, ctypes.byref(txn)) == 0
+print("reads", flush=True)
+signal.pause()
+"""
+
+
+def test_a_reader_that_stands_still_is_seen(hop):
+    """What it reads is kept for as long, and the meter counts the commits
+    since; nothing is refused for it. When it is killed in the middle, its
+    place is given up."""
+    c = conf(hop.port, pressure={"reader": {"medium": 10, "high": 1000}})
+    with Umbra(c) as u:
+        fill(u, 2)
+        assert meter(u, "reader")["value"] < 10
+        with subprocess.Popen([sys.executable, "-c", READER, u.data],
+                              stdout=subprocess.PIPE) as p:
+            try:
+                assert p.stdout.readline() == b"reads\n"
+                fill(u, 20)
+                row = at(u, "reader", "medium")
+                assert row["value"] >= 20 and row["off"] is None
+                taken(u, "inbound")
+            finally:
+                p.kill()
+        at(u, "reader", "normal")
+        hop.open()
