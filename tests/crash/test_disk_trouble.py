@@ -152,6 +152,10 @@ ERRORS = [
     ("fdatasync", 1500, errno.ENOSPC, None),
     ("writev", 1500, errno.ENOSPC, False),
     ("pwrite64 O_DSYNC", 1500, errno.ENOSPC, None),
+    ("pwrite64", 90000, errno.EDQUOT, False),
+    ("openat", 90000, errno.EDQUOT, False),
+    ("writev", 1500, errno.EDQUOT, False),
+    ("fdatasync", 1500, errno.EDQUOT, None),
 ]
 
 
@@ -195,7 +199,8 @@ def test_call_fails(faults, call, size, error, ends):
               + ("stopped" if gone else "goes on"))
         assert said.code is None or 400 <= said.code < 500
         if ends is False:
-            assert said.code == (452 if error == errno.ENOSPC else 451)
+            full = error in (errno.ENOSPC, errno.EDQUOT)
+            assert said.code == (452 if full else 451)
         if ends is not None:
             assert gone == ends, n.tail()
         if not gone:
