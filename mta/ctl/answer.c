@@ -41,6 +41,7 @@ static verb_fn *const verbs[CMD_COUNT] = {
 	[CMD_UPGRADE] = verb_upgrade,
 	[CMD_SHADOW_STATUS] = verb_shadow_status,
 	[CMD_SHADOW_TAKEOVER] = verb_shadow_takeover,
+	[CMD_SHADOW_MOVE] = verb_shadow_move,
 	[CMD_DB_IMPORT] = verb_db_import,
 	[CMD_LOG_LEVEL] = verb_log_level,
 	[CMD_DRAIN] = verb_drain,

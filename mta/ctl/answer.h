@@ -154,6 +154,7 @@ int verb_config_reload(struct answer *a);
 int verb_config_diff(struct answer *a);
 int verb_upgrade(struct answer *a);
 int verb_shadow_status(struct answer *a);
+int verb_shadow_move(struct answer *a);
 int verb_shadow_takeover(struct answer *a);
 int verb_pressure(struct answer *a);
 int verb_log_level(struct answer *a);

@@ -23,6 +23,7 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 #define OPTIONS(X) \
 	X(OPT_YES, "yes", KIND_FLAG, NULL, "do it; without it only say what would be done") \
 	X(OPT_ALL, "all", KIND_FLAG, NULL, "everything") \
+	X(OPT_STOP, "stop", KIND_FLAG, NULL, "end it; what was not begun stays as it is") \
 	X(OPT_DEFAULTS, "defaults", KIND_FLAG, NULL, "the built-in defaults (asks no daemon)") \
 	X(OPT_MANUAL, "manual", KIND_FLAG, NULL, "every key with type, limits and meaning (asks no daemon)") \
 	X(OPT_LIMIT, "limit", KIND_NUMBER, "N", "at most N rows (default 1000; 0: all)") \
@@ -137,6 +138,9 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_SHADOW_TAKEOVER, "shadow", "takeover", "NODE", 1, 1, BIT(OPT_YES), \
 		"Deliver what is held for a node that is gone for good.", \
 		"umbra shadow takeover relay2.example.org --yes") \
+	X(CMD_SHADOW_MOVE, "shadow", "move", "PEER", 1, 1, BIT(OPT_YES) | BIT(OPT_STOP), \
+		"Give what is queued here to a peer, which delivers it.", \
+		"umbra shadow move relay2.example.org --yes") \
 	X(CMD_SHADOW_KEYGEN, "shadow", "keygen", "NODE...", 1, REQUEST_ARGS, BIT(OPT_DIR), \
 		"Make a private CA and certificates of nodes for shadow links (asks no daemon).", \
 		"umbra shadow keygen relay1.example.org relay2.example.org") \

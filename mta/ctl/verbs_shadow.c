@@ -31,6 +31,8 @@ static const struct column columns[] = {
 	{"takeovers_silence", "  silence", 0, COL_COUNT},
 	{"takeovers_operator", "  ordered", 0, COL_COUNT},
 	{"ceded", "ceded to a peer", 0, COL_COUNT},
+	{"given", "given to a peer", 0, COL_COUNT},
+	{"given_to_us", "given to us", 0, COL_COUNT},
 	{"answers", "answers to STATUS", 0, COL_COUNT},
 	{"answers_live", "  live", 0, COL_COUNT},
 	{"answers_elsewhere", "  elsewhere", 0, COL_COUNT},
@@ -66,6 +68,10 @@ static const struct column peer_columns[] = {
 	{"window", "WINDOW", -6, COL_COUNT},
 	{"free", "FREE", 4, COL_TEXT},
 	{"trouble", "TROUBLE", 120, COL_LIST},
+	{"moving_left", NULL, 0, COL_COUNT},
+	{"moved", NULL, 0, COL_COUNT},
+	{"moved_unsure", NULL, 0, COL_COUNT},
+	{"moving_waits", NULL, 0, COL_TEXT},
 	{0},
 };
 
@@ -172,6 +178,8 @@ static void put_counts(struct answer *a)
 			c.takeovers[TAKE_OPERATOR]},
 		4);
 	cell_number(a, c.ceded);
+	cell_number(a, c.given);
+	cell_number(a, c.takeovers[TAKE_GIVEN]);
 	cell_numbers(a,
 		(const uint64_t[]){c.answers[WIRE_LIVE],
 			c.answers[WIRE_ELSEWHERE], c.answers[WIRE_GONE],
@@ -182,6 +190,17 @@ static void put_counts(struct answer *a)
 	cell_number(a, c.stale_links);
 	cell_number(a, c.clones);
 	cell_number(a, c.strangers);
+}
+
+static void put_move(struct answer *a, const struct shadow_peer_view *p)
+{
+	struct shadow_move_view v;
+
+	(void)shadow_move_view(a->o->shadow, p->name, &v);
+	cell_number(a, v.left);
+	cell_number(a, v.given);
+	cell_number(a, v.unsure);
+	cell_text(a, v.waits);
 }
 
 static void put_peer(struct answer *a, const struct shadow_peer_view *p)
@@ -202,7 +221,27 @@ static void put_peer(struct answer *a, const struct shadow_peer_view *p)
 	cell_number(a, p->window);
 	cell_str(a, p->free);
 	cell_text(a, p->trouble);
+	put_move(a, p);
 	row_end(a);
+}
+
+/* For people, below the table. */
+static void say_move(struct answer *a, const struct shadow_peer_view *p)
+{
+	struct shadow_move_view v;
+
+	(void)shadow_move_view(a->o->shadow, p->name, &v);
+	if (a->req.json || (v.left == 0 && v.given == 0))
+		return;
+	buf_addf(&a->out, "\nmoving to %.*s: %llu left, %llu given",
+		SPAN_ARG(p->name), (unsigned long long)v.left,
+		(unsigned long long)v.given);
+	if (v.unsure)
+		buf_addf(
+			&a->out, ", %llu unsure", (unsigned long long)v.unsure);
+	if (v.waits.n)
+		buf_addf(&a->out, " (%.*s)", SPAN_ARG(v.waits));
+	buf_addc(&a->out, '\n');
 }
 
 static void put_peers(struct answer *a)
@@ -222,6 +261,8 @@ static void put_peers(struct answer *a)
 	}
 	if (a->req.json)
 		json_put_end(&a->j);
+	for (unsigned i = 0; peer(a, i, &p) == 0; i++)
+		say_move(a, &p);
 }
 
 static void put_sid(struct answer *a, const struct shadow_view *v)

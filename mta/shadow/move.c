@@ -245,6 +245,27 @@ static void begin(struct move *m)
 		m->given = m->unsure = 0;
 }
 
+static enum err may_move(
+	struct shadow *s, struct span name, struct peer **p_r, struct buf *why)
+{
+	enum err e = find(s, name, p_r, why);
+
+	if (e == ERR_OK && s->all && s->all->p != *p_r) {
+		buf_addf(why, "everything is being moved to %s already",
+			s->all->p->name);
+		return ERR_EXISTS;
+	}
+	return e;
+}
+
+enum err shadow_may_move(struct shadow *s, struct span peer, struct buf *why)
+{
+	struct peer *p;
+
+	check_obj(s, SHADOW_MAGIC);
+	return may_move(s, peer, &p, why);
+}
+
 enum err shadow_move_start(
 	struct shadow *s, struct span peer, int go_on, struct buf *why)
 {
@@ -254,15 +275,10 @@ enum err shadow_move_start(
 	enum err e;
 
 	check_obj(s, SHADOW_MAGIC);
-	e = find(s, peer, &p, why);
+	e = may_move(s, peer, &p, why);
 	if (e != ERR_OK)
 		return e;
 	m = move_of(p);
-	if (s->all && s->all != m) {
-		buf_addf(why, "everything is being moved to %s",
-			s->all->p->name);
-		return ERR_EXISTS;
-	}
 	begin(m);
 	m->all = 1;
 	m->go_on = go_on != 0;

@@ -124,6 +124,9 @@ const char *shadow_level_name(enum shadow_level l); /* "shadowed", "solo" */
  * older version; ERR_EXISTS: all of it is being moved to another one. */
 enum err shadow_move_start(struct shadow *s, struct span peer, int go_on,
 	struct buf *why) must_use;
+/* Whether that could be ordered: the same errors. */
+enum err shadow_may_move(
+	struct shadow *s, struct span peer, struct buf *why) must_use;
 /* What was not begun stays. */
 void shadow_move_stop(struct shadow *s, struct span peer);
 /* One message, by its tag in the queue; errors as above, and ERR_NOTFOUND when

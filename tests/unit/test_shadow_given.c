@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "queue/control.h"
 #include "tests/unit/shadow_world.h"
 #include "tests/unit/shadow_far.h"
 #include "tests/unit/shadow_dial.h"
@@ -75,6 +76,7 @@ static void give(struct far *b, const struct mid *m, uint32_t gen,
 	buf_fini(&line);
 }
 
+/* Of what its giver tried in vain, and an administrator suspended. */
 static struct buf status_of(unsigned nrcpt, enum rcpt_state last, int noticed)
 {
 	struct rcpt_status r[3] = {{.attempts = 3,
@@ -82,8 +84,11 @@ static struct buf status_of(unsigned nrcpt, enum rcpt_state last, int noticed)
 		.enh = {4, 7, 1},
 		.text = SPAN("not now"),
 		.host = SPAN("mx.example")}};
-	struct status s = {
-		.delay_noticed = (uint8_t)noticed, .rcpt = r, .nrcpt = nrcpt};
+	struct status s = {.suspension = SUSPEND_YES,
+		.priority = PRIORITY_HIGH,
+		.delay_noticed = (uint8_t)noticed,
+		.rcpt = r,
+		.nrcpt = nrcpt};
 	struct buf b;
 
 	buf_init(&b, 1 << 16);
@@ -101,6 +106,7 @@ static void test_taken(void **state)
 	struct copy *c;
 	struct buf st = status_of(1, RCPT_PENDING, 1);
 	struct message_view v;
+	struct message_peek k;
 
 	begin(state, &n, &b);
 	b->answer = live;
@@ -120,6 +126,9 @@ static void test_taken(void **state)
 	assert_int_equal(queue_view(n->w.q, queue_id(c->m), &v), 0);
 	assert_true(v.status->delay_noticed && v.status->rcpt[0].attempts == 3);
 	assert_true(span_eq(v.status->rcpt[0].text, SPAN("not now")));
+	assert_int_equal(queue_peek(n->w.q, queue_id(c->m), &k), 0);
+	assert_true(k.suspended && k.priority == PRIORITY_HIGH);
+	assert_null(lease(&n->w, "c0|y", 1));
 	give(b, &c->mid, 2, buf_span(&st), "550 5.7.1 stale GEN=2\r\n");
 	give(b, &c->mid, 3, buf_span(&st), "550 5.7.1 stale GEN=2\r\n");
 	node_restart(n);
