@@ -360,6 +360,7 @@ static void moved(struct book *b, struct relay *r, struct span line)
 	(void)!span_u64(line_field(line, "gen"), UINT32_MAX, &gen);
 	v->gen = (unsigned)gen;
 	v->silence = span_eq(line_field(line, "reason"), SPAN("silence"));
+	v->given = line_is(line, "shadow.moved_in");
 }
 
 static void reported(struct book *b, struct relay *r, struct span line)
@@ -396,7 +397,8 @@ void book_line(struct book *b, struct relay *r, struct span line)
 			parcel(b, key_of_line(b, r, line),
 				line_field(line, "to")),
 			SENT, r->index, b->m[r->index].ndeath, 0);
-	else if (line_is(line, "shadow.takeover"))
+	else if (line_is(line, "shadow.takeover") ||
+		 line_is(line, "shadow.moved_in"))
 		moved(b, r, line);
 	else if (line_is(line, "shadow.link_up"))
 		linked(b, r, relay_named(b->w, line_field(line, "peer")));

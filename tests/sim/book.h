@@ -8,7 +8,8 @@
  *            the same on every disk and with every server.
  *   parcel   one recipient of one key; what happened to it is in order.
  *   life     of one relay, between two of its deaths.
- *   move     a relay took a message over from another one.
+ *   move     a relay took a message over from another one; or was given it,
+ *            which is no reason for another copy.
  *
  * At the end (docs/message-life.md; I1, I4, I5 and I6 of the protocol):
  *   - every acknowledged recipient was delivered, or its sender was told when
@@ -38,6 +39,7 @@ struct pair_facts {
 	unsigned crashes, failures, losses, restores;
 	unsigned moves, solo, solo_lost, refused;
 	unsigned drains, drained_starts;
+	unsigned given, orders; /* messages; of relays to give all */
 	unsigned again[4]; /* extra copies by reason: D1, D2, move, restore */
 };
 

@@ -44,8 +44,10 @@ static int may_be_lost(const struct book *b, const struct accepted *a)
 
 static int trouble(const struct book *b)
 {
-	int any = b->nmove > 0;
+	int any = 0;
 
+	for (size_t i = 0; i < b->nmove; i++)
+		any |= !b->move[i].given;
 	for (unsigned i = 0; i < b->w->nrelay; i++)
 		any |= b->m[i].ndeath || b->m[i].nchange;
 	return any;
@@ -130,7 +132,7 @@ static int ghost_excused(
 		if (changed_after(b, r, f->at))
 			return 1;
 	for (size_t i = 0; i < b->nmove; i++)
-		if (b->move[i].key == o->key)
+		if (b->move[i].key == o->key && !b->move[i].given)
 			return 1;
 	return 0;
 }
@@ -222,7 +224,9 @@ void book_check(struct book *b, struct pair_facts *f)
 	f->messages = b->njob;
 	f->copies = b->copies;
 	f->bounces = (unsigned)b->nnotice;
-	f->moves = (unsigned)b->nmove;
+	for (size_t i = 0; i < b->nmove; i++)
+		f->given += b->move[i].given != 0;
+	f->moves = (unsigned)b->nmove - f->given;
 	f->refused = (unsigned)b->nrefusal;
 	for (size_t i = 0; i < b->naccepted; i++)
 		f->solo += b->accepted[i].shadowed == COPY_SOLO;

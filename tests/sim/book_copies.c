@@ -100,7 +100,7 @@ static void add_moves(struct matching *m)
 	for (size_t i = 0; i < m->b->nmove; i++) {
 		const struct move *v = &m->b->move[i];
 
-		if (v->key == m->p->o.key && !undone(m->b, v))
+		if (v->key == m->p->o.key && !v->given && !undone(m->b, v))
 			add_cause(m, (struct cause){.why = MOVE,
 					     .relay = v->relay,
 					     .move = v,
@@ -148,20 +148,43 @@ static const struct event *sent_line(
 	return NULL;
 }
 
+/* What c's relay knew of it at that time, e's relay knows when it sends e: it
+ * is the same one, or was given the message since. */
+static int passed_to(
+	const struct matching *m, const struct cause *c, const struct event *e)
+{
+	if (e->relay == c->relay)
+		return 1;
+	for (size_t i = 0; i < m->b->nmove; i++) {
+		const struct move *v = &m->b->move[i];
+
+		if (v->given && v->key == m->p->o.key && v->relay == e->relay &&
+			v->at >= c->at && v->at <= e->at)
+			return 1;
+	}
+	return 0;
+}
+
+static int lived_on(
+	const struct matching *m, const struct cause *c, const struct event *e)
+{
+	return e->relay == c->relay ? e->life > c->life : passed_to(m, c, e);
+}
+
 /* Who sent the copy i died (c) before its record could be on the disk, or
- * never heard the reply; the same relay sent k, knowing nothing of it. What a
- * dead one sent may also be the later of the two to arrive. */
+ * never heard the reply; the same relay sent k, knowing nothing of it, or one
+ * that it gave the message to. What a dead one sent may also be the later of
+ * the two to arrive. */
 static int forgot(
 	const struct matching *m, const struct cause *c, unsigned i, unsigned k)
 {
 	const struct event *h = &m->p->e[i], *e = &m->p->e[k];
 	const struct event *sent = sent_line(m->p, i, k);
 
-	if (h->relay != c->relay || e->relay != c->relay)
-		return 0;
-	if (e->life == c->life && h->life > c->life)
-		return 1;
-	return h->life == c->life && e->life > c->life &&
+	if (e->relay == c->relay && e->life == c->life)
+		return lived_on(m, c, h);
+	return h->relay == c->relay && h->life == c->life &&
+	       lived_on(m, c, e) &&
 	       (!sent || c->at <= forgets_until(m->b, c->relay, sent->at));
 }
 
@@ -234,9 +257,11 @@ static int too_soon(
 /* It went from who sent h to who sent e, perhaps by others, or the other way;
  * the new owner has a part in it. A new owner whose disk was changed does not
  * count with the lease: it cannot tell what it did. */
-static int passed_on(const struct book *b, const struct cause *c,
+static int passed_on(const struct matching *m, const struct cause *c,
 	const struct event *h, const struct event *e)
 {
+	const struct book *b = m->b;
+
 	if (c->at > e->at)
 		return 0;
 	if (too_soon(b, c->move, h) || too_soon(b, c->move, e))
@@ -245,8 +270,8 @@ static int passed_on(const struct book *b, const struct cause *c,
 		(too_late(b, c->move, h) || too_late(b, c->move, e)))
 		return 0;
 	if (h->relay == e->relay)
-		return c->relay == e->relay && h->at < c->at;
-	return c->relay == e->relay || c->relay == h->relay;
+		return passed_to(m, c, e) && h->at < c->at;
+	return passed_to(m, c, e) || passed_to(m, c, h);
 }
 
 /* c may be why k was taken although i had been. */
@@ -263,7 +288,7 @@ static int explains(
 	case D2:
 		return forgot(m, c, i, k);
 	case MOVE:
-		return passed_on(m->b, c, h, e);
+		return passed_on(m, c, h, e);
 	case RESTORE:
 		return c->at <= e->at && c->at >= h->at &&
 		       c->since <= forgets_until(m->b, h->relay, h->at);

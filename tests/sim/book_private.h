@@ -58,6 +58,7 @@ struct move {
 	unsigned relay; /* whose it is now */
 	unsigned gen;
 	int silence; /* because nothing was heard of the owner */
+	int given;   /* by its owner: never the reason of a copy */
 };
 
 enum shadowed { COPY_OFF, COPY_PEER, COPY_SOLO };

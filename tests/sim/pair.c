@@ -251,6 +251,7 @@ static void come_to_rest(struct pair *p)
 	pair_heal_all(p);
 	calm(p);
 	pair_heal_all(p);
+	pair_moves_end(p);
 	end = loop_now(w->loop) + QUIET_MS;
 	while (!quiet(p) && loop_now(w->loop) < end) {
 		for (unsigned i = 0; p->admin && i < w->nrelay; i++)
@@ -312,6 +313,7 @@ static struct world *begin(
 	struct world *w = p->w = world_create(o->seed, o->print);
 
 	p->name = name;
+	rand_seed(&p->moves, o->seed + 0x9e3779b9);
 	buf_init(&p->told, 16 << 20);
 
 	w->arg = p;

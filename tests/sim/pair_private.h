@@ -54,6 +54,7 @@ struct pair {
 	struct rank *rank;
 	size_t nrank;
 	struct pair_facts facts;
+	struct rand moves; /* chooses who gives what to whom */
 	const char *name;
 	int story;
 	struct buf told; /* a story's: lines about shadow, with the relay */
@@ -84,6 +85,9 @@ void pair_drain_heal(struct pair *p);     /* all are in service */
 
 /* One more trouble, of any kind that may be now. */
 void pair_trouble(struct pair *p);
+/* from gives all that is its own to to; go_on: also what comes later. */
+void pair_move(struct pair *p, unsigned from, unsigned to, int go_on);
+void pair_moves_end(struct pair *p); /* of what was not begun */
 void pair_heal_due(struct pair *p);
 /* All machines and what is between them; then also all the rest. */
 void pair_heal_machines(struct pair *p);

@@ -127,7 +127,9 @@ void pair_rules(struct pair *p, struct relay *r, struct span line)
 	} else if (line_is(line, "shadow.takeover")) {
 		check_takeover(p, r, line);
 		check_rank(p, r, line);
-	} else if (line_is(line, "shadow.ceded")) {
+	} else if (line_is(line, "shadow.ceded") ||
+		   line_is(line, "shadow.moved_out") ||
+		   line_is(line, "shadow.moved_in")) {
 		check_rank(p, r, line);
 	}
 }

@@ -150,6 +150,52 @@ static void plan_loss(struct machine *m)
 	pair_crash(m);
 }
 
+/* --- mail is given away --------------------------------------------------- */
+
+static struct shadow *room(struct pair *p, unsigned i)
+{
+	struct node *n = p->m[i].stopping ? NULL : world_node(p->m[i].r);
+
+	return n && !n->failed ? n->shadow : NULL;
+}
+
+void pair_move(struct pair *p, unsigned from, unsigned to, int go_on)
+{
+	struct shadow *s = room(p, from);
+	struct buf why;
+	enum err e;
+
+	if (!s || from == to)
+		return;
+	buf_init(&why, 1000);
+	/* Refused: it goes on to another one. */
+	e = shadow_move_start(s, span_str(p->w->relay[to].name), go_on, &why);
+	p->facts.orders += e == ERR_OK;
+	buf_fini(&why);
+}
+
+void pair_moves_end(struct pair *p)
+{
+	for (unsigned i = 0; i < p->w->nrelay; i++)
+		for (unsigned k = 0; room(p, i) && k < p->w->nrelay; k++)
+			shadow_move_stop(
+				room(p, i), span_str(p->w->relay[k].name));
+}
+
+/* It has random numbers of its own. What goes on must not go round: only one
+ * at a time does. */
+static void plan_move(struct pair *p)
+{
+	unsigned n = p->w->nrelay;
+	unsigned from = (unsigned)rand_below(&p->moves, n);
+	unsigned to = (unsigned)rand_below(&p->moves, n);
+	int go_on = rand_below(&p->moves, 4) == 0;
+
+	if (go_on)
+		pair_moves_end(p);
+	pair_move(p, from, to, go_on);
+}
+
 /* --- between them --------------------------------------------------------- */
 
 static void way_heal(struct pair *p, struct machine *from, unsigned to)
@@ -311,6 +357,8 @@ void pair_trouble(struct pair *p)
 {
 	if (p->admin && world_chance(p->w, 3))
 		admin_order(p->admin, any(p)->r);
+	if (p->shadowed && rand_below(&p->moves, 8) == 0)
+		plan_move(p);
 	if (!p->calm && !p->mild && world_chance(p->w, 2))
 		to_them(p);
 	else

@@ -137,6 +137,48 @@ static void test_taken(void **state)
 	end(state, &b);
 }
 
+static int contest(
+	struct far *f, enum wire_verb v, struct span rest, struct buf *out)
+{
+	if (v == WIRE_CLAIM && f->say) {
+		wire_stale_write(out, 9);
+		return 1;
+	}
+	return live(f, v, rest, out);
+}
+
+/* Rule: a claim that met a better one is forgotten with the ownership that it
+ * was for: taken over again, the message goes on. */
+static void test_again(void **state)
+{
+	struct node *n;
+	struct far *b;
+	struct copy *c;
+	struct wire_claim w = {.gen = 3};
+	struct buf line;
+
+	begin(state, &n, &b);
+	b->answer = contest;
+	b->say = 1;
+	c = held(n, b, 7);
+	give(b, &c->mid, 2, SPAN(""), "250 2.0.0 noted 1\r\n");
+	node_step(n, 100);
+	assert_int_equal(c->state, COPY_CLAIM);
+	w.mid = c->mid;
+	buf_init(&line, WIRE_LINE);
+	wire_claim_write(&line, &w);
+	far_say(b, buf_span(&line));
+	far_expect(b, "451 4.3.2 busy\r\n");
+	node_step(n, 100);
+	assert_int_equal(c->state, COPY_HELD);
+	b->say = 0;
+	give(b, &c->mid, 4, SPAN(""), "250 2.0.0 noted 1\r\n");
+	node_step(n, 100);
+	assert_int_equal(c->state, COPY_LIVE);
+	buf_fini(&line);
+	end(state, &b);
+}
+
 struct row {
 	const char *what;
 	uint32_t gen;
@@ -265,6 +307,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_taken),
+		cmocka_unit_test(test_again),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_not_its),
 		cmocka_unit_test(test_bad),
