@@ -471,6 +471,94 @@ static void suspended(struct pair *p)
 	want(p, lying(p, A, 1) == 0, "then it is delivered");
 }
 
+/* --- l: mail is moved to a peer ------------------------------------------- */
+
+static void move(struct pair *p)
+{
+	fill(p);
+	pair_move(p, A, B, 0);
+	pass(p, MINUTE);
+	want(p, told(p, A, "shadow.moved_out", NULL) > 0, "mail moves");
+}
+
+/* Then the giver is switched off for long: the other one delivers all of it,
+ * and when the giver is back there is nothing left to do. */
+static void moved(struct pair *p)
+{
+	move(p);
+	want(p, lying(p, A, 1) == 0, "A owns nothing");
+	want(p, lying(p, A, 0) == lying(p, B, 1), "and holds all of it");
+	want(p, told(p, A, "shadow.moved", "unsure=0") == 1, "it is over");
+	pair_crash(&p->m[A]);
+	timer_start(&p->m[A].boot, 30 * MINUTE);
+	next_hops(p, 1);
+	pass(p, 25 * MINUTE);
+	want(p, lying(p, B, 1) == 0, "B has delivered");
+	pass(p, 10 * MINUTE);
+	want(p, lying(p, A, 0) == 0, "A is told so");
+	want_no_takeover(p);
+}
+
+/* The taker loses its disk: the giver has all of it still. */
+static void moved_and_lost(struct pair *p)
+{
+	move(p);
+	lose_disk(p, B, MINUTE);
+	pass(p, 5 * MINUTE);
+	want(p, told(p, A, "shadow.takeover", "new database") > 0,
+		"the giver takes it back");
+	next_hops(p, 1);
+	pass(p, 15 * MINUTE);
+}
+
+/* Either dies at a line of either about it, and comes back soon: nobody but
+ * who was told takes over, and what was not given is given the next time. */
+static void moved_in_pieces(struct pair *p)
+{
+	static const char *const at[] = {"shadow.moved_out", "shadow.moved_in",
+		"shadow.moving", "shadow.link_up"};
+
+	fill(p);
+	for (unsigned i = 0; i < 4 * countof(at); i++) {
+		unsigned from = i / 2 % 2;
+
+		crash_at(p, i % 2, at[i / 4]);
+		pair_move(p, from, !from, 0);
+		pass(p, 10 * SECOND);
+		p->m[i % 2].crash_at = NULL;
+		if (p->m[i % 2].boot.armed)
+			timer_start(&p->m[i % 2].boot, SECOND);
+		pass(p, 2 * MINUTE);
+		want(p, disks_twice_owned(p->w) == 0, "one owner");
+	}
+	want(p, p->facts.crashes >= 8, "they died");
+	pair_move(p, A, B, 0);
+	pass(p, 3 * MINUTE);
+	want(p, lying(p, A, 1) == 0, "A owns nothing in the end");
+	next_hops(p, 1);
+	pass(p, 15 * MINUTE);
+	want(p,
+		told(p, A, "shadow.takeover", "silence") +
+				told(p, B, "shadow.takeover", "silence") ==
+			0,
+		"nobody takes over by silence");
+}
+
+/* Of three: the copy that C holds is for B then, or not needed. */
+static void moved_among_three(struct pair *p)
+{
+	move(p);
+	want(p, lying(p, A, 1) == 0, "A owns nothing");
+	pass(p, 3 * MINUTE);
+	pair_move(p, B, C, 0);
+	pass(p, 3 * MINUTE);
+	want(p, lying(p, B, 1) == 0, "nor does B");
+	want(p, lying(p, C, 1) > 0, "but C");
+	next_hops(p, 1);
+	pass(p, 15 * MINUTE);
+	want_no_takeover(p);
+}
+
 /* -------------------------------------------------------------------------- */
 
 static const struct pair_story table[] = {
@@ -495,6 +583,14 @@ static const struct pair_story table[] = {
 	{"(k) a copied database", cloned, 3, SPAN_MS, 10 * MINUTE, 0, 0},
 	{"removed by an administrator", removed, 2, SPAN_MS, 10 * MINUTE, 1, 0},
 	{"suspended by an administrator", suspended, 2, SPAN_MS, 10 * MINUTE, 1,
+		0},
+	{"(l) moved", moved, 2, SPAN_MS, 40 * MINUTE, 1, 0},
+	{"(l) moved, and the taker's disk", moved_and_lost, 2, SPAN_MS,
+		10 * MINUTE, 1, 0},
+	{"(l) moved in pieces", moved_in_pieces, 2, SPAN_MS, 10 * MINUTE, 1, 0},
+	{"(l) moved in pieces, with the lease", moved_in_pieces, 2, SPAN_MS,
+		10 * MINUTE, 1, 1},
+	{"(l) moved among three", moved_among_three, 3, SPAN_MS, 10 * MINUTE, 0,
 		0},
 };
 
