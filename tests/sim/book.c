@@ -361,6 +361,7 @@ static void moved(struct book *b, struct relay *r, struct span line)
 	v->gen = (unsigned)gen;
 	v->silence = span_eq(line_field(line, "reason"), SPAN("silence"));
 	v->given = line_is(line, "shadow.moved_in");
+	v->from = relay_named(b->w, line_field(line, "owner"))->index;
 }
 
 static void reported(struct book *b, struct relay *r, struct span line)

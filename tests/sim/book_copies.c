@@ -254,6 +254,34 @@ static int too_soon(
 	return 1;
 }
 
+/* For whom e was sent: who sent it, and those whose message it was before they
+ * gave it away, as bits. */
+static unsigned senders(const struct matching *m, const struct event *e)
+{
+	unsigned bits = 1u << e->relay;
+
+	for (size_t i = m->b->nmove; i-- > 0;) {
+		const struct move *v = &m->b->move[i];
+
+		if (v->given && v->key == m->p->o.key && v->at <= e->at &&
+			bits >> v->relay & 1)
+			bits |= 1u << v->from;
+	}
+	return bits;
+}
+
+static int went_by(const struct matching *m, const struct cause *c,
+	const struct event *h, const struct event *e)
+{
+	unsigned hs = senders(m, h), es = senders(m, e);
+
+	if (hs >> c->relay & 1 && es & ~(1u << c->relay))
+		return 1;
+	if (es >> c->relay & 1 && hs & ~(1u << c->relay))
+		return 1;
+	return es >> c->relay & 1 && h->at < c->at;
+}
+
 /* It went from who sent h to who sent e, perhaps by others, or the other way;
  * the new owner has a part in it. A new owner whose disk was changed does not
  * count with the lease: it cannot tell what it did. */
@@ -269,9 +297,7 @@ static int passed_on(const struct matching *m, const struct cause *c,
 	if (c->lease && !changed_between(&b->m[c->relay], c->at, e->at) &&
 		(too_late(b, c->move, h) || too_late(b, c->move, e)))
 		return 0;
-	if (h->relay == e->relay)
-		return passed_to(m, c, e) && h->at < c->at;
-	return passed_to(m, c, e) || passed_to(m, c, h);
+	return went_by(m, c, h, e);
 }
 
 /* c may be why k was taken although i had been. */

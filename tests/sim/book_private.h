@@ -57,8 +57,9 @@ struct move {
 	uint64_t key, at;
 	unsigned relay; /* whose it is now */
 	unsigned gen;
-	int silence; /* because nothing was heard of the owner */
-	int given;   /* by its owner: never the reason of a copy */
+	int silence;   /* because nothing was heard of the owner */
+	int given;     /* by its owner: never the reason of a copy */
+	unsigned from; /* given: by whom */
 };
 
 enum shadowed { COPY_OFF, COPY_PEER, COPY_SOLO };

@@ -81,28 +81,35 @@ static void check_target(struct pair *p, struct relay *r, struct span line)
 			r->name, owner->name, SPAN_ARG(span_trim(line)));
 }
 
-/* I10: nobody goes back to an older generation. */
-static void check_rank(struct pair *p, struct relay *r, struct span line)
+/* I10: nobody goes back to an older generation. When something is decided, the
+ * disk says what it was: what was decided before may not have become durable,
+ * and a record that was dropped may have come back from an older owner. */
+static void check_rank(
+	struct pair *p, struct relay *r, struct span line, int decided)
 {
 	struct rank *k;
+	struct lying x;
 	struct mid mid;
-	uint64_t gen = 0;
+	uint64_t gen = 0, durable;
 
 	must(mid_parse(line_field(line, "mid"), &mid) == 0);
 	must(span_u64(line_field(line, "gen"), UINT32_MAX, &gen) == 0);
+	durable = gen;
+	if (decided)
+		durable = disks_by_mid(r, &mid, &x) == 0 ? x.gen : 0;
 	for (size_t i = 0; i < p->nrank; i++) {
 		k = &p->rank[i];
 		if (k->relay != r->index || !mid_eq(&k->mid, &mid))
 			continue;
-		if (gen < k->gen)
+		if (decided ? gen <= durable : gen < k->gen)
 			world_fault(p->w, "%s: was at %u: %.*s", r->name,
 				(unsigned)k->gen, SPAN_ARG(span_trim(line)));
-		k->gen = gen;
+		k->gen = durable;
 		return;
 	}
 	if (p->nrank % 64 == 0)
 		p->rank = x_realloc(p->rank, (p->nrank + 64) * sizeof *k);
-	p->rank[p->nrank++] = (struct rank){r->index, mid, gen};
+	p->rank[p->nrank++] = (struct rank){r->index, mid, durable};
 }
 
 void pair_ranks_forget(struct pair *p, const struct relay *r)
@@ -126,10 +133,11 @@ void pair_rules(struct pair *p, struct relay *r, struct span line)
 		check_target(p, r, line);
 	} else if (line_is(line, "shadow.takeover")) {
 		check_takeover(p, r, line);
-		check_rank(p, r, line);
+		check_rank(p, r, line, 1);
+	} else if (line_is(line, "shadow.moved_in")) {
+		check_rank(p, r, line, 1);
 	} else if (line_is(line, "shadow.ceded") ||
-		   line_is(line, "shadow.moved_out") ||
-		   line_is(line, "shadow.moved_in")) {
-		check_rank(p, r, line);
+		   line_is(line, "shadow.moved_out")) {
+		check_rank(p, r, line, 0);
 	}
 }
