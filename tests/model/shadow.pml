@@ -17,6 +17,10 @@
 #define MAXDROP 2		/* links that break by themselves */
 #endif
 
+#ifndef MAXGIVE
+#define MAXGIVE 0		/* messages given to a peer (R17) */
+#endif
+
 #define P		0
 #define BIT(m)		(1 << (m))
 #define OTHERS(n)	(((1 << N) - 1) & ~BIT(n))
@@ -48,10 +52,11 @@ bool sent;
 /* On the way: a STORE (its GEN), and the answer to it (2 * GEN + SID). */
 bool link[N * (N - 1) / 2] = true;
 byte st[N * N], stsid[N * N], ack[N * N];
+byte gv[N * N];				/* GIVE: its GEN */
 
 /* What only the checker knows. */
 bool acked, prot, aborted, dead, finished, copied, calm;
-byte credit, crashes, disks, drops;
+byte credit, crashes, disks, drops, gives;
 byte snapof, sgen, sown, sosid, slist;
 mtype srec = NONE;
 bool sfin, sknows, restored;
@@ -178,6 +183,7 @@ inline session(S1, S2)
 {
 	link[LINK(S1, S2)] = true;
 	ack[WAY(S1, S2)] = 0; ack[WAY(S2, S1)] = 0;
+	gv[WAY(S1, S2)] = 0; gv[WAY(S2, S1)] = 0;
 #ifndef NO_FENCE
 	st[WAY(S1, S2)] = 0; stsid[WAY(S1, S2)] = 0;
 	st[WAY(S2, S1)] = 0; stsid[WAY(S2, S1)] = 0;
@@ -298,7 +304,8 @@ end:	do
 		    false &&
 #endif
 		    (sid[m] != osid[n] || (rec[m] == NONE && !TAKEN(m)) ||
-		     (rec[m] != NONE && gen[m] < gen[n])) ->
+		     (rec[m] == OWN && gen[m] < gen[n]) ||
+		     (rec[m] == HELD && own[m] != n && gen[m] < gen[n])) ->
 		take_over(n) }						/* UNKNOWN */
 	:: d_step { rec[n] == HELD && own[n] == m && REACH(n, m) &&
 		    sid[m] == osid[n] && rec[m] == OWN && !TAKEN(m) &&
@@ -357,6 +364,41 @@ end:	do
 			fi
 		fi }
 
+	/* GIVE (R17): n writes down that m owns it, then m is told. */
+	:: d_step { gives < MAXGIVE && up[n] && rec[n] == OWN && rdy[n] && !BUSY(n) &&
+		    gv[WAY(n, m)] == 0 &&
+		    (conf[n] & ID(m)) && REACH(n, m) ->
+		gives++; gv[WAY(n, m)] = gen[n] + 1;
+#ifdef GIVE_DROPS
+		forget(n)
+#else
+#ifndef GIVE_EARLY
+		hold(n, m, gen[n] + 1, sid[m])
+#endif
+#endif
+	  }
+#ifdef GIVE_EARLY		/* m is told before that is on disk, and n goes on */
+	:: d_step { gv[WAY(n, m)] != 0 && up[n] && rec[n] == OWN && gen[n] < gv[WAY(n, m)] ->
+		hold(n, m, gv[WAY(n, m)], sid[m]) }
+#endif
+	:: d_step { gv[WAY(n, m)] != 0 && up[m] ->
+		if
+		:: rec[m] == HELD && own[m] == n && osid[m] == sid[n] &&
+		   gen[m] < gv[WAY(n, m)] ->
+			gen[m] = gv[WAY(n, m)] - 1; take_over(m);
+			if	/* its CLAIM at n is granted already */
+			:: REACH(n, m) && rec[n] == HELD && own[n] == m && gen[n] == gen[m] ->
+				conf[m] = conf[m] | ID(n); asked(m, n)
+			:: else
+			fi
+		:: else
+		fi;
+		gv[WAY(n, m)] = 0 }
+	/* STATUS: told that it is the owner. */
+	:: d_step { rec[n] == HELD && own[n] == m && REACH(n, m) && rec[m] == HELD &&
+		    own[m] == n && gen[m] >= gen[n] ->
+		gen[n] = gen[m]; take_over(n) }
+
 	/* DONE (R6, D-f). It may be lost: nothing depends on it. */
 	:: d_step { (tell & BIT(n)) && REACH(n, m) && rec[m] != NONE && !BUSY(m) ->
 		drop_gone(m) }
@@ -378,6 +420,7 @@ inline crash(K)
 inline cut(L1, L2)
 {
 	link[LINK(L1, L2)] = false; ack[WAY(L1, L2)] = 0;
+	gv[WAY(L2, L1)] = 0;
 	st[WAY(L2, L1)] = 0; stsid[WAY(L2, L1)] = 0
 }
 
