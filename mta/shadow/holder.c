@@ -154,12 +154,15 @@ int holder_given(struct copy *c, uint32_t gen, struct span status)
 	c->moved_by = TAKE_GIVEN;
 	c->heir = NULL;
 	c->own.status = status;
+	copy_add_target(c, p); /* it holds a copy, and may take it over */
 	e = copy_own(c, &o, on_taken);
 	if (e != ERR_OK && !err_temporary(e))
 		return -1; /* c is gone */
 	c->own.status = span("", 0);
-	if (e != ERR_OK)
+	if (e != ERR_OK) {
+		c->ntarget = 0;
 		return -1;
+	}
 	p->ntaking++;
 	c->gen = gen - 1; /* one more when it is durable */
 	takeover_log(c, TAKE_GIVEN);

@@ -117,7 +117,8 @@ void takeover_begun(struct copy *c, enum takeover_reason why)
 {
 	c->gen++;
 	copy_set(c, COPY_CLAIM);
-	c->ntarget = 0;
+	if (why != TAKE_GIVEN)
+		c->ntarget = 0;
 	c->busy = 0; /* of an ownership before */
 	list_append(&c->s->taken, &c->taken);
 	c->s->counts.takeovers[why]++;

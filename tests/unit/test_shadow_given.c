@@ -179,6 +179,36 @@ static void test_again(void **state)
 	end(state, &b);
 }
 
+/* Rule: with the lease the giver, who holds a copy, is one that may take it
+ * over; also when its answer to our claim cannot be heard. */
+static void test_lease(void **state)
+{
+	struct node *n;
+	struct far *b;
+	struct copy *c;
+
+	node_setup(state);
+	n = *state;
+	n->w.disk->free = n->w.disk->total = UINT64_C(1) << 40;
+	b = far_new(n, 'b');
+	node_configure(n, 1, 0, "  fence: lease\n  start_barrier: 1s\n");
+	node_step(n, 2000);
+	far_down(b);
+	far_dial(b);
+	far_hello(b, 1, 1);
+	c = held(n, b, 7);
+	give(b, &c->mid, 2, SPAN(""), "250 2.0.0 noted 1\r\n");
+	node_step(n, 2000);
+	assert_int_equal(c->state, COPY_LIVE);
+	stream_abort(b->out);
+	node_step(n, 700000);
+	assert_int_equal(shadow_may_deliver(n->s, c), 0);
+	node_restart(n);
+	assert_int_equal(
+		list_item(n->s->taken.next, struct copy, taken)->ntarget, 1);
+	end(state, &b);
+}
+
 struct row {
 	const char *what;
 	uint32_t gen;
@@ -308,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_taken),
 		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_lease),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_not_its),
 		cmocka_unit_test(test_bad),
