@@ -136,16 +136,31 @@ static void name_fault(struct import *x, const struct care_message *m)
 	fprintf(stderr, "umbra: %s: not imported: %s\n", id, m->why);
 }
 
+/* When there is no room for another one, what is there goes in first: its
+ * body files then take no more. */
+static enum err write_staged(
+	struct import *x, struct care *c, struct care_message *m, int *code_r)
+{
+	int file = m->env.in_file || m->env.size >= IN_FILE;
+	enum err e = staged_write(x->at, x->owner, c, m, file, code_r);
+
+	if (e != ERR_NOSPACE || !x->staged)
+		return e;
+	e = flush(x);
+	*code_r = 0;
+	return e == ERR_OK ? staged_write(x->at, x->owner, c, m, file, code_r)
+			   : e;
+}
+
 static enum err stage(struct import *x, struct care *c, struct care_message *m)
 {
 	struct buf why;
 	int code;
-	enum err e = staged_write(x->at, x->owner, c, m,
-		m->env.in_file || m->env.size >= IN_FILE, &code);
+	enum err e = write_staged(x, c, m, &code);
 
 	if (e == ERR_OK && m->fault)
 		name_fault(x, m);
-	if (e != ERR_OK) {
+	if (e != ERR_OK && e != ERR_CANCELED) {
 		buf_init(&why, TEXT_MAX);
 		buf_addf(&why, "%s/" STAGED_DIR ": %s", x->data,
 			code ? strerror(code) : err_text(e));

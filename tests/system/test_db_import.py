@@ -9,7 +9,7 @@ import pytest
 
 from pair import Pair
 from peer import Peer
-from test_db import LARGE, SMALL, body_file, page_with
+from test_db import LARGE, SMALL, body_file, mounted, page_with
 from umbra import UMBRA, Umbra, base
 from wait import until
 
@@ -312,3 +312,30 @@ def test_a_node_that_is_drained(rescued, relay):
     relay.cli("undrain")
     assert db_import(relay, rescued.data, "--yes")["taken"] == 10
     arrived(relay)
+
+
+@pytest.mark.parametrize("size", ["1000k", "1400k", "1800k"])
+def test_no_room(rescued, size):
+    """It says so and leaves nothing; when there is room again it goes on where
+    it ended, and everybody gets everything once."""
+    with Peer() as peer, Umbra(base(peer.port), start=False) as u, \
+            mounted(u.data, "-t", "tmpfs", "-o", f"size={size},mode=700",
+                    "tmpfs"):
+        u.peer = peer
+        peer.down()
+        u.start()
+        p = subprocess.run([UMBRA, "-c", u.file, "db", "import", rescued.data,
+                            "--yes"], capture_output=True, text=True,
+                           timeout=120, check=False)
+        assert p.returncode in (74, 75) and "pace" in p.stderr, p
+        assert not os.path.exists(u.data + "/import")
+        peer.up()
+
+        def again():
+            u.cli("queue", "retry", "--all", "--yes")
+            p = subprocess.run([UMBRA, "-c", u.file, "db", "import",
+                                rescued.data, "--yes"], check=False,
+                               capture_output=True, timeout=120)
+            return p.returncode == 0
+        until(again, text=u.tail)
+        arrived(u)
