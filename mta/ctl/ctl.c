@@ -202,6 +202,7 @@ static void on_accepted(void *arg, struct stream *stream)
 		.on_deadline = on_deadline,
 		.on_close = on_close,
 	};
+	uint32_t uid;
 
 	check_obj(c, CTL_MAGIC);
 	s->magic = CTL_SESSION_MAGIC;
@@ -210,6 +211,8 @@ static void on_accepted(void *arg, struct stream *stream)
 	s->post.fn = on_turn;
 	timer_init(&s->later, c->o.loop, on_later);
 	answer_init(&s->a, &c->o);
+	if (stream_user(stream, &uid) == 0)
+		s->a.uid = uid;
 	list_append(&c->sessions, &s->node);
 	c->n++;
 	stream_set_events(stream, &ev);

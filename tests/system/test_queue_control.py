@@ -104,7 +104,8 @@ def test_suspend_resume(lab):
     assert lab.do("message", "resume", "--all")["changed"] == 1
     assert len(lab.arrived(3)) == 3
     until(lambda: not lab.list())
-    line = lab.u.wait("control.command", verb="message resume", args="--all")
+    line = lab.u.wait("control.command", verb="message resume", args="--all",
+                      uid=str(os.getuid()))
     assert line["changed"] == "1"
 
 
