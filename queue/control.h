@@ -43,7 +43,7 @@ struct message_peek {
 	uint8_t removing;  /* will be removed; see active, waiting */
 	uint8_t active;    /* some of it is in somebody's hands */
 	uint8_t waiting;   /* barred: for peers (copies.h) */
-	const void *tag;
+	void *tag;         /* whose copies somebody looks after: his own */
 	const struct leg *legs;
 };
 /* 0, or -1 when there is no such message of ours. */

@@ -33,6 +33,7 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(OPT_AFTER, "after", KIND_TEXT, "ID", "go on behind this one: the last of the page before") \
 	X(OPT_NOTIFY, "notify", KIND_FLAG, NULL, "report the failure to the sender") \
 	X(OPT_CONNECTOR, "connector", KIND_TEXT, "NAME", "the send connector to use") \
+	X(OPT_TO_PEER, "to-peer", KIND_TEXT, "NODE", "the shadow peer that delivers it from then on") \
 	X(OPT_RELEASE, "release", KIND_FLAG, NULL, "also resume what the rule has held") \
 	X(OPT_DIR, "dir", KIND_TEXT, "DIR", "the directory for the files (default: this one)") \
 	X(OPT_REASON, "reason", KIND_TEXT, "TEXT", "why, for whoever looks at the log or the status") \
@@ -99,7 +100,7 @@ enum option_kind { KIND_FLAG, KIND_NUMBER, KIND_SIZE, KIND_TEXT };
 	X(CMD_MESSAGE_PRIORITY, "message", "priority", "high|normal|low [ID...]", 1, REQUEST_ARGS, BITS_BULK, \
 		"Which of the messages that are ready for a next hop goes first.", \
 		"umbra message priority high 1GZ3K8Q2 --yes") \
-	X(CMD_MESSAGE_REDIRECT, "message", "redirect", "[ID...]", 0, REQUEST_ARGS, BITS_BULK | BIT(OPT_CONNECTOR), \
+	X(CMD_MESSAGE_REDIRECT, "message", "redirect", "[ID...]", 0, REQUEST_ARGS, BITS_BULK | BIT(OPT_CONNECTOR) | BIT(OPT_TO_PEER), \
 		"Send these messages through another send connector; message resubmit undoes it.", \
 		"umbra message redirect --connector backup --where 'next_hop == example.org' --yes") \
 	X(CMD_MESSAGE_EXPORT, "message", "export", "[ID...]", 0, REQUEST_ARGS, BIT(OPT_WHERE) | BIT(OPT_ALL) | BIT(OPT_DIR), \

@@ -15,7 +15,8 @@ struct bulk {
 	struct select sel;
 	struct wait *wait; /* with --yes */
 	enum priority priority;
-	struct span connector;
+	struct span connector, peer; /* redirect: one of them */
+	uint64_t stay;               /* cannot be given to the peer */
 	uint64_t matched, bytes;
 	uint64_t is[CHANGED_FAILED + 1]; /* by enum changed */
 	int walked, audited;
@@ -57,6 +58,21 @@ static const struct column columns[] = {
 	{0},
 };
 
+/* It leaves when nobody has it in hands and the peer has a copy: later. */
+static enum changed give(struct answer *a, struct bulk *b)
+{
+	struct buf why;
+	enum err e;
+
+	buf_init(&why, 1024);
+	e = shadow_give(a->o->shadow, b->sel.row.p.tag, b->peer, &why);
+	buf_fini(&why);
+	if (e == ERR_OK)
+		return CHANGED;
+	b->stay++;
+	return CHANGED_NOT;
+}
+
 static enum changed apply(struct answer *a, struct bulk *b, struct msg_id id)
 {
 	struct queue *q = a->o->queue;
@@ -75,6 +91,8 @@ static enum changed apply(struct answer *a, struct bulk *b, struct msg_id id)
 	case CMD_MESSAGE_PRIORITY:
 		return queue_message_priority(q, id, b->priority, c);
 	case CMD_MESSAGE_REDIRECT:
+		if (b->peer.n)
+			return give(a, b);
 		return queue_message_redirect(q, id, b->connector, c);
 	default:
 		return queue_message_resubmit(q, id, c);
@@ -100,15 +118,35 @@ static void drop(struct answer *a)
 	select_fini(&b->sel);
 }
 
-static int take_connector(struct answer *a, struct bulk *b)
+static int take_peer(struct answer *a, struct bulk *b)
+{
+	struct buf why;
+	enum err e = ERR_NOTFOUND;
+	int status = EX_OK;
+
+	b->peer = span_str(a->req.text[OPT_TO_PEER]);
+	buf_init(&why, 1024);
+	if (a->o->shadow)
+		e = shadow_may_move(a->o->shadow, b->peer, &why);
+	if (e != ERR_OK)
+		status = answer_fail(a, EX_DATAERR, "%s",
+			why.n ? buf_str(&why) : "there are no shadow peers");
+	buf_fini(&why);
+	return status;
+}
+
+static int take_target(struct answer *a, struct bulk *b)
 {
 	const struct conf *c = a->o->conf(a->o->arg);
 	struct span name = span_str(a->req.text[OPT_CONNECTOR]);
 
-	if (!request_has(&a->req, OPT_CONNECTOR))
+	if (request_has(&a->req, OPT_CONNECTOR) ==
+		request_has(&a->req, OPT_TO_PEER))
 		return answer_fail(a, EX_USAGE,
-			"where to? Give the name of a send connector: "
-			"--connector NAME");
+			"where to? Give the name of a send connector, "
+			"--connector NAME, or of a peer, --to-peer NODE");
+	if (request_has(&a->req, OPT_TO_PEER))
+		return take_peer(a, b);
 	for (unsigned i = 0; i < c->nsend; i++) {
 		if (!span_ieq(c->send[i].name, name))
 			continue;
@@ -139,7 +177,7 @@ static int start(struct answer *a)
 	a->drop = drop;
 	select_init(&b->sel, a);
 	if (a->req.command == CMD_MESSAGE_REDIRECT) {
-		status = take_connector(a, b);
+		status = take_target(a, b);
 	} else if (a->req.command == CMD_MESSAGE_PRIORITY) {
 		status = take_priority(a, b);
 		first = 1;
@@ -180,7 +218,12 @@ static void say(struct answer *a, const struct bulk *b)
 	if (b->is[CHANGED_LATER])
 		answer_note(a, "of these %llu are %s",
 			(unsigned long long)b->is[CHANGED_LATER], w->later);
-	if (b->is[CHANGED_NOT])
+	if (b->stay)
+		answer_note(a,
+			"%llu stay here: no peer knows them, or they are being "
+			"moved already",
+			(unsigned long long)b->stay);
+	else if (b->is[CHANGED_NOT])
 		answer_note(a, "%llu more were %s",
 			(unsigned long long)b->is[CHANGED_NOT], w->same);
 	if (b->sel.unread + b->is[CHANGED_FAILED])
@@ -189,6 +232,10 @@ static void say(struct answer *a, const struct bulk *b)
 			"says why",
 			(unsigned long long)(b->sel.unread +
 					     b->is[CHANGED_FAILED]));
+	if (yes && b->peer.n)
+		answer_note(a,
+			"They go one by one; \"umbra shadow status\" shows how "
+			"many are left.");
 	if (!yes)
 		answer_note(a, "Nothing was done. To do it, add --yes.");
 }

@@ -232,3 +232,33 @@ def test_stopped(pair):
     open_up(sink)
     all_there(sink, wanted(3), a)
     assert not b.seen("shadow.moved_in")
+
+
+def test_some_messages_are_redirected_to_a_peer(pair):
+    """By filter; the others stay. Wrong words are said so."""
+    a, b, sink = *pair.nodes, pair.sink
+    fill(a, 6)
+    until(lambda: len(queued(a)) == 6)
+
+    def redirect(*args, want=0):
+        p = subprocess.run([UMBRA, "-c", a.file, "message", "redirect", *args],
+                           capture_output=True, text=True, timeout=60)
+        assert p.returncode == want, p
+        return p.stdout + p.stderr
+
+    assert "--to-peer NODE" in redirect("--all", want=64)
+    assert "--to-peer NODE" in redirect(
+        "--all", "--to-peer", b.name, "--connector", "out", want=64)
+    assert "nobody.test" in redirect(
+        "--all", "--to-peer", "nobody.test", want=65)
+    some = ("--where", "sender == m1@sender.test or sender == m4@sender.test",
+            "--to-peer", b.name)
+    assert "would be redirected" in redirect(*some)
+    assert len(queued(a)) == 6
+    assert "messages: 2" in redirect(*some, "--yes")
+    until(lambda: len(queued(b)) == 2, text=lambda: queued(b))
+    until(lambda: len(queued(a)) == 4)
+    assert sorted(m["from"] for m in queued(b)) == [
+        "m1@sender.test", "m4@sender.test"]
+    open_up(sink)
+    all_there(sink, wanted(6), a, b)
