@@ -1,5 +1,5 @@
 /* pair_drain - machines are taken out of service and put back, in the middle of
- * everything else.
+ * everything else, with and without giving their mail to another.
  *
  * Beside what the book checks of all mail:
  *   - what is on the disk about it holds after every start, and nothing else;
@@ -27,6 +27,14 @@ static int serves(const struct machine *m)
 	return m->r->process && !m->stopping;
 }
 
+static struct relay *other(struct machine *m)
+{
+	struct world *w = m->p->w;
+	unsigned n = w->nrelay;
+
+	return &w->relay[(m->r->index + 1 + below(m->p, n - 1)) % n];
+}
+
 static void begin(struct machine *m)
 {
 	struct pair *p = m->p;
@@ -37,7 +45,7 @@ static void begin(struct machine *m)
 	if (!m->closed)
 		m->closed = now;
 	p->facts.drains++;
-	world_drain(m->r);
+	world_drain(m->r, p->shadowed && below(p, 2) ? other(m) : NULL);
 }
 
 static void end(struct machine *m)

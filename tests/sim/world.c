@@ -216,14 +216,24 @@ void world_stop(struct relay *r)
 	node_stop(r->process->node);
 }
 
-void world_drain(struct relay *r)
+void world_drain(struct relay *r, const struct relay *to)
 {
 	struct drain_order o = {.by = SPAN("sim"), .reason = SPAN("chaos")};
+	struct drain *d;
 	struct buf why;
+	enum err e;
 
 	must(r->process != NULL);
+	d = r->process->node->drain;
+	if (to)
+		o.to = span_str(to->name);
 	buf_init(&why, 1024);
-	if (drain_begin(r->process->node->drain, &o, &why) != ERR_OK)
+	e = drain_begin(d, &o, &why);
+	if (e == ERR_EXISTS) { /* by an order of its own */
+		o.to = span(NULL, 0);
+		e = drain_begin(d, &o, &why);
+	}
+	if (e != ERR_OK)
 		world_fault(
 			r->w, "%s cannot drain: %s", r->name, buf_str(&why));
 	buf_fini(&why);

@@ -101,8 +101,9 @@ struct site *world_site(struct world *w, const char *domain,
 void world_start(struct relay *r);
 struct node *world_node(struct relay *r); /* NULL: it is not up */
 void world_stop(struct relay *r);         /* orderly; down() follows */
-/* What an administrator would order of a process that runs. */
-void world_drain(struct relay *r);
+/* What an administrator would order of a process that runs; to: a relay that
+ * gets its mail, unless that goes to one already, or NULL. */
+void world_drain(struct relay *r, const struct relay *to);
 void world_undrain(struct relay *r);
 struct drain *world_drained(struct relay *r); /* to look at */
 /* survives: whether the transaction under way does. */
