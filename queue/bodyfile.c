@@ -186,7 +186,9 @@ enum err store_file_read(struct store *s, uint64_t file, uint64_t off, char *p,
 	check_obj(s, STORE_MAGIC);
 	*got_r = 0;
 	bodyfile_name(file, name);
-	fd = openat(s->dir.fd, name, O_RDONLY | O_CLOEXEC);
+	/* umbra db reads as root what belongs to the daemon's user. */
+	fd = openat(s->dir.fd, name,
+		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return err_from_errno(errno);
 	while (got < n) {

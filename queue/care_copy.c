@@ -160,7 +160,10 @@ static enum err copy_bodies(struct copying *k)
 static enum err copy_aside(struct copying *k, int from, const char *name)
 {
 	char to[300], buf[65536];
-	int in = openat(from, name, O_RDONLY | O_CLOEXEC), out;
+	/* The reader may be root, who made the link another user. */
+	int in = openat(
+		    from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
+	    out;
 	ssize_t n = 1;
 	enum err e = ERR_OK;
 
@@ -190,7 +193,7 @@ static enum err copy_aside(struct copying *k, int from, const char *name)
 static enum err copy_all_aside(struct copying *k)
 {
 	int fd = openat(k->from->s.dir.fd, "damaged",
-		O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	enum err e = ERR_OK;
 	struct dirent *d;
 	struct msg_id id;

@@ -1,7 +1,10 @@
 /* lmdb_care - opening a database beside or instead of its daemon, how full it
  * is, and copies of it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "queue/store_private.h"
@@ -28,6 +31,28 @@ static int open_tables(struct store *s, unsigned *have_r, enum err *e_r)
 	return mdb_txn_commit(t);
 }
 
+/* LMDB opens its lock file for writing, makes it when there is none, and
+ * follows links. The directory may belong to another user than us (root), who
+ * must not choose which file that is: it is opened with that user's rights. */
+static int open_beside(struct store *s, unsigned flags)
+{
+	int rc, uid, gid;
+	struct stat st;
+
+	if (fstatat(s->dir.fd, "lock.mdb", &st, AT_SYMLINK_NOFOLLOW) != 0) {
+		if (errno != ENOENT || fstat(s->dir.fd, &st) != 0)
+			return errno;
+	} else if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
+		return ELOOP;
+	}
+	gid = setfsgid(st.st_gid);
+	uid = setfsuid(st.st_uid); /* without the right: stays as it is */
+	rc = mdb_env_open(s->env, s->dir.path, flags, 0600);
+	setfsuid((uid_t)uid);
+	setfsgid((gid_t)gid);
+	return rc;
+}
+
 /* Without LMDB's own lock file when nobody else can have the database: it
  * would have to be made, by whoever looks. */
 enum err db_look(
@@ -38,14 +63,16 @@ enum err db_look(
 		[DB_BESIDE] = MDB_RDONLY,
 		[DB_PRIVATE] = MDB_NOMEMINIT | MDB_NOLOCK,
 	};
+	unsigned flag = flags[how] | MDB_NOTLS | MDB_NORDAHEAD;
 	enum err e = ERR_OK;
 	int rc;
 
 	if ((rc = mdb_env_create(&s->env)) == 0 &&
 		(rc = mdb_env_set_mapsize(s->env, MAP_SIZE)) == 0 &&
 		(rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&
-		(rc = mdb_env_open(s->env, s->dir.path,
-			 flags[how] | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0)
+		(rc = how == DB_BESIDE ? open_beside(s, flag)
+				       : mdb_env_open(s->env, s->dir.path, flag,
+						 0600)) == 0)
 		rc = open_tables(s, have_r, &e);
 	if (rc == 0)
 		rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->read);

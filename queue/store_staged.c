@@ -144,7 +144,8 @@ enum err staged_write(int at, struct care_owner o, struct care *c,
 	*code_r = 0;
 	if (care_mkdir(at, STAGED_DIR, o) != 0 ||
 		(dir = openat(at, STAGED_DIR,
-			 O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
+			 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) <
+			0) {
 		*code_r = errno;
 		return err_from_errno(*code_r);
 	}
@@ -159,7 +160,8 @@ enum err staged_write(int at, struct care_owner o, struct care *c,
 
 static DIR *open_staged(int at)
 {
-	int fd = openat(at, STAGED_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(at, STAGED_DIR,
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!d && fd >= 0)

@@ -425,3 +425,65 @@ def test_somebody_without_the_right(filled):
     os.unlink(program)
     assert p.returncode == 77, p
     assert "as root" in p.stderr and "chown" not in p.stderr
+
+
+# --- a directory whose owner means harm --------------------------------------
+
+
+def test_a_link_leads_nowhere(filled):
+    """root looks after what is another user's: a link that this user left
+    there is neither followed to be emptied nor to be read."""
+    u = filled
+    treasure = os.path.join(u.dir, "treasure")
+    os.makedirs(treasure + "/deep")
+    for name in ("one", "deep/two"):
+        with open(f"{treasure}/{name}", "w", encoding="ascii") as f:
+            f.write("secret")
+    file = body_file(u, 0)
+    os.unlink(file)
+    os.symlink(treasure + "/one", file)
+    out = os.path.join(u.dir, "backup")
+    db("backup", out, u.data, want=65)
+    for top, _, names in os.walk(out):
+        for name in names:
+            with open(os.path.join(top, name), "rb") as f:
+                assert b"secret" not in f.read(), name
+    new = os.path.join(u.dir, "new")
+    for inside in (new + "/umbra.part", new + "/umbra.part/bodies"):
+        shutil.rmtree(new, ignore_errors=True)
+        os.makedirs(os.path.dirname(inside))
+        os.symlink(treasure, inside)
+        p = subprocess.run([UMBRA, "db", "restore", out, "--to", new],
+                           capture_output=True, timeout=120, check=False)
+        assert p.returncode in (65, 74), p
+        assert sorted(os.listdir(treasure)) == ["deep", "one"]
+        assert os.listdir(treasure + "/deep") == ["two"]
+    assert check(new, want=65)[1]["messages"] == 10
+
+
+def test_set_aside_is_no_link(filled):
+    u = filled
+    secret = os.path.join(u.dir, "secret")
+    with open(secret, "w", encoding="ascii") as f:
+        f.write("secret")
+    os.mkdir(u.data + "/damaged")
+    os.symlink(secret, f"{u.data}/damaged/{u.ids[0]}")
+    out = os.path.join(u.dir, "backup")
+    p = subprocess.run([UMBRA, "db", "backup", out, u.data], timeout=120,
+                       capture_output=True, check=False)
+    assert p.returncode != 0 and b"damaged/" in p.stderr, p
+    assert not os.path.exists(out)
+
+
+def test_a_lock_file_that_is_a_link(filled):
+    """LMDB writes to its lock file: not to one of root's choosing."""
+    u = filled
+    target = os.path.join(u.dir, "target")
+    with open(target, "wb"):
+        pass
+    u.start()
+    lock = u.data + "/lock.mdb"
+    os.unlink(lock)
+    os.symlink(target, lock)
+    db("check", u.data, want=74)
+    assert os.path.getsize(target) == 0
