@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,26 +148,66 @@ static void on_exit_of(uv_process_t *p, int64_t status, int sig)
 /* --- starting it ------------------------------------------------------------
  */
 
-/* Whoever may use the control socket may name a program: one that root or this
- * user put there, and nobody else can write to. */
-static enum err look_at(const char *binary, struct buf *why)
+/* Root's or ours, and nobody else can change it; in a directory with the
+ * sticky bit nobody can change what is another's. */
+static int is_safe(const char *path, struct buf *why)
 {
+	struct stat st;
+
+	if (lstat(path, &st) != 0) {
+		buf_addf(why, "%s: %s", path, strerror(errno));
+		return 0;
+	}
+	if ((st.st_uid == 0 || st.st_uid == geteuid()) &&
+		(!(st.st_mode & 022) ||
+			(S_ISDIR(st.st_mode) && (st.st_mode & S_ISVTX))))
+		return 1;
+	buf_addf(why,
+		"%s must belong to root or to uid %u and be writable for "
+		"nobody else: chown root %s && chmod go-w %s",
+		path, (unsigned)geteuid(), path, path);
+	return 0;
+}
+
+/* path, which has no links in it, and every directory above it: who could
+ * rename one of them could put another program there before it is started. */
+static int all_safe(const char *path, struct buf *why)
+{
+	char up[PATH_MAX];
+	size_t n = strlen(path);
+
+	if (n >= sizeof up || !is_safe(path, why))
+		return 0;
+	memcpy(up, path, n + 1);
+	while (n > 1) {
+		while (n > 1 && up[n - 1] != '/')
+			n--;
+		n -= n > 1;
+		up[n] = '\0';
+		if (!is_safe(up, why))
+			return 0;
+	}
+	return 1;
+}
+
+/* Whoever may use the control socket may name a program: one that root or this
+ * user put there, and nobody else can write to. real_r: free() it. */
+static enum err look_at(const char *binary, char **real_r, struct buf *why)
+{
+	char *real = binary[0] == '/' ? realpath(binary, NULL) : NULL;
 	struct stat st;
 
 	if (binary[0] != '/')
 		buf_addf(why, "%s: the whole path, please", binary);
-	else if (stat(binary, &st) != 0)
+	else if (!real || stat(real, &st) != 0)
 		buf_addf(why, "%s: %s", binary, strerror(errno));
-	else if (!S_ISREG(st.st_mode) || access(binary, X_OK) != 0)
+	else if (!S_ISREG(st.st_mode) || access(real, X_OK) != 0)
 		buf_addf(why, "%s cannot be executed", binary);
-	else if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
-		 (st.st_mode & 022))
-		buf_addf(why,
-			"%s must belong to root or to uid %u and be writable "
-			"for nobody else: chown root %s && chmod go-w %s",
-			binary, (unsigned)geteuid(), binary, binary);
-	else
+	else if (all_safe(real, why))
+		*real_r = real;
+	if (*real_r)
 		return ERR_OK;
+	free(real);
 	return ERR_PERM;
 }
 
@@ -278,14 +319,11 @@ static enum err start(struct upgrade *u, const char *binary, struct buf *why)
 	return ERR_OK;
 }
 
-enum err upgrade_begin(struct upgrade *u, const char *binary,
+static enum err begin(struct upgrade *u, const char *binary,
 	void (*ready)(void *arg), void *arg, struct buf *why)
 {
-	enum err e = binary ? look_at(binary, why) : ERR_OK;
+	enum err e;
 
-	check_obj(u, UPGRADE_MAGIC);
-	if (e != ERR_OK)
-		return e;
 	if (u->stage == UPGRADE_STARTING || u->stage == UPGRADE_HANDING ||
 		u->running || u->closing) {
 		buf_addf(why, "an upgrade is under way, to pid %u", u->child);
@@ -310,6 +348,19 @@ enum err upgrade_begin(struct upgrade *u, const char *binary,
 	log_event(u->log, EV_UPGRADE_BEGUN, F_STR("binary", binary),
 		F_U("child", u->child));
 	return ERR_OK;
+}
+
+enum err upgrade_begin(struct upgrade *u, const char *binary,
+	void (*ready)(void *arg), void *arg, struct buf *why)
+{
+	char *real = NULL;
+	enum err e = binary ? look_at(binary, &real, why) : ERR_OK;
+
+	check_obj(u, UPGRADE_MAGIC);
+	if (e == ERR_OK)
+		e = begin(u, real, ready, arg, why);
+	free(real);
+	return e;
 }
 
 void upgrade_cancel(struct upgrade *u)

@@ -270,6 +270,16 @@ def test_refused_and_nothing_happens(peer):
         assert "chmod go-w" in refused(u, "--binary", loose)
         os.chmod(loose, 0o644)
         assert "cannot be executed" in refused(u, "--binary", loose)
+        # Nor one that somebody could put another in the place of.
+        os.chmod(loose, 0o755)
+        shared = os.path.join(u.dir, "shared")
+        os.mkdir(shared)
+        link = os.path.join(u.dir, "link")
+        os.rename(loose, shared + "/umbrad")
+        os.symlink(shared + "/umbrad", link)
+        os.chmod(shared, 0o777)
+        for name in (shared + "/umbrad", link):
+            assert f"{shared} must belong" in refused(u, "--binary", name)
         # Each in the log; the sessions of before and new ones go on.
         assert len(u.seen("upgrade.failed")) == 4
         kept.mail("a@b.test", "kept@example.org", MESSAGE)
