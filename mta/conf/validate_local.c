@@ -26,8 +26,9 @@ static void make_connector(struct conf *c)
 	r->limits.message_size = c->submission.message_size;
 	r->limits.recipients = c->submission.recipients;
 	r->limits.commands += c->submission.recipients;
-	/* Every message is a connection of its own: one user is not many. */
-	r->limits.connections_per_source = r->limits.connections;
+	/* Every message is a connection of its own: one user has many, and
+	 * still none can keep all others (and root's cron) out. */
+	r->limits.connections_per_source = (r->limits.connections + 1) / 2;
 	r->shadow = c->submission.shadow;
 	c->submission.connector = r;
 }

@@ -517,6 +517,21 @@ static void test_manual(void **state)
 	buf_fini(&want);
 }
 
+/* Rule: one local user cannot have all connections of the socket. */
+static void test_submission_is_shared(void **state)
+{
+	struct conf *c = load("submission",
+		SPAN(NODE SEND "submission: { socket: /s, recipients: 7 }\n"));
+	const struct conf_receive *r = c->submission.connector;
+
+	(void)state;
+	assert_int_equal(r->limits.recipients, 7);
+	assert_true(r->limits.connections_per_source > 1);
+	assert_true(
+		r->limits.connections_per_source <= r->limits.connections / 2);
+	conf_unref(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -529,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_refs),
 		cmocka_unit_test(test_examples),
 		cmocka_unit_test(test_manual),
+		cmocka_unit_test(test_submission_is_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
