@@ -200,6 +200,7 @@ static int who_sends(struct job *j, struct span *name_r)
 	const struct passwd *pw = getpwuid(getuid());
 	struct span gecos = span_str(pw ? pw->pw_gecos : ""), s = {NULL, 0};
 	ptrdiff_t comma = span_chr(gecos, ',');
+	struct address a;
 	const char *why;
 	char uid[24];
 
@@ -217,6 +218,15 @@ static int who_sends(struct job *j, struct span *name_r)
 		*name_r = span(NULL, 0); /* of somebody else */
 	}
 	j->sender = qualified(j, s);
+	if (j->sender.n == 0 || address_parse(j->sender, &a, &why) == 0)
+		return EX_OK;
+	if (j->m->from) {
+		fprintf(stderr, "sendmail: -f %s: %s\n", j->m->from, why);
+		return EX_USAGE;
+	}
+	/* A name that is no address: as the relay calls such a user. */
+	snprintf(uid, sizeof uid, "uid%u", (unsigned)getuid());
+	j->sender = qualified(j, arena_span(&j->mem, span_str(uid)));
 	return EX_OK;
 }
 

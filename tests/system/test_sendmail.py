@@ -260,6 +260,10 @@ def test_bad_address(run, got):
     p = run("sendmail", "-t", stdin=b"To: a@x.example, b c@x.example\n\n",
             want=EX_DATAERR)
     assert b"blanks inside an address" in p.stderr
+    for sender in ("b..c@x.example", "a" * 5000 + "@x.example"):
+        p = run("sendmail", "-f", sender, "a@x.example",
+                stdin=b"Subject: x\n\n", want=EX_USAGE)
+        assert p.stderr.startswith(b"sendmail: -f ")
     assert got.none()
 
 
