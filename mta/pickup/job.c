@@ -145,7 +145,8 @@ static void do_read(struct work *w)
 	j->err = dropfile_read(j->file, j->off, j->piece, MORE, &j->got);
 	j->off += j->got;
 	j->eof = j->got < MORE;
-	j->changed = j->eof && dropfile_changed(j->file);
+	/* One that grows has no end: no more of it than was judged. */
+	j->changed = (j->eof || j->off > j->size) && dropfile_changed(j->file);
 }
 
 static void back_from_change(struct job *j)
@@ -206,7 +207,7 @@ static void do_claim(struct work *w)
 		buf_addf(&j->why, "cannot be read: %s", err_text(j->err));
 	j->off = j->got;
 	j->eof = j->got < FIRST;
-	j->changed = j->eof && dropfile_changed(j->file);
+	j->changed = (j->eof || j->off > j->size) && dropfile_changed(j->file);
 }
 
 static void on_claimed(struct work *w)
