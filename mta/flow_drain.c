@@ -316,7 +316,7 @@ static void move_stop(struct drain *d)
 	buf_clear(&d->to);
 }
 
-/* To another peer than before, or to none any more. */
+/* To another peer than before. */
 static enum err move_to(struct drain *d, struct span to, struct buf *why)
 {
 	enum err e = ERR_OK;
@@ -325,8 +325,7 @@ static enum err move_to(struct drain *d, struct span to, struct buf *why)
 		return ERR_OK;
 	if (d->to.n)
 		shadow_move_stop(d->o.shadow, buf_span(&d->to));
-	if (to.n)
-		e = shadow_move_start(d->o.shadow, to, 1, why);
+	e = shadow_move_start(d->o.shadow, to, 1, why);
 	if (e == ERR_OK)
 		set_text(&d->to, to);
 	else
@@ -344,11 +343,14 @@ enum err drain_begin(
 		buf_adds(why, "there is no peer with a name that long");
 		return ERR_NOTFOUND;
 	}
-	e = move_to(d, o->to, why);
+	if (d->state != DRAIN_OFF && !o->to.n && !o->reason.n)
+		return ERR_OK; /* typed again, to see how far it is */
+	e = o->to.n ? move_to(d, o->to, why) : ERR_OK;
 	if (e != ERR_OK)
 		return e;
 	set_text(&d->by, o->by);
-	set_text(&d->reason, o->reason);
+	if (o->reason.n || d->state == DRAIN_OFF)
+		set_text(&d->reason, o->reason);
 	if (d->state == DRAIN_OFF) {
 		d->state = DRAIN_ON;
 		d->since = loop_wall(d->o.loop);

@@ -48,7 +48,8 @@ struct drain_options {
 struct drain *drain_create(const struct drain_options *o);
 /* After queue_recover: draining goes on when it is recorded. */
 enum err drain_recover(struct drain *d, struct buf *why) must_use;
-/* by: who ordered it; to: a peer, or empty. Again: other words, the same since.
+/* by: who ordered it; to: a peer, or empty. Again: the same since; what is
+ * empty stays as it was, and when both are, so does by: typed to look.
  * An error (why: text for people) is the peer's, see shadow_move_start: then
  * nothing has changed. */
 struct drain_order {

@@ -241,6 +241,21 @@ def test_interrupted_it_stays_draining_and_undrain_ends_others():
         assert (p.returncode, p.stderr) == (0, "It was in service already.\n")
 
 
+def test_typed_again_it_only_looks():
+    """Whoever wants to see how far it is orders nothing else by that."""
+    with Umbra(base(9)) as u:
+        u.send("s@example.org", ["r@example.org"], MESSAGE)
+        (first,) = rows(u, "drain", "--no-wait", "--reason", "disk", "--by",
+                        "ann")
+        (row,) = rows(u, "drain", "--no-wait", "--by", "bob")
+        assert (row["by"], row["reason"], row["since"]) == (
+            "ann", "disk", first["since"])
+        (row,) = rows(u, "drain", "--no-wait", "--by", "bob", "--reason",
+                      "memory")
+        assert (row["by"], row["reason"], row["since"]) == (
+            "bob", "memory", first["since"])
+
+
 def test_systemd_is_told(tmp_path):
     """systemctl status shows what is left."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
@@ -355,6 +370,19 @@ def test_the_other_of_a_pair_takes_mail_alone():
         sink.to("r@example.org")
         assert b.seen("shadow.held") == []
         assert a.wait("message.accepted")["shadow"] == "solo"
+
+
+def test_typed_again_mail_still_goes_to_the_peer():
+    with Peer(on=LATER) as sink, Pair(sink=sink) as p:
+        p.wait_up()
+        a, b = p.nodes
+        (row,) = rows(a, "drain", "--no-wait", "--to", b.name, "--reason",
+                      "disk")
+        assert (row["to"], row["reason"]) == (b.name, "disk")
+        for more in ((), ("--reason", "memory")):
+            (row,) = rows(a, "drain", "--no-wait", *more)
+            assert row["to"] == b.name
+        assert row["reason"] == "memory"
 
 
 def test_what_is_queued_is_given_to_a_peer():
