@@ -60,6 +60,13 @@ static void usage_line(const struct command_row *c, struct buf *out)
 	}
 }
 
+static void pad_and_say(const char *what, size_t from, struct buf *out)
+{
+	while (out->n - from < 36 && !out->full)
+		buf_addc(out, ' ');
+	buf_addf(out, " %s\n", what);
+}
+
 static void one_line(const struct command_row *c, struct buf *out)
 {
 	size_t from = out->n;
@@ -68,9 +75,26 @@ static void one_line(const struct command_row *c, struct buf *out)
 	command_name(c, out);
 	if (*c->args)
 		buf_addf(out, " %s", c->args);
-	while (out->n - from < 36 && !out->full)
-		buf_addc(out, ' ');
-	buf_addf(out, " %s\n", c->what);
+	pad_and_say(c->what, from, out);
+}
+
+/* What is no row of the table: these have options of their own. */
+static void other_lines(struct buf *out)
+{
+	static const char *const rows[][2] = {
+		{"sendmail [OPTION...] [ADDRESS...]",
+			"Hand in the mail on standard input, as sendmail does "
+			"(docs/submission.md)."},
+		{"mailq", "The queue, as sendmail's mailq shows it."},
+		{"newaliases", "Does nothing: there are no aliases here."},
+	};
+
+	for (size_t i = 0; i < countof(rows); i++) {
+		size_t from = out->n;
+
+		buf_addf(out, "  %s", rows[i][0]);
+		pad_and_say(rows[i][1], from, out);
+	}
 }
 
 static void help_global(struct buf *out)
@@ -96,6 +120,7 @@ void help_all(struct buf *out)
 		"\n\n");
 	for (size_t i = 0; i < CMD_COUNT; i++)
 		one_line(&command_rows[i], out);
+	other_lines(out);
 	help_global(out);
 	buf_adds(out, "More: umbra NOUN VERB --help\n");
 }
