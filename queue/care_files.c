@@ -229,15 +229,44 @@ static int not_ours(int dir, const char *name)
 
 /* Beside a directory that is not there yet; inside of one that is, which may
  * be the root of a file system. */
+/* Only the last part of the path is made: who may look into the others is not
+ * ours to say. */
+static enum err above(struct span dir, struct buf *why)
+{
+	struct buf up;
+	enum err e = ERR_OK;
+
+	while (dir.n && dir.p[dir.n - 1] != '/')
+		dir.n--;
+	while (dir.n > 1 && dir.p[dir.n - 1] == '/')
+		dir.n--;
+	if (!dir.n)
+		return ERR_OK;
+	buf_init(&up, dir.n + 1);
+	buf_add(&up, dir);
+	if (access(buf_str(&up), F_OK) != 0 && errno == ENOENT) {
+		buf_addf(why,
+			"there is no directory %s; type: install -d -m 700 %s",
+			buf_str(&up), buf_str(&up));
+		e = ERR_EXISTS;
+	}
+	buf_fini(&up);
+	return e;
+}
+
 enum err care_part(const char *dir, struct buf *part, struct buf *why)
 {
 	size_t n = strlen(dir);
+	enum err e;
 	int code;
 
 	while (n > 1 && dir[n - 1] == '/')
 		n--;
 	buf_add(part, span(dir, n));
 	if (access(dir, F_OK) != 0 && errno == ENOENT) {
+		e = above(buf_span(part), why);
+		if (e != ERR_OK)
+			return e;
 		buf_adds(part, ".part");
 		return care_remove(buf_str(part), why);
 	}

@@ -29,11 +29,18 @@ int db_dir(const struct request *r, unsigned i, struct buf *dir_r)
 		return EX_OK;
 	}
 	if (!r->config && access(file, F_OK) != 0) {
-		fprintf(stderr,
-			"umbra: which directory? There is no %s: name the "
-			"directory (node.data), or the configuration with -c "
-			"FILE\n",
-			file);
+		if (r->command == CMD_DB_IMPORT)
+			fprintf(stderr,
+				"umbra: into which node? There is no %s: name "
+				"the running daemon's configuration: umbra -c "
+				"FILE db import %s\n",
+				file, r->arg[0]);
+		else
+			fprintf(stderr,
+				"umbra: which directory? There is no %s: name "
+				"the directory (node.data), or the "
+				"configuration with -c FILE\n",
+				file);
 		return EX_USAGE;
 	}
 	buf_init(&why, SAY_MAX);

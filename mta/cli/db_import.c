@@ -251,6 +251,7 @@ static int walk(struct import *x, int doing)
 {
 	struct db_walk *w = db_walk_new(x->from);
 	enum err e;
+	int status;
 
 	w->how = CARE_STOPPED;
 	w->first = first;
@@ -268,8 +269,8 @@ static int walk(struct import *x, int doing)
 		return db_broken(x->r, x->from, w->signal);
 	if (e == ERR_CANCELED && !*w->text)
 		return x->status; /* cli_ask has said why */
-	say(x->r, e, w->text);
-	return x->status ? x->status : EX_IOERR;
+	status = say(x->r, e, w->text);
+	return x->status ? x->status : status;
 }
 
 static void number(struct json *j, const char *key, uint64_t v)

@@ -94,6 +94,13 @@ static int begin(struct files *f, struct span id)
 	unlink(f->part);
 	f->size = 0;
 	f->fd = open(f->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (f->fd < 0 && errno == ENOENT) {
+		fprintf(stderr,
+			"umbra: there is no directory %s; type: mkdir -m 700 "
+			"%s\n",
+			f->dir, f->dir);
+		return EX_CANTCREAT;
+	}
 	return f->fd < 0 ? trouble(f, f->part) : EX_OK;
 }
 

@@ -236,6 +236,10 @@ def test_backup_never_goes_over_something(filled):
     assert out in p.stderr and "not empty" in p.stderr
     p = db("restore", out, "--to", u.data, want=73)
     assert "not empty" in p.stderr
+    for order in (["backup", f"{out}/a/b", u.data],
+                  ["restore", out, "--to", f"{out}/a/b"]):
+        p = db(*order, want=73)
+        assert f"type: install -d -m 700 {out}/a\n" in p.stderr, p.stderr
     assert check(out)[1]["ok"] and check(u.data)[1]["ok"]
     # An earlier one that was cut off does not stand in the way.
     other = os.path.join(u.dir, "other")

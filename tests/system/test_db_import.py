@@ -61,6 +61,19 @@ def test_import(rescued, relay):
     assert {x["trace"] for x in relay.seen("queue.imported")} == traces
 
 
+def test_what_is_wrong_is_said(rescued, relay, tmp_path):
+    """Of a directory, and of where it is to go."""
+    for where, want, text in (
+            (str(tmp_path), 66, "no queue here"),
+            (relay.data, 75, "in use by another process")):
+        assert text in db_import(relay, where, want=want)
+    p = subprocess.run([UMBRA, "db", "import", rescued.data], text=True,
+                       capture_output=True, timeout=60, check=False)
+    assert p.returncode == 64 or os.path.exists("/etc/umbra/umbra.yaml")
+    assert p.returncode != 64 or (
+        f"umbra -c FILE db import {rescued.data}\n" in p.stderr)
+
+
 def test_again_is_harmless(rescued, relay):
     """Typed twice, while they wait, after a restart, and when they are gone."""
     relay.peer.down()

@@ -291,8 +291,12 @@ def test_export(lab, tmp_path):
     text = (tmp_path / f"{large}.eml").read_bytes()
     assert text.endswith(body)
     assert b"X-Sender: <>" in text
-    lab.u.cli("message", "export", small, "--dir", str(tmp_path / "no"),
-              want=73)
+    p = subprocess.run([UMBRA, "-c", lab.u.file, "message", "export", small,
+                        "--dir", str(tmp_path / "no")], text=True,
+                       capture_output=True, timeout=60, check=False)
+    assert (p.returncode, p.stderr) == (
+        73, f"umbra: there is no directory {tmp_path}/no; type: "
+        f"mkdir -m 700 {tmp_path}/no\n")
     assert len(lab.list()) == 2, "they stay in the queue"
 
 
