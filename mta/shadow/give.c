@@ -151,7 +151,9 @@ static void on_stored(struct store_call *sc, struct copy *c, int held)
 static void send(struct copy *c, struct peer *p)
 {
 	keeper_send(c, p, on_stored);
-	if (!c->storing) /* its body cannot be read now */
+	/* Its body cannot be read now. When that was damaged it is lost, and
+	 * out of the move already. */
+	if (c->to && !c->storing)
 		move_again(c, 0);
 }
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "queue/load.h"
 #include "tests/unit/shadow_world.h"
 #include "tests/unit/shadow_far.h"
 #include "tests/unit/shadow_dial.h"
@@ -218,6 +219,37 @@ static void test_copy_first(void **state)
 	assert_int_equal(b->stores, 1);
 	assert_int_equal(b->g.gen, 2);
 	assert_int_equal(c->state, COPY_HELD);
+	end(state, &b);
+}
+
+/* Rule: that a body is damaged is found out when its copy is to be sent to b:
+ * the message leaves, and the others go on. */
+static void test_damaged(void **state)
+{
+	struct node *n;
+	struct far *b, *c;
+	struct copy *bad, *good;
+
+	begin(state, &n, &b);
+	c = far_new(n, 'c');
+	far_down(b);
+	node_configure(n, 2, 0, "");
+	node_step(n, 3000);
+	bad = mail(n, LEVEL_SHADOWED);
+	good = mail(n, LEVEL_SHADOWED);
+	far_up(b);
+	node_step(n, 20000);
+	assert_int_equal(b->stores, 0);
+	queue_drop_cached(n->w.q);
+	sim_disk_damage(n->w.disk, queue_id(bad->m), 'b');
+	move(n, 0);
+	check_view(n, 2, 0, 0);
+	node_step(n, 5000);
+	assert_int_equal(n->w.disk->ndamaged, 1);
+	assert_int_equal(b->stores, 1);
+	assert_int_equal(good->state, COPY_HELD);
+	assert_int_equal(ours(n), 0);
+	far_fini(&c);
 	end(state, &b);
 }
 
@@ -476,6 +508,7 @@ int main(void)
 		cmocka_unit_test(test_in_hands),
 		cmocka_unit_test(test_delivered),
 		cmocka_unit_test(test_copy_first),
+		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_not_taken),
 		cmocka_unit_test(test_unheard),
 		cmocka_unit_test(test_gone),
