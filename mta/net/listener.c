@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
@@ -169,6 +170,8 @@ struct listener {
 		uv_pipe_t pipe;
 	} h;
 	char *path; /* of a UNIX socket, else NULL */
+	dev_t dev;  /* the file at path that is ours */
+	ino_t ino;
 	struct net *net;
 	struct list node;
 	void (*accepted)(void *arg, struct stream *s);
@@ -218,6 +221,16 @@ static void on_listener_closed(uv_handle_t *h)
 	free(l);
 }
 
+/* The file at path is l's, by whatever name. While l is open no other file can
+ * have its number. */
+static int has_file(const struct listener *l, const char *path)
+{
+	struct stat st;
+
+	return l->ino && lstat(path, &st) == 0 && st.st_dev == l->dev &&
+	       st.st_ino == l->ino;
+}
+
 void listener_close(struct listener **lp)
 {
 	struct listener *l = *lp;
@@ -227,7 +240,8 @@ void listener_close(struct listener **lp)
 	check_obj(l, LISTENER_MAGIC);
 	*lp = NULL;
 	list_del(&l->node);
-	if (l->path && !l->net->leave_paths)
+	/* Somebody may listen there since, under another name of the path. */
+	if (l->path && !l->net->leave_paths && has_file(l, l->path))
 		unlink(l->path);
 	uv_close(&l->h.handle, on_listener_closed);
 }
@@ -284,6 +298,7 @@ static struct listener *listener_new(struct loop *loop, const char *path,
 /* fd: a socket that listens, or -errno. */
 static int listen_with(struct listener *l, int fd, int backlog)
 {
+	struct stat st;
 	int rc;
 
 	if (fd < 0)
@@ -297,6 +312,10 @@ static int listen_with(struct listener *l, int fd, int backlog)
 	rc = uv_listen(&l->h.stream, backlog, on_connection);
 	if (rc == 0)
 		list_append(&l->net->listeners, &l->node);
+	if (rc == 0 && l->path && lstat(l->path, &st) == 0) {
+		l->dev = st.st_dev;
+		l->ino = st.st_ino;
+	}
 	return rc;
 }
 
@@ -334,9 +353,6 @@ enum err listener_open_local(struct listener **l_r, struct loop *loop,
 		return ERR_OK;
 	}
 	buf_addf(why, "cannot listen on %s: %s", path, uv_strerror(rc));
-	/* Whose the path is, is not known. */
-	free(l->path);
-	l->path = NULL;
 	listener_close(&l);
 	return err_from_uv(rc);
 }
@@ -372,7 +388,8 @@ int listener_is_at(
 		struct listener *l = list_item(it, struct listener, node);
 		struct net_addr mine;
 
-		if (path ? l->path && strcmp(l->path, path) == 0
+		if (path ? l->path && (strcmp(l->path, path) == 0 ||
+					      has_file(l, path))
 			 : !l->path && (mine = listener_addr(l),
 					       net_addr_same(&mine, at)))
 			return 1;

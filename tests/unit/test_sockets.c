@@ -2,7 +2,7 @@
  * listener, and the listener gets them; a socket of another process is found
  * by its address; what nobody takes is closed; a listener that retires accepts
  * who is there; the path of a UNIX socket stays when another process listens
- * there. */
+ * there, or another listener of this one. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -268,6 +268,41 @@ static void test_path_stays(void **state)
 	close(client);
 }
 
+/* The file that a listener made is another one's when somebody listened at the
+ * same place since, whatever the path of that is called. */
+static void test_path_of_another(void **state)
+{
+	struct world *w = *state;
+	struct listener *l, *mine;
+	char other[90];
+	int client;
+
+	snprintf(other, sizeof other, "%s/./s", w->dir);
+	w->want = 1;
+	assert_int_equal(listener_open_local(&l, w->l, w->path, 0600,
+				 on_accepted, w, &w->why),
+		ERR_OK);
+	assert_int_equal(
+		listener_reserve_local(w->l, other, 0600, &w->why), ERR_OK);
+	listener_unreserve(w->l);
+	client = dial_path(w->path);
+	assert_true(client >= 0);
+	loop_run(w->l);
+	close(client);
+	assert_int_equal(listener_open_local(&mine, w->l, other, 0600,
+				 on_accepted, w, &w->why),
+		ERR_OK);
+	listener_close(&l);
+	w->want = 2;
+	client = dial_path(w->path);
+	assert_true(client >= 0);
+	loop_run(w->l);
+	assert_int_equal(w->accepted, 2);
+	close(client);
+	listener_close(&mine);
+	assert_int_equal(access(w->path, F_OK), -1);
+}
+
 static void test_retire(void **state)
 {
 	struct world *w = *state;
@@ -301,6 +336,7 @@ int main(void)
 		TEST(test_adopt),
 		TEST(test_adopt_nonsense),
 		TEST(test_path_stays),
+		TEST(test_path_of_another),
 		TEST(test_retire),
 	};
 
