@@ -222,6 +222,13 @@ static int changed(struct answer *a, const struct drain_view *v)
 	return 1;
 }
 
+/* Looking at every next hop is not done each time that an answer waits. */
+static int nothing_to_say(struct answer *a, uint64_t now)
+{
+	return a->n && now - a->since < ROW_MS &&
+	       drain_state(a->o->drain) == DRAIN_ON;
+}
+
 /* Nothing is said before the order is recorded: who has an answer may stop the
  * program. */
 int verb_drain(struct answer *a)
@@ -233,6 +240,8 @@ int verb_drain(struct answer *a)
 		return answer_fail(a, EX_UNAVAILABLE, "this cannot be drained");
 	if (!a->started && order(a) != EX_OK)
 		return EX_DATAERR;
+	if (nothing_to_say(a, now))
+		return ANSWER_LATER;
 	drain_view(a->o->drain, &v);
 	if (v.state == DRAIN_OFF)
 		return answer_fail(a, EX_TEMPFAIL,

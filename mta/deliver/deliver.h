@@ -61,10 +61,10 @@ struct deliver_options {
 };
 
 struct deliver *deliver_create(const struct deliver_options *o);
-/* All pools must be gone. */
 /* on: no lease is taken; what is in flight ends as usual. Off: pools look for
  * work when they are told to (pool_ready). */
 void deliver_pause(struct deliver *d, int on);
+/* All pools must be gone. */
 void deliver_destroy(struct deliver **d);
 
 /* A pool for h, by connector c (which must outlive it) to domain (empty with

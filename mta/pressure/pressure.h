@@ -90,8 +90,8 @@ struct pressure *pressure_create(const struct pressure_options *o);
  * before it returns, so that a node which starts on a full disk admits
  * nothing. */
 void pressure_configure(struct pressure *p, const struct conf *c);
-/* What holds now is taken back: act is called with nothing if it was not so.
- * A sample under way ends by itself. */
+/* Neither load nor act is called any more; what holds stays as it is. A sample
+ * under way ends by itself. */
 void pressure_destroy(struct pressure **p);
 
 /* --- the gate ------------------------------------------------------------- */
