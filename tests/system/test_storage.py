@@ -117,14 +117,23 @@ def small_disk(where, size):
                        capture_output=True)
 
 
+def offer(c, to, text):
+    """The answer to a message: to its data, or, when back pressure has seen a
+    full disk before, to MAIL."""
+    r = c.cmd("MAIL FROM:<a@b.test>")
+    if r.code != 250:
+        return r
+    c.ok(f"RCPT TO:<{to}>")
+    return c.data(text)
+
+
 def fill(u, text):
     """Messages until one is refused: recipients of those that were taken."""
     took = []
     with u.smtp() as c:
         for i in range(2000):
             to = f"u{i}@example.org"
-            c.envelope("a@b.test", to)
-            r = c.data(text)
+            r = offer(c, to, text)
             if r != 250:
                 break
             took.append(to)
@@ -132,8 +141,7 @@ def fill(u, text):
         assert len(took) > 5
         # The session goes on.
         c.ok("NOOP")
-        c.envelope("a@b.test", "again@example.org")
-        assert c.data(text) == "452 4.3.1"
+        assert offer(c, "again@example.org", text) == "452 4.3.1"
     return took
 
 
@@ -161,8 +169,7 @@ def test_full_disk(size):
 
         def takes():
             with u.smtp() as c:
-                c.envelope("a@b.test", "room@example.org")
-                return c.data(text) == 250
+                return offer(c, "room@example.org", text) == 250
         until(takes, LONG, 0.2)
         assert peer.to("room@example.org").body == text
         assert len(peer.messages) == len(took) + 1
