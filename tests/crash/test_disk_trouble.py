@@ -14,6 +14,7 @@ import pytest
 from ledger import Ledger
 from node import KINDS, Hop, Node, message, quick, send_some, submit
 from smtp import Smtp
+from wait import until
 
 TO = ["a@one.test", "b@one.test"]
 
@@ -74,7 +75,15 @@ def fill(n, prefix, sizes):
     return taken
 
 
+def admits(n):
+    """Back pressure has seen that there is room again."""
+    with Smtp("127.0.0.1", n.port("relay")) as c:
+        c.ehlo()
+        return c.cmd("MAIL FROM:<room@sender.test>").code == 250
+
+
 def works(n, prefix):
+    until(lambda: admits(n), text=lambda: n.tail(5))
     send_some(n.port("relay"), n.ledger, prefix, 3, 3000, TO)
     n.drained()
 
