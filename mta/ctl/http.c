@@ -16,6 +16,8 @@ enum {
 	REQUEST_MS = 10 * 1000,
 	IDLE_MS = 60 * 1000,
 	OUT_WAIT = 256 * 1024, /* octets that have not left */
+	AT_ONCE = 16,          /* answers in one turn of the loop */
+	TURN_MS = 1,
 };
 
 struct http {
@@ -33,7 +35,8 @@ struct http_session {
 	struct http *h;
 	struct stream *stream;
 	struct list node;
-	int partial; /* some of a request is there, or none ever was */
+	struct timer turn; /* until requests behind others are looked at */
+	int partial;       /* some of a request is there, or none ever was */
 	int held, shut;
 };
 
@@ -133,10 +136,39 @@ static void set_deadline(struct http_session *s, int partial)
 	}
 }
 
+static void hold(struct http_session *s)
+{
+	s->held = 1;
+	stream_hold(s->stream);
+}
+
+static void on_drain(void *arg)
+{
+	struct http_session *s = arg;
+
+	check_obj(s, HTTP_SESSION_MAGIC);
+	if (!s->held || stream_pending(s->stream) > OUT_WAIT)
+		return;
+	timer_stop(&s->turn);
+	s->held = 0;
+	stream_release(s->stream);
+}
+
+/* A page may cost much to make and, for HEAD, nothing to take: hundreds of
+ * requests in one read must not keep the mail waiting. */
+static void on_turn(struct timer *t)
+{
+	struct http_session *s = container_of(t, struct http_session, turn);
+
+	check_obj(s, HTTP_SESSION_MAGIC);
+	on_drain(s);
+}
+
 static size_t on_data(void *arg, struct span unread)
 {
 	struct http_session *s = arg;
 	struct span in = unread;
+	unsigned n = 0;
 
 	check_obj(s, HTTP_SESSION_MAGIC);
 	while (in.n && !s->shut && !s->held) {
@@ -157,8 +189,10 @@ static size_t on_data(void *arg, struct span unread)
 		set_deadline(s, 0);
 		/* A client that does not read its answers is not read. */
 		if (stream_pending(s->stream) > OUT_WAIT) {
-			s->held = 1;
-			stream_hold(s->stream);
+			hold(s);
+		} else if (++n == AT_ONCE && in.n) {
+			hold(s);
+			timer_start(&s->turn, TURN_MS);
 		}
 	}
 	if (s->shut)
@@ -166,17 +200,6 @@ static size_t on_data(void *arg, struct span unread)
 	if (in.n && !s->held)
 		set_deadline(s, 1);
 	return (size_t)(in.p - unread.p);
-}
-
-static void on_drain(void *arg)
-{
-	struct http_session *s = arg;
-
-	check_obj(s, HTTP_SESSION_MAGIC);
-	if (!s->held)
-		return;
-	s->held = 0;
-	stream_release(s->stream);
 }
 
 static void on_deadline(void *arg)
@@ -199,6 +222,7 @@ static void on_close(void *arg, enum err why)
 
 	(void)why;
 	check_obj(s, HTTP_SESSION_MAGIC);
+	timer_stop(&s->turn);
 	list_del(&s->node);
 	s->magic = 0;
 	free(s);
@@ -239,6 +263,7 @@ static void on_accepted(void *arg, struct stream *stream)
 	s->h = h;
 	s->stream = stream;
 	s->partial = 1;
+	timer_init(&s->turn, h->o.loop, on_turn);
 	stream_set_events(stream, &ev);
 	if (++h->n > HTTP_CONNECTIONS && make_room(h) != 0) {
 		list_append(&h->sessions, &s->node);

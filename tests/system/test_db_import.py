@@ -352,3 +352,17 @@ def test_no_room(rescued, size):
             return p.returncode == 0
         until(again, text=u.tail)
         arrived(u)
+
+
+def test_a_link_for_import_is_not_followed(rescued, relay):
+    """The daemon's user may have put it there; who imports is root."""
+    treasure = os.path.join(rescued.dir, "treasure")
+    os.mkdir(treasure)
+    with open(treasure + "/one", "wb"):
+        pass
+    os.symlink(treasure, relay.data + "/import")
+    assert "import" in db_import(relay, rescued.data, "--yes", want=74)
+    assert os.listdir(treasure) == ["one"]
+    os.unlink(relay.data + "/import")
+    assert db_import(relay, rescued.data, "--yes")["taken"] == 10
+    arrived(relay)

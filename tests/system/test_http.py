@@ -398,6 +398,22 @@ def test_a_tls_client():
         assert get(u, "/livez").status == 200
 
 
+def test_many_requests_in_one_read():
+    """Some at a time, so that others have their turn; each is answered."""
+    with Umbra(conf()) as u, Http(u) as h:
+        n = 500
+        h.send("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * n +
+               GET % "/livez")
+        for _ in range(n):
+            assert h.answer(body=False).status == 200
+        assert h.answer().body == "ok\n"
+        # Whoever hangs up in the middle is forgotten.
+        with Http(u) as other:
+            other.send("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * n)
+            other.more()
+        assert h.get("/livez").status == 200
+
+
 def test_slowloris():
     """A request that never ends is ended after 10 s, however often an octet
     comes; others are served meanwhile, and room is made."""
