@@ -146,11 +146,15 @@ struct care_copied {
 };
 
 /* Writes the database of c and its body files to the new directory to
- * (compacted; synced, but for the directory above), which belongs to o. Of a
- * live one: the messages of one moment, less some that left since. On an error
- * to is as far as it came: care_remove. */
+ * (compacted; synced, but for the directory above). They belong to o, the new
+ * directory itself to us until care_give: nobody else reaches into it before it
+ * is whole. Of a live one: the messages of one moment, less some that left
+ * since. On an error to is as far as it came: care_remove. */
 enum err care_copy(struct care *c, const char *to, struct care_owner o,
 	struct care_copied *r_r, struct buf *why) must_use;
+/* dir, which is ours, belongs to o from now on. */
+enum err care_give(
+	const char *dir, struct care_owner o, struct buf *why) must_use;
 /* Everything in it but the entry in the directory above is durable. */
 enum err care_sync(const char *dir, struct buf *why) must_use;
 /* Removes a directory that care_copy made; one with something else in it

@@ -219,11 +219,12 @@ static enum err copy_all_aside(struct copying *k)
 
 static enum err copy(struct copying *k)
 {
+	struct care_owner me = {geteuid(), getegid()};
 	enum err e;
 
-	if (care_mkdir(AT_FDCWD, k->path, k->owner) != 0)
+	if (care_mkdir(AT_FDCWD, k->path, me) != 0)
 		return say(k, "");
-	k->fd = open(k->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	k->fd = open(k->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (k->fd < 0)
 		return say(k, "");
 	e = copy_database(k);

@@ -87,6 +87,16 @@ int care_mkdir(int dir, const char *name, struct care_owner o)
 	return rc;
 }
 
+enum err care_give(const char *dir, struct care_owner o, struct buf *why)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int code = fd < 0 || give_to(fd, o) != 0 ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return code ? care_say(dir, "", code, why) : ERR_OK;
+}
+
 enum err care_write(const char *dir, const char *name, struct span text,
 	struct care_owner o, struct buf *why)
 {

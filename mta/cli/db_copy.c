@@ -234,6 +234,8 @@ static enum err make(
 	if (e == ERR_OK && request_has(k->r, OPT_NEW_IDENTITY))
 		e = renew(k, part, why);
 	if (e == ERR_OK)
+		e = care_give(part, o, why);
+	if (e == ERR_OK)
 		e = care_sync(part, why);
 	return e == ERR_OK ? care_place(part, k->to, why) : e;
 }
