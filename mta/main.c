@@ -186,7 +186,6 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		log_event(p->log, EV_NODE_FATAL, F_STR("error", err_text(e)));
 		log_flush(p->log);
 		fprintf(stderr, "umbrad: %s\n", buf_str(&why));
-		upgrade_refuse(p->upgrade, buf_span(&why));
 		status = e == ERR_CONFIG || e == ERR_VERSION ? EX_CONFIG
 							     : EX_UNAVAILABLE;
 	} else {
@@ -206,8 +205,12 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		if (p->node->failed)
 			status = EX_IOERR;
 	}
-	buf_fini(&why);
 	node_free(&p->node);
+	/* The process before this one starts again when it hears of it, and
+	 * wants the queue's lock. */
+	if (e != ERR_OK)
+		upgrade_refuse(p->upgrade, buf_span(&why));
+	buf_fini(&why);
 	/* Only now: without them a second SIGTERM would kill us in the middle
 	 * of the queue's last commit. */
 	if (watching) {
