@@ -218,8 +218,12 @@ static int who_sends(struct job *j, struct span *name_r)
 		*name_r = span(NULL, 0); /* of somebody else */
 	}
 	j->sender = qualified(j, s);
-	if (j->sender.n == 0 || address_parse(j->sender, &a, &why) == 0)
+	if (j->sender.n == 0)
 		return EX_OK;
+	if (address_parse(j->sender, &a, &why) == 0) {
+		j->utf8 |= (a.flags & ADDRESS_UTF8) != 0;
+		return EX_OK;
+	}
 	if (j->m->from) {
 		fprintf(stderr, "sendmail: -f %s: %s\n", j->m->from, why);
 		return EX_USAGE;

@@ -180,6 +180,13 @@ def test_dsn_options(run, got, peer):
                for h in head_of(tx))
 
 
+def test_sender_beyond_ascii(run, got):
+    """The sender alone wants SMTPUTF8."""
+    run("sendmail", "-i", "-f", "j\u00f6rg@x.example", "a@x.example",
+        stdin=b"Subject: x\n\n")
+    assert got().sender == "j\u00f6rg@x.example"
+
+
 def test_null_sender(run, got):
     run("sendmail", "-i", "-f", "<>", "a@x.example", stdin=b"Subject: x\n\n")
     tx = got()
