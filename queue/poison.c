@@ -1,8 +1,9 @@
 /* poison - messages at which the program crashed, often enough: set aside at
  * the start, before anything is done with them.
  *
- * One whose records are all that was read (the crash came while they were) is
- * moved away like a damaged one. The others are suspended, with what happened
+ * One whose records are all that was read (the crash came while they were, or
+ * while it was routed, which a start does with all of them) is moved away like
+ * a damaged one. The others are suspended, with what happened
  * as the reason; who looks at one and resumes it begins to count anew.
  */
 #include "queue/control_private.h"
@@ -32,7 +33,8 @@ void poison_begin(struct queue *q)
 
 static int unreadable(const struct culprit *c)
 {
-	return c && (c->what == WORK_RECOVERY || c->what == WORK_READING);
+	return c && (c->what == WORK_RECOVERY || c->what == WORK_READING ||
+			    c->what == WORK_ROUTING);
 }
 
 int poison_unreadable(struct queue *q, struct msg_id id)

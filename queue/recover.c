@@ -136,7 +136,7 @@ static uint64_t on_record(
 	uint64_t size = STORE_SIZE_UNKNOWN;
 
 	if (poison_unreadable(r->q, id))
-		why = "poison: the program crashed when it was read";
+		why = "poison: the program crashed when it was taken up";
 	else
 		why = decode(&a, id, env, status, &e, &s);
 	if (why) {

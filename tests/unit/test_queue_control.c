@@ -769,13 +769,14 @@ static void blame(struct world *w, struct msg_id id, unsigned what, unsigned n)
 }
 
 /* As often as poison_after says: suspended with what happened; once less: as
- * if nothing had been. One whose records crash the program is not read again;
- * who is resumed begins from nought. */
+ * if nothing had been. One whose records crash the program is not read again,
+ * nor is one routed again that crashes it there: a start routes all of them.
+ * Who is resumed begins from nought. */
 static void test_poison(void **state)
 {
 	struct world *w = *state;
 	struct msg_id sent = take_one(w, "b@x"), once = take_one(w, "c@x"),
-		      read = take_one(w, "d@x");
+		      read = take_one(w, "d@x"), routed = take_one(w, "e@x");
 	struct message_view v;
 	struct lease *l;
 
@@ -783,10 +784,12 @@ static void test_poison(void **state)
 	blame(w, sent, WORK_DELIVERY, 2);
 	blame(w, once, WORK_DELIVERY, 1);
 	blame(w, read, WORK_RECOVERY, 2);
+	blame(w, routed, WORK_ROUTING, 2);
 	restart(w, 1);
 	assert_string_equal(state_of(w, sent), "suspended");
 	assert_string_equal(state_of(w, once), "ready");
 	assert_string_equal(state_of(w, read), "gone");
+	assert_string_equal(state_of(w, routed), "gone");
 	assert_int_equal(queue_view(w->q, sent, &v), 0);
 	assert_true(span_eq(v.status->reason,
 		SPAN("poison: 2 crashes of the program, the last by SIGSEGV "
