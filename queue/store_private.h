@@ -75,6 +75,7 @@ struct store {
 	unsigned nstart;
 	struct store_op **dead; /* the writer's: deletes, to be sorted */
 	unsigned ndead, dead_cap;
+	int turned; /* the writer's: the last commit was one of nothing */
 	/* enum err: nothing can be written any more. The text is complete
 	 * before it is set. */
 	atomic_int failed;

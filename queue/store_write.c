@@ -140,16 +140,20 @@ static enum err apply_one(struct store *s, struct MDB_txn *t,
 	return put_message(s, t, op);
 }
 
-static enum err put_counter(struct store *s, struct MDB_txn *t,
-	struct span name, uint64_t now, uint64_t was)
+static enum err put_be64(
+	struct store *s, struct MDB_txn *t, struct span name, uint64_t v)
 {
 	uint8_t be[8];
 
-	if (now == was)
-		return ERR_OK;
-	put_be(be, now, sizeof be);
+	put_be(be, v, sizeof be);
 	return db_put(
 		t, s->db[DB_META], name, span((const char *)be, sizeof be));
+}
+
+static enum err put_counter(struct store *s, struct MDB_txn *t,
+	struct span name, uint64_t now, uint64_t was)
+{
+	return now == was ? ERR_OK : put_be64(s, t, name, now);
 }
 
 /* Deletes go last and by id, so that neighbours share their pages: nothing
@@ -193,6 +197,7 @@ static enum err transact(
 		return e;
 	s->next = c.next;
 	s->seq = c.seq;
+	s->turned = 0;
 	atomic_fetch_add(&s->commits, 1);
 	atomic_fetch_add(&s->ops, n);
 	return ERR_OK;
@@ -236,6 +241,34 @@ static void transact_frugally(struct store *s, struct store_op *first)
 		if (e == ERR_NOSPACE && dir_release(&s->dir))
 			e = transact(s, op, end);
 	}
+}
+
+/* Pages that a commit has freed can be used by the next but one: the state
+ * before the last is kept. So when the last commit emptied a queue on a full
+ * device, puts, which are all that is left to do, would never find room.
+ * One commit of nothing, once, gives it to them. 1: it was made. */
+static int turn(struct store *s)
+{
+	struct MDB_txn *t;
+	enum err e;
+
+	if (s->turned || atomic_load(&s->failed) != ERR_OK)
+		return 0;
+	e = db_begin(s, &t);
+	if (e == ERR_OK)
+		e = db_end(s, t, put_be64(s, t, SPAN("next"), s->next));
+	s->turned = e == ERR_OK;
+	return s->turned;
+}
+
+static void transact_full(struct store *s, struct store_op *first)
+{
+	uint64_t before = atomic_load(&s->commits);
+
+	transact_frugally(s, first);
+	if (atomic_load(&s->commits) == before && turn(s) &&
+		transact(s, first, NULL) == ERR_NOSPACE)
+		s->turned = 1; /* until something else is committed */
 }
 
 /* The names of the body files, before the records that speak of them. A call
@@ -307,7 +340,7 @@ static void commit(struct store *s, struct store_op *first)
 	}
 	e = transact(s, first, NULL);
 	if (e == ERR_NOSPACE)
-		transact_frugally(s, first);
+		transact_full(s, first);
 	else if (e == ERR_OK)
 		dir_reserve(&s->dir);
 	unlink_bodies(s, first);

@@ -451,6 +451,50 @@ static void fill_device(off_t leave)
 	close(fd);
 }
 
+static int small_device(void)
+{
+	if (unshare(CLONE_NEWNS) == 0 &&
+		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+		mount("none", dir, "tmpfs", 0, "size=12m,mode=700") == 0)
+		return 1;
+	print_message("skipped: cannot mount a tmpfs: %s\n", strerror(errno));
+	return 0;
+}
+
+/* The database has filled the device and one commit empties it: what comes
+ * next finds the room, though nothing smaller is committed before. */
+static void emptied_at_once(void **state)
+{
+	static struct store_op op[100];
+	uint64_t id, n;
+
+	(void)state;
+	store_close(&store);
+	if (!small_device())
+		skip();
+	assert_int_equal(open_store(), ERR_OK);
+	id = me.next;
+	for (unsigned round = 0; round < 3; round++, id += n + 1) {
+		n = 0;
+		while (put(id + n, 200000) == ERR_OK)
+			n++;
+		assert_in_range(n, 20, countof(op) - 1);
+		fill_device(0);
+		for (uint64_t i = 0; i < n; i++) {
+			op[i] = delete_op(id + i, 200000);
+			if (i)
+				op[i - 1].next = &op[i];
+		}
+		assert_int_equal(run(op), ERR_OK);
+		assert_int_equal(put(id + n, 200000), ERR_OK);
+		assert_int_equal(del(id + n, 200000), ERR_OK);
+	}
+	assert_int_equal(fatals, 0);
+	store_close(&store);
+	assert_int_equal(umount2(dir, MNT_DETACH), 0);
+	assert_int_equal(open_store(), ERR_OK);
+}
+
 /* On a full device puts fail and say so, and change nothing; deletes work to
  * the last one; a call with both fails as a whole; when there is room, puts
  * work again. */
@@ -465,11 +509,7 @@ static void full_device(void **state)
 
 	(void)state;
 	store_close(&store);
-	if (unshare(CLONE_NEWNS) != 0 ||
-		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-		mount("none", dir, "tmpfs", 0, "size=12m,mode=700") != 0) {
-		print_message(
-			"skipped: cannot mount a tmpfs: %s\n", strerror(errno));
+	if (!small_device()) {
 		blob_unref(mem);
 		skip();
 	}
@@ -554,6 +594,7 @@ int main(void)
 		TEST(older_schema),
 		TEST(schema_two),
 		TEST(failed_sequence),
+		TEST(emptied_at_once),
 		TEST(full_device),
 	};
 
