@@ -41,7 +41,7 @@
 	X(M_PRESSURE_REFUSED, "umbra_pressure_refused_total", COUNTER, "source", "New work refused by back pressure: outside, pickup, copy, internal, peer.") \
 	X(M_PRESSURE_DELAYED, "umbra_pressure_delayed_total", COUNTER, "source", "New work that had to wait.") \
 	X(M_SHADOW_ON, "umbra_shadow_on", GAUGE, "", "1: this node listens for peers.") \
-	X(M_SHADOW_ALONE, "umbra_shadow_alone_seconds", GAUGE, "", "For how long no peer has taken copies; 0: one does.") \
+	X(M_SHADOW_ALONE, "umbra_shadow_alone_seconds", GAUGE, "", "For how long no peer has taken copies; 0: one does, or it is off.") \
 	X(M_HELD, "umbra_shadow_held", GAUGE, "", "Copies held for peers.") \
 	X(M_HELD_BYTES, "umbra_shadow_held_bytes", GAUGE, "", "Their size.") \
 	X(M_BARE, "umbra_shadow_bare", GAUGE, "", "Messages of this node that should have a copy and have none.") \

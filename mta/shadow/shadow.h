@@ -188,7 +188,7 @@ struct shadow_view {
 	int on;          /* it listens for peers */
 	uint8_t sid[16]; /* of its database */
 	uint64_t alone;  /* ms that no peer has taken copies; UINT64_MAX: one
-			    does */
+			    does, or it is off */
 };
 
 struct shadow_peer_view {

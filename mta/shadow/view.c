@@ -21,10 +21,13 @@ static uint64_t oldest(struct list *head, uint64_t now)
 
 void shadow_view(struct shadow *s, struct shadow_view *v_r)
 {
+	int alone;
+
 	check_obj(s, SHADOW_MAGIC);
+	alone = s->listener && s->alone;
 	*v_r = (struct shadow_view){
 		.on = s->listener != NULL,
-		.alone = s->alone ? shadow_now(s) - s->alone : UINT64_MAX,
+		.alone = alone ? shadow_now(s) - s->alone : UINT64_MAX,
 	};
 	memcpy(v_r->sid, s->me.sid, sizeof v_r->sid);
 }

@@ -308,6 +308,9 @@ def test_metrics():
         assert number(t, "umbra_queue_taken_total") == 1
         assert number(t, 'umbra_deliver_recipients_total{result="sent"}') == 2
         assert number(t, 'umbra_service{state="in_service"}') == 1
+        # What is off is not to be alarmed about.
+        assert number(t, "umbra_shadow_on") == 0
+        assert number(t, "umbra_shadow_alone_seconds") == 0
         assert abs(number(t, "umbra_start_time_seconds") - time.time()) < 600
         u.cli("drain")
         t = get(u, "/metrics").body
