@@ -47,11 +47,32 @@ static void add(struct answer *a, struct span key)
 	a->key[a->n++] = arena_span(&a->mem, key);
 }
 
+/* The only one for a domain, suspended and without mail; NULL: there is none,
+ * or another. */
+static const struct hop_order *at_rest(struct answer *a, struct span domain)
+{
+	const struct hop_order *s = NULL, *found = NULL;
+	struct nexthop *h = NULL;
+
+	while ((h = queue_hop_next(a->o->queue, h)))
+		if (span_ieq(hop_domain(h->node.key), domain))
+			return NULL;
+	while ((s = queue_hop_suspended(a->o->queue, s))) {
+		if (!span_ieq(hop_domain(s->node.key), domain))
+			continue;
+		if (found)
+			return NULL;
+		found = s;
+	}
+	return found;
+}
+
 /* One that is named. To be suspended it need not have mail; to be resumed it
  * must be suspended. */
 static int add_named(struct answer *a, const char *name)
 {
 	struct hop_row r = {.o = a->o};
+	const struct hop_order *s;
 	struct nexthop *h;
 
 	if (hop_row_load(&r, span_str(name)) == 0) {
@@ -63,10 +84,11 @@ static int add_named(struct answer *a, const char *name)
 		add(a, span_str(name));
 		return EX_OK;
 	}
-	h = hop_named(a, name);
-	if (!h)
+	s = at_rest(a, span_str(name));
+	h = s ? NULL : hop_named(a, name);
+	if (!s && !h)
 		return EX_DATAERR;
-	add(a, h->node.key);
+	add(a, s ? s->node.key : h->node.key);
 	return EX_OK;
 }
 

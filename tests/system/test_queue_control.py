@@ -198,6 +198,9 @@ def test_queue_suspend(lab):
     lab.open()
     lab.u.cli("queue", "suspend", "out|later.example", "--yes")
     assert lab.do("queue", "suspend", "out|later.example")["unchanged"] == 1
+    # Without mail it is known by its domain as well.
+    assert lab.do("queue", "resume", "later.example")["changed"] == 1
+    lab.u.cli("queue", "suspend", "out|later.example", "--yes")
     lab.u.send("a@s.example", ["x@slow.example"], MESSAGE)
     lab.arrived(1)
     until(lambda: not lab.list())
