@@ -85,22 +85,22 @@ void message_orders(struct queue *q, struct message *m,
 		expire_late(q);
 }
 
-enum changed queue_message_suspend(
-	struct queue *q, struct msg_id id, struct span reason, struct change *c)
+static enum changed suspend(
+	struct queue *q, struct message *m, struct span reason, struct change *c)
 {
-	struct message *m = find(q, id);
-	struct held *h;
+	struct held *h = get(q, m);
 	struct status *s;
 
-	if (!m)
-		return CHANGED_GONE;
-	if (m->suspended || m->removal)
-		return CHANGED_NOT;
-	if (!(h = get(q, m)))
+	if (!h)
 		return CHANGED_FAILED;
 	s = &h->status;
+	if (!m->suspended)
+		s->suspended = loop_wall(q->o.loop);
+	else if (s->suspension != SUSPEND_YES) /* since it came in */
+		s->suspended = h->env.received;
 	s->suspension = SUSPEND_YES;
-	s->suspended = loop_wall(q->o.loop);
+	s->removal = REMOVE_NO;
+	m->removal = REMOVE_NO;
 	s->reason = arena_span(&h->arena, span_head(reason, REASON_MAX));
 	set_suspended(q, m, 1);
 	h->keep = 0; /* its body would be in memory for nobody */
@@ -110,6 +110,31 @@ enum changed queue_message_suspend(
 	say(q, m, h, "suspended", s->reason);
 	put(q, m, h, c);
 	return changed(m);
+}
+
+enum changed queue_message_suspend(
+	struct queue *q, struct msg_id id, struct span reason, struct change *c)
+{
+	struct message *m = find(q, id);
+
+	if (!m)
+		return CHANGED_GONE;
+	if (m->suspended || m->removal)
+		return CHANGED_NOT;
+	return suspend(q, m, reason, c);
+}
+
+enum changed message_poison(
+	struct queue *q, struct msg_id id, struct span reason)
+{
+	struct message *m = find(q, id);
+
+	if (!m)
+		return CHANGED_GONE;
+	if (m->removal == REMOVE_SILENT ||
+		(m->suspended && m->removal == REMOVE_NO))
+		return CHANGED_NOT;
+	return suspend(q, m, reason, NULL);
 }
 
 /* Begun hours of suspension are added to its life. */

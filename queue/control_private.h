@@ -26,6 +26,12 @@ void message_remove(struct queue *q, struct leg *l);
 /* A lease of it was settled: what waited for that is removed. */
 void message_removing(struct queue *q, struct message *m);
 
+/* Suspends it at the start, when nothing of it is leased. An order to remove it
+ * with notice is off: making that notice may be what crashes the program. What
+ * is suspended already keeps its reason. */
+enum changed message_poison(
+	struct queue *q, struct msg_id id, struct span reason);
+
 /* --- looking (peek.c, list.c) --------------------------------------------- */
 
 /* The first message above id, or &q->messages; the next call goes on there. */

@@ -55,7 +55,7 @@ static void suspend(struct queue *q, const struct culprit *c)
 	buf_addf(&reason,
 		"poison: %u crashes of the program, the last by %s %s",
 		c->crashes, signal_text(c->signal), work_text(c->what));
-	got = queue_message_suspend(q, id, buf_span(&reason), NULL);
+	got = message_poison(q, id, buf_span(&reason));
 	if (got != CHANGED_GONE)
 		log_event(q->o.log, EV_QUEUE_POISON, F_ID("msg", id),
 			F_SPAN("reason", buf_span(&reason)));

@@ -804,6 +804,60 @@ static void test_poison(void **state)
 	assert_string_equal(state_of(w, sent), "ready");
 }
 
+/* Nobody can wait for a next hop that crashes whoever looks for it: set aside
+ * as well. One that crashes the program when its sender is to be told that it
+ * was removed stays, suspended, and the order is off: it would crash each
+ * start. The program that finds it removed in silence just does that. */
+static void test_poison_at_the_start(void **state)
+{
+	struct world *w = *state;
+	struct msg_id routed = take_one(w, "b@x"), told = take_one(w, "c@x"),
+		      both = take_one(w, "d@x"), silent = take_one(w, "e@x");
+	struct message_view v;
+	struct lease *l;
+
+	assert_int_equal(
+		queue_message_suspend(w->q, both, ADMIN, NULL), CHANGED);
+	assert_int_equal(queue_message_priority(
+				 w->q, silent, PRIORITY_HIGH, NULL),
+		CHANGED);
+	l = lease(w, "c0|x", 9);
+	assert_int_equal(l->env->id.v, silent.v);
+	queue_message_remove(w->q, told, 1, NULL);
+	queue_message_remove(w->q, both, 1, NULL);
+	assert_int_equal(
+		queue_message_remove(w->q, silent, 0, NULL), CHANGED_LATER);
+	sim_loop_step(w->loop, 100);
+	w->o.poison_after = 2;
+	blame(w, routed, WORK_ROUTING, 2);
+	blame(w, told, WORK_REPORT, 2);
+	blame(w, both, WORK_REPORT, 3);
+	blame(w, silent, WORK_DELIVERY, 2);
+	sim_store_crash(queue_store(w->q), 0);
+	settle_all(w, l, VERDICT_RELEASE);
+	while (w->nexpired)
+		settle_all(w, w->expired[--w->nexpired], VERDICT_RELEASE);
+	queue_close(&w->q);
+	start(w);
+	for (int again = 0; again < 2; again++, restart(w, 0)) {
+		sim_loop_step(w->loop, 10 * HOUR);
+		assert_int_equal(w->nexpired, 0);
+		assert_string_equal(state_of(w, routed), "gone");
+		assert_string_equal(state_of(w, told), "suspended");
+		assert_string_equal(state_of(w, both), "suspended");
+		assert_string_equal(state_of(w, silent), "gone");
+	}
+	assert_int_equal(queue_view(w->q, both, &v), 0);
+	assert_non_null(strstr(buf_str(&w->lines), "queue.poison"));
+	assert_true(span_starts(v.reason, SPAN("poison: 3 crashes")));
+	assert_int_equal(queue_message_remove(w->q, both, 1, NULL), CHANGED);
+	sim_loop_step(w->loop, 100);
+	assert_int_equal(w->nexpired, 1);
+	w->nexpired = 0;
+	settle_one(w, w->expired[0], VERDICT_FINAL);
+	assert_string_equal(state_of(w, both), "gone");
+}
+
 /* nought: never. */
 static void test_poison_off(void **state)
 {
@@ -838,6 +892,7 @@ int main(void)
 		T(test_rates),
 		T(test_peek),
 		T(test_poison),
+		T(test_poison_at_the_start),
 		T(test_poison_off),
 	};
 
