@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
@@ -18,7 +20,11 @@
 #include "mta/upgrade_private.h"
 #include "mta/version.h"
 
-enum { FIRST_FD = 3 }; /* of the next process: the line, then the sockets */
+enum {
+	FIRST_FD = 3, /* of the next process: the line, then the sockets */
+	END_STEPS = 3000,
+	END_STEP_MS = 10,
+};
 
 /* --- the end of an attempt -------------------------------------------------
  */
@@ -414,6 +420,20 @@ static int wait_for_running(struct upgrade *u)
 	return -1;
 }
 
+/* It may have the queue, and gives it back by ending. */
+static void wait_for_end(const struct upgrade *u)
+{
+	pid_t pid = (pid_t)u->child;
+	int i = 0;
+
+	while (i++ < END_STEPS && waitpid(pid, NULL, WNOHANG) == 0)
+		(void)!poll(NULL, 0, END_STEP_MS);
+	if (i <= END_STEPS) /* or it was no child of ours any more */
+		return;
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+}
+
 unsigned upgrade_finish(struct upgrade *u)
 {
 	struct buf b;
@@ -442,6 +462,7 @@ unsigned upgrade_finish(struct upgrade *u)
 			SPAN_ARG(buf_span(&u->said)));
 		failed(u, buf_span(&b));
 		buf_fini(&b);
+		wait_for_end(u);
 		start_again(u);
 	}
 	close_line(u);

@@ -20,8 +20,10 @@
  *
  * What goes wrong:
  *   next fails before ready      before goes on as if nothing had happened
- *   next fails after ready       before starts its own program again, in its
- *                                place, with the sockets
+ *   next fails after ready       before waits for its end (it may have had
+ *                                the queue), at most 30 seconds, then starts
+ *                                its own program again, in its place, with
+ *                                the sockets
  *   before dies (not: ends)      next takes over when its lock is gone
  *   before is told to stop       it says "stay"; both end
  */

@@ -359,6 +359,41 @@ def test_next_dies_after_ready(peer):
         works(u, peer, "again")
 
 
+# A new process that has the queue already when it finds that it cannot go on,
+# and takes its time to give it back.
+REFUSES_LATE = """#!{python}
+import fcntl, os, time
+line = int(os.environ["UMBRA_UPGRADE_LINE"].split()[0])
+os.write(line, b"ready 0\\n")
+os.read(line, 200)
+lock = open({lock!r}, "r+")
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+os.write(line, b"failed no control socket")
+os.close(line)
+time.sleep(1)
+"""
+
+
+def test_next_refuses_with_the_queue_in_hands(peer):
+    """The old program starts again when the lock is free, not before."""
+    with Umbra(base(peer.port)) as u:
+        late = script(u, "")
+        with open(late, "w", encoding="utf-8") as f:
+            f.write(REFUSES_LATE.format(
+                python=sys.executable,
+                lock=os.path.join(u.data, "umbra.lock")))
+        at = u.mark()
+        p = upgrade(u, "--binary", late)
+        assert "no control socket" in u.wait("upgrade.failed", since=at)["text"]
+        u.wait("node.ready", since=at)
+        p.kill()
+        p.communicate()
+        assert u.running()
+        works(u, peer, "after")
+        u.upgrade()
+        works(u, peer, "again")
+
+
 def test_old_is_killed_after_ready(peer):
     """The next one takes over when the lock is gone."""
     with Umbra(base(peer.port)) as u:
