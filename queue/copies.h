@@ -23,6 +23,8 @@ enum err queue_unbar(struct queue *q, struct message *m) must_use;
 int queue_bar(struct queue *q, struct message *m);
 /* Its delay notice is being made. */
 int queue_noticing(const struct message *m);
+/* An administrator has ordered its end. */
+int queue_removing(const struct message *m);
 /* Barred, or a copy: deletes it, whatever is pending; gone() follows. */
 void queue_discard(struct queue *q, struct message *m);
 

@@ -24,6 +24,12 @@ int queue_noticing(const struct message *m)
 	return m->notice != NULL;
 }
 
+int queue_removing(const struct message *m)
+{
+	check_obj(m, MESSAGE_MAGIC);
+	return m->removal != REMOVE_NO;
+}
+
 /* m cannot be read: said, and perhaps out of the queue. */
 static void trouble(
 	struct queue *q, struct message *m, enum err e, const char *why)

@@ -191,12 +191,15 @@ static void copy_there(struct copy *c, struct peer *p)
 	}
 }
 
+/* What is to be removed ends here: a holder that does not hear what is said in
+ * 4 would deliver it. */
 int give_step(struct copy *c)
 {
 	struct peer *p = c->to;
 
 	if (c->state != COPY_LIVE || !c->m || c->moving || c->storing ||
-		c->accept || !list_empty(&c->own.node)) {
+		c->accept || !list_empty(&c->own.node) ||
+		queue_removing(c->m)) {
 		move_again(c, 0);
 	} else if (c->holder == p) {
 		cede(c, p);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "queue/control.h"
 #include "queue/load.h"
 #include "tests/unit/shadow_world.h"
 #include "tests/unit/shadow_far.h"
@@ -501,6 +502,41 @@ static void test_other_disk(void **state)
 	end(state, &b);
 }
 
+/* Rule: what an administrator has ordered to be removed ends here, however long
+ * the notice takes: a peer that took it over by its own question would not know
+ * of the order. */
+static void test_removed_stays(void **state)
+{
+	struct node *n;
+	struct far *b;
+	struct copy *c;
+	struct world *w;
+
+	begin(state, &n, &b);
+	w = &n->w;
+	dial(b, 1);
+	c = mail(n, LEVEL_SHADOWED);
+	assert_int_equal(
+		queue_message_remove(w->q, queue_id(c->m), 1, NULL), CHANGED);
+	node_step(n, 100);
+	assert_int_equal(w->nexpired, 2);
+	move(n, 0);
+	node_step(n, 1000);
+	while (w->nexpired) /* no notice now */
+		settle_all(w, w->expired[--w->nexpired], VERDICT_RELEASE);
+	node_step(n, 30000);
+	assert_int_equal(ours(n), 1);
+	check_view(n, 1, 0, 0);
+	node_step(n, 2 * MINUTE);
+	assert_int_equal(w->nexpired, 2);
+	while (w->nexpired)
+		settle_all(w, w->expired[--w->nexpired], VERDICT_FINAL);
+	node_step(n, 1000);
+	assert_int_equal(ours(n), 0);
+	check_view(n, 0, 0, 0);
+	end(state, &b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -516,6 +552,7 @@ int main(void)
 		cmocka_unit_test(test_orders),
 		cmocka_unit_test(test_no_identity),
 		cmocka_unit_test(test_other_disk),
+		cmocka_unit_test(test_removed_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
