@@ -97,6 +97,9 @@ static int is_new(struct import_job *j, uint64_t id, const struct mid *mid)
 	case IMPORT_FINISHED:
 		j->finished++;
 		break;
+	case IMPORT_BUSY: /* of a client that has left, or a peer */
+		failed(j, ERR_BUSY);
+		return 0;
 	case IMPORT_UNKNOWN:
 		failed(j, ERR_IO);
 		return 0;

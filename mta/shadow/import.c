@@ -18,10 +18,14 @@ struct mid import_mid(const struct envelope *e, const uint8_t sid[16])
 
 enum import_known import_known(struct shadow *s, const struct mid *m)
 {
+	struct copy *c = copy_find(s, m);
 	int done;
 
 	check_obj(s, SHADOW_MAGIC);
-	if (copy_find(s, m))
+	/* Not durable yet; or damaged here, and set aside. */
+	if (c && (c->state == COPY_ACCEPT || c->state == COPY_LOST))
+		return IMPORT_BUSY;
+	if (c)
 		return IMPORT_HERE;
 	done = holder_finished(s, m);
 	return done > 0   ? IMPORT_FINISHED

@@ -15,6 +15,7 @@ enum import_known {
 	IMPORT_NEW,      /* not known here */
 	IMPORT_HERE,     /* in the queue, ours or a copy that we hold */
 	IMPORT_FINISHED, /* was here */
+	IMPORT_BUSY,     /* coming in just now: it may still fail */
 	IMPORT_UNKNOWN,  /* cannot be looked up now */
 };
 

@@ -1,0 +1,78 @@
+/* test_shadow_import - messages of another database: what is known of one. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "mta/shadow/import.h"
+#include "tests/unit/shadow_world.h"
+
+struct one {
+	struct import i;
+	int done;
+	enum err e;
+};
+
+static void on_imported(struct import *i, enum err e)
+{
+	struct one *o = container_of(i, struct one, i);
+
+	assert_int_equal(o->done++, 0);
+	o->e = e;
+}
+
+static void import(struct node *n, struct one *o, struct mid mid)
+{
+	struct recipient r = {.address = SPAN("a@x")};
+	struct rcpt_status t = {.state = RCPT_PENDING};
+	struct status s = {.rcpt = &t, .nrcpt = 1};
+	struct envelope e = {
+		.id = queue_next_id(n->w.q),
+		.mid = mid,
+		.received = loop_wall(n->w.loop),
+		.sender = SPAN("a@a.example"),
+		.size = 100,
+		.rcpt = &r,
+		.nrcpt = 1,
+	};
+	struct blob *b = blob_create(100);
+	struct body *body;
+
+	memset(b->p, 'x', 100);
+	b->n = 100;
+	body = body_from_blob(b, queue_budget(n->w.q));
+	*o = (struct one){.i.done = on_imported};
+	shadow_import(n->s, &o->i, &e, &s, body);
+	body_unref(&body);
+}
+
+/* Rule: it is here when it is durable, and not before: who hears that it is
+ * removes what it was imported from. One that found no room is new again. */
+static void test_known_when_durable(void **state)
+{
+	struct node *n = *state;
+	struct mid m = mid_at(9, 0, 5);
+	struct one o;
+
+	node_configure(n, 1, 0, "");
+	for (int full = 1; full >= 0; full--) {
+		assert_int_equal(import_known(n->s, &m), IMPORT_NEW);
+		n->w.disk->fail = full ? ERR_NOSPACE : ERR_OK;
+		import(n, &o, m);
+		assert_int_equal(import_known(n->s, &m), IMPORT_BUSY);
+		node_step(n, 100);
+		assert_int_equal(o.done, 1);
+		assert_int_equal(o.e, full ? ERR_NOSPACE : ERR_OK);
+	}
+	assert_int_equal(import_known(n->s, &m), IMPORT_HERE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TN(test_known_when_durable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
