@@ -63,6 +63,14 @@ static enum changed changed(const struct message *m)
 	return message_leased(m) ? CHANGED_LATER : CHANGED;
 }
 
+/* It is so already, which may not be durable yet. */
+static enum changed same(struct queue *q, struct message *m, struct change *c)
+{
+	if (c && m->write)
+		status_write_join(m, change_own(q, m, c));
+	return CHANGED_NOT;
+}
+
 /* --- suspended ------------------------------------------------------------ */
 
 static void set_suspended(struct queue *q, struct message *m, int yes)
@@ -85,8 +93,8 @@ void message_orders(struct queue *q, struct message *m,
 		expire_late(q);
 }
 
-static enum changed suspend(
-	struct queue *q, struct message *m, struct span reason, struct change *c)
+static enum changed suspend(struct queue *q, struct message *m,
+	struct span reason, struct change *c)
 {
 	struct held *h = get(q, m);
 	struct status *s;
@@ -120,7 +128,7 @@ enum changed queue_message_suspend(
 	if (!m)
 		return CHANGED_GONE;
 	if (m->suspended || m->removal)
-		return CHANGED_NOT;
+		return same(q, m, c);
 	return suspend(q, m, reason, c);
 }
 
@@ -164,7 +172,7 @@ enum changed queue_message_resume(
 	if (!m)
 		return CHANGED_GONE;
 	if (!m->suspended)
-		return CHANGED_NOT;
+		return same(q, m, c);
 	if (!(h = get(q, m)))
 		return CHANGED_FAILED;
 	add_overtime(q, m, h);
@@ -247,7 +255,7 @@ enum changed queue_message_remove(
 	if (!m)
 		return CHANGED_GONE;
 	if (m->removal == how)
-		return CHANGED_NOT;
+		return same(q, m, c);
 	if (!notify && at_once(q, m)) {
 		remove_now(q, m, c);
 		return CHANGED;
@@ -277,7 +285,7 @@ enum changed queue_message_priority(struct queue *q, struct msg_id id,
 		return CHANGED_GONE;
 	must(priority < PRIORITIES);
 	if (m->priority == priority)
-		return CHANGED_NOT;
+		return same(q, m, c);
 	if (!(h = get(q, m)))
 		return CHANGED_FAILED;
 	h->status.priority = (uint8_t)priority;
@@ -310,7 +318,7 @@ enum changed queue_message_redirect(struct queue *q, struct msg_id id,
 		return CHANGED_FAILED;
 	if (span_eq(h->status.redirect, connector)) {
 		held_put(q, h);
-		return CHANGED_NOT;
+		return same(q, m, c);
 	}
 	h->status.redirect = arena_span(&h->arena, connector);
 	route_again(q, m);

@@ -104,7 +104,7 @@ enum changed {
 	CHANGED,
 	CHANGED_LATER,  /* noted, durably; in force when the attempt is over, or
 			   the message waits for peers no more */
-	CHANGED_NOT,    /* it is so already */
+	CHANGED_NOT,    /* it is so already; c waits until that is durable */
 	CHANGED_GONE,   /* there is no such message */
 	CHANGED_FAILED, /* it cannot be read now: memory, or set aside (log) */
 };

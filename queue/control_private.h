@@ -57,6 +57,8 @@ struct own *change_own(struct queue *q, struct message *m, struct change *c);
  * what came of it. */
 struct waiter *change_wait(struct waiter *others, struct own *own);
 void change_tell(struct waiter *w, enum err e);
+/* It waits for the status of m that is on its way; there is one. */
+void status_write_join(struct message *m, struct own *own);
 void change_add(struct change *c); /* one more; c may be NULL in both */
 void change_drop(struct change *c, enum err e);
 void changes_run(struct queue *q);

@@ -136,6 +136,13 @@ void status_write(
 		write_submit(w, m->id);
 }
 
+void status_write_join(struct message *m, struct own *own)
+{
+	struct status_write *w = m->write;
+
+	list_append(w->newer.n ? &w->newer_own : &w->now_own, &own->node);
+}
+
 /* Changes wait on, for the delete that follows. */
 static struct waiter *keep(struct list *own, struct waiter *others)
 {

@@ -44,7 +44,8 @@ static void settle_one(struct world *w, struct lease *l, enum verdict v)
 /* --- suspended ------------------------------------------------------------ */
 
 /* A suspended message is not leased, is shown so, over restarts; resumed, it is
- * ready at once. done comes when the order is durable, and not before. */
+ * ready at once. done comes when the order is durable, and not before, also for
+ * who ordered what is ordered already. */
 static void test_suspend(void **state)
 {
 	struct world *w = *state;
@@ -61,7 +62,7 @@ static void test_suspend(void **state)
 	assert_int_equal(
 		queue_message_suspend(w->q, (struct msg_id){999}, ADMIN, c),
 		CHANGED_GONE);
-	assert_int_equal(queue_change_behind(c), 1);
+	assert_int_equal(queue_change_behind(c), 2);
 	queue_change_end(&c);
 	assert_null(c);
 	assert_int_equal(v.fired, 0);
@@ -818,8 +819,8 @@ static void test_poison_at_the_start(void **state)
 
 	assert_int_equal(
 		queue_message_suspend(w->q, both, ADMIN, NULL), CHANGED);
-	assert_int_equal(queue_message_priority(
-				 w->q, silent, PRIORITY_HIGH, NULL),
+	assert_int_equal(
+		queue_message_priority(w->q, silent, PRIORITY_HIGH, NULL),
 		CHANGED);
 	l = lease(w, "c0|x", 9);
 	assert_int_equal(l->env->id.v, silent.v);
