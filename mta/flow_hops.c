@@ -182,7 +182,8 @@ void flow_hops_kick(struct node *n)
 		h = queue_hop_next(n->queue, h)) {
 		struct owner *o = h->owner;
 
-		if (o->pool && h->ready)
+		/* Or what its pool has in hands, and shall try again. */
+		if (o->pool && (h->ready || h->leased))
 			pool_ready(o->pool);
 	}
 }

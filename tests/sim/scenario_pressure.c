@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "mta/base/check.h"
+#include "mta/flow.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
 
@@ -152,6 +153,32 @@ static void fill(struct story *t)
 	}
 }
 
+/* Nothing goes out for a while. A transfer that its next hop breaks off in that
+ * time goes on afterwards, also when nothing else waits for that hop. */
+static void held_up(struct story *t, int line)
+{
+	struct peer *p = &t->next->peer;
+	struct node *n = world_node(t->relay);
+	unsigned had = t->sent, reads = 0;
+
+	sim_loop_step(t->w->loop, 20 * MINUTE); /* no connection is left */
+	t->next->link->latency = 20;
+	p->script.rule[0] =
+		(struct peer_rule){.at = "MAIL", .reset = 1, .times = 1};
+	world_send(t->relay, "me@next.example", "late@next.example", "late");
+	while (!p->used[0] && reads++ < 10000)
+		sim_loop_step(t->w->loop, 1);
+	deliver_pause(n->deliver, 1);
+	sim_loop_step(t->w->loop, MINUTE);
+	if (t->sent != had || !p->used[0])
+		world_fault(t->w, "line %d: was not held up", line);
+	deliver_pause(n->deliver, 0);
+	flow_hops_kick(n);
+	sim_loop_step(t->w->loop, HOUR);
+	if (t->sent != had + 1)
+		world_fault(t->w, "line %d: held up for ever", line);
+}
+
 int scenario_pressure(const struct scenario_options *o)
 {
 	struct story t = {.changes = 0};
@@ -197,6 +224,7 @@ int scenario_pressure(const struct scenario_options *o)
 	hover(&t, 9000, __LINE__);
 	want_changes(&t, 5, __LINE__);
 	want_both(&t, "250", "250", __LINE__);
+	held_up(&t, __LINE__);
 
 	bad = t.w->nfaults > 0;
 	if (bad)
