@@ -70,7 +70,6 @@ static void adapt(
 	st->overtime = late < UINT16_MAX ? (uint16_t)late : UINT16_MAX;
 	st->due = 0;
 	st->redirect = span(NULL, 0);
-	st->removal = 0;
 	st->moved = 1;
 	st->owner = (struct ownership){.gen = gen};
 	memcpy(st->owner.sid, s->me.sid, sizeof st->owner.sid);
