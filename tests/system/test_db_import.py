@@ -260,7 +260,7 @@ def test_its_own_database_is_refused(relay):
 
 def test_a_node_that_runs_is_refused(rescued, relay):
     rescued.start()
-    said = db_import(relay, rescued.data, "--yes", want=74)
+    said = db_import(relay, rescued.data, "--yes", want=75)
     assert f"pid {rescued.proc.pid}" in said
 
 

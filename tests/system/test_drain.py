@@ -40,7 +40,9 @@ class Draining:
         self.rows = []
         self.proc = subprocess.Popen(
             [UMBRA, "-c", u.file, "--json", "drain", *args],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # A shell's background jobs ignore Ctrl-C, and their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
