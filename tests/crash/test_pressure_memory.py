@@ -249,8 +249,9 @@ def test_mailbox_servers_work_on_while_the_queue_is_high():
 
         def pick(rng):
             return NEW, rng.choice((800, 1500, 4000))
+        # Slowly enough to be seen between the two thresholds.
         inside = [Sender(f"i{k}", n.port("relay"), ledger, random.Random(k),
-                         pick) for k in range(4)]
+                         pick, pause=0.01) for k in range(4)]
         outside = [Sender(f"o{k}", n.port("inbound"), ledger,
                           random.Random(k), pick, pause=0.02)
                    for k in range(2)]
