@@ -84,11 +84,6 @@ enum err db_look(
 	return e;
 }
 
-static uint64_t pages_of(const MDB_stat *st)
-{
-	return st->ms_branch_pages + st->ms_leaf_pages + st->ms_overflow_pages;
-}
-
 /* The list of free pages is table 0: a value is a count and so many numbers.
  */
 static enum err free_pages(MDB_txn *t, uint64_t *n_r)
@@ -137,13 +132,13 @@ enum err db_pages(struct store *s, unsigned have, struct db_pages *p_r)
 		e = db_err(mdb_stat(s->read, all, &st));
 	if (e == ERR_OK) {
 		p_r->size = st.ms_psize;
-		p_r->used = pages_of(&st);
+		p_r->used = db_tree_pages(&st);
 	}
 	for (unsigned i = 0; e == ERR_OK && i < DB_COUNT; i++) {
 		if (!(have >> i & 1))
 			continue;
 		e = db_err(mdb_stat(s->read, s->db[i], &st));
-		p_r->used += pages_of(&st);
+		p_r->used += db_tree_pages(&st);
 	}
 	if (e == ERR_OK)
 		e = free_pages(s->read, &p_r->free);

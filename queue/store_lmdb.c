@@ -209,7 +209,7 @@ static int on_reader(const char *line, void *arg)
 	return 0;
 }
 
-static uint64_t stat_pages(const MDB_stat *st)
+uint64_t db_tree_pages(const MDB_stat *st)
 {
 	return st->ms_branch_pages + st->ms_leaf_pages + st->ms_overflow_pages;
 }
@@ -224,11 +224,11 @@ static int count_pages(struct store *s, struct store_load *l)
 	l->pages_used = 2;
 	for (MDB_dbi i = 0; rc == 0 && i < 2; i++) { /* free list, names */
 		rc = mdb_stat(s->read, i, &st);
-		l->pages_used += rc ? 0 : stat_pages(&st);
+		l->pages_used += rc ? 0 : db_tree_pages(&st);
 	}
 	for (unsigned i = 0; rc == 0 && i < DB_COUNT; i++) {
 		rc = mdb_stat(s->read, s->db[i], &st);
-		l->pages_used += rc ? 0 : stat_pages(&st);
+		l->pages_used += rc ? 0 : db_tree_pages(&st);
 	}
 	return rc;
 }

@@ -38,6 +38,7 @@ enum { DB_ENV, DB_BODY, DB_STATUS, DB_META, DB_DAMAGED, DB_NOTES, DB_COUNT };
 struct MDB_env;
 struct MDB_txn;
 struct MDB_cursor;
+struct MDB_stat;
 
 /* store_dir - the directory, held by one process. */
 struct store_dir {
@@ -152,6 +153,7 @@ enum err db_pages(
 /* Everything in use now, page behind page, to fd. */
 enum err db_copy(struct store *s, int fd) must_use;
 enum err db_err(int rc);
+uint64_t db_tree_pages(const struct MDB_stat *st);
 void db_explain(struct store *s, int rc, struct buf *why);
 
 /* store_doing.c; without the file there is only nothing to be learned. */

@@ -171,6 +171,12 @@ void json_put_u64(struct json *j, uint64_t v)
 	buf_addu(j->out, v);
 }
 
+void json_put_count(struct json *j, const char *key, uint64_t v)
+{
+	json_put_key(j, key);
+	json_put_u64(j, v);
+}
+
 void json_put_i64(struct json *j, int64_t v)
 {
 	before_value(j);

@@ -34,6 +34,7 @@ void json_put_end(struct json *j); /* the innermost object or array */
 void json_put_key(struct json *j, const char *key);
 void json_put_str(struct json *j, struct span s);
 void json_put_u64(struct json *j, uint64_t v);
+void json_put_count(struct json *j, const char *key, uint64_t v); /* both */
 void json_put_i64(struct json *j, int64_t v);
 /* v / 10^digits, exactly: json_put_decimal(j, 1250, 3) writes 1.250. */
 void json_put_decimal(struct json *j, uint64_t v, unsigned digits);

@@ -109,12 +109,6 @@ static int is_fine(const struct check *k)
 	       k->f.truncated == 0;
 }
 
-static void number(struct json *j, const char *key, uint64_t v)
-{
-	json_put_key(j, key);
-	json_put_u64(j, v);
-}
-
 static void put_json(const struct check *k, struct buf *out)
 {
 	struct json j;
@@ -130,27 +124,28 @@ static void put_json(const struct check *k, struct buf *out)
 	json_put_bool(&j, k->f.live);
 	json_put_key(&j, "database");
 	json_put_str(&j, buf_span(&sid));
-	number(&j, "schema", k->f.schema);
-	number(&j, "starts", k->f.starts);
-	number(&j, "file_bytes", k->f.file);
-	number(&j, "used_bytes", k->rest.used);
-	number(&j, "free_bytes", k->rest.free);
-	number(&j, "messages", k->messages);
-	number(&j, "copies_for_others", k->copies);
-	number(&j, "finished", k->finished);
-	number(&j, "body_bytes", k->octets);
+	json_put_count(&j, "schema", k->f.schema);
+	json_put_count(&j, "starts", k->f.starts);
+	json_put_count(&j, "file_bytes", k->f.file);
+	json_put_count(&j, "used_bytes", k->rest.used);
+	json_put_count(&j, "free_bytes", k->rest.free);
+	json_put_count(&j, "messages", k->messages);
+	json_put_count(&j, "copies_for_others", k->copies);
+	json_put_count(&j, "finished", k->finished);
+	json_put_count(&j, "body_bytes", k->octets);
 	json_put_key(&j, "damage");
 	json_put_object(&j);
 	for (unsigned i = CARE_FINE + 1; i < CARE_FAULT_COUNT; i++)
-		number(&j, care_fault_rows[i].name, k->fault[i]);
-	number(&j, "unreadable_places", k->w->breaks + k->w->last_broken);
-	number(&j, "missing_bytes", k->f.truncated);
+		json_put_count(&j, care_fault_rows[i].name, k->fault[i]);
+	json_put_count(
+		&j, "unreadable_places", k->w->breaks + k->w->last_broken);
+	json_put_count(&j, "missing_bytes", k->f.truncated);
 	json_put_end(&j);
-	number(&j, "orphan_statuses", k->rest.statuses);
-	number(&j, "orphan_bodies", k->rest.bodies);
-	number(&j, "orphan_files", k->rest.files);
-	number(&j, "set_aside", k->rest.aside);
-	number(&j, "notes", k->rest.notes);
+	json_put_count(&j, "orphan_statuses", k->rest.statuses);
+	json_put_count(&j, "orphan_bodies", k->rest.bodies);
+	json_put_count(&j, "orphan_files", k->rest.files);
+	json_put_count(&j, "set_aside", k->rest.aside);
+	json_put_count(&j, "notes", k->rest.notes);
 	json_put_key(&j, "ok");
 	json_put_bool(&j, is_fine(k));
 	json_put_end(&j);

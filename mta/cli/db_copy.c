@@ -84,20 +84,14 @@ static void put_now(struct json *j)
 	json_put_str(j, span_str(text));
 }
 
-static void number(struct json *j, const char *key, uint64_t v)
-{
-	json_put_key(j, key);
-	json_put_u64(j, v);
-}
-
 /* The counts of a copy; as they stand in the manifest and in the answer. */
 static void put_counts(struct json *j, const struct care_copied *c)
 {
-	number(j, "messages", c->messages);
-	number(j, "copies_for_others", c->copies);
-	number(j, "files", c->files);
-	number(j, "bytes", c->octets);
-	number(j, "damaged", c->faults);
+	json_put_count(j, "messages", c->messages);
+	json_put_count(j, "copies_for_others", c->copies);
+	json_put_count(j, "files", c->files);
+	json_put_count(j, "bytes", c->octets);
+	json_put_count(j, "damaged", c->faults);
 }
 
 static enum err write_manifest(struct job *k, const char *part, struct care *c,
@@ -120,8 +114,8 @@ static enum err write_manifest(struct job *k, const char *part, struct care *c,
 	json_put_str(&j, span_str(f->dir));
 	json_put_key(&j, "database");
 	json_put_str(&j, buf_span(&sid));
-	number(&j, "schema", f->schema);
-	number(&j, "starts", f->starts);
+	json_put_count(&j, "schema", f->schema);
+	json_put_count(&j, "starts", f->starts);
 	put_counts(&j, &k->copied);
 	json_put_end(&j);
 	buf_addc(&b, '\n');
@@ -287,11 +281,11 @@ static void print_copied(const struct job *k)
 		json_put_key(&j, "directory");
 		json_put_str(&j, span_str(k->to));
 		put_counts(&j, c);
-		number(&j, "left_meanwhile", c->left);
+		json_put_count(&j, "left_meanwhile", c->left);
 		if (!k->backup) {
 			json_put_key(&j, "new_identity");
 			json_put_bool(&j, request_has(k->r, OPT_NEW_IDENTITY));
-			number(&j, "taken_over", k->owned);
+			json_put_count(&j, "taken_over", k->owned);
 		}
 		json_put_end(&j);
 	} else {
@@ -419,8 +413,8 @@ int db_compact(const struct request *r, const char *dir)
 		json_put_object(&j);
 		json_put_key(&j, "directory");
 		json_put_str(&j, span_str(dir));
-		number(&j, "before_bytes", k->was);
-		number(&j, "after_bytes", k->is);
+		json_put_count(&j, "before_bytes", k->was);
+		json_put_count(&j, "after_bytes", k->is);
 		json_put_end(&j);
 	} else {
 		buf_addf(&b, "%s: data.mdb was ", dir);

@@ -198,12 +198,6 @@ static enum err open_out(struct export *x)
 	return ERR_OK;
 }
 
-static void number(struct json *j, const char *key, uint64_t v)
-{
-	json_put_key(j, key);
-	json_put_u64(j, v);
-}
-
 static void print(const struct export *x)
 {
 	struct buf b;
@@ -219,14 +213,14 @@ static void print(const struct export *x)
 	json_put_object(&j);
 	json_put_key(&j, "directory");
 	json_put_str(&j, span_str(x->out));
-	number(&j, "written", x->written);
-	number(&j, "body_bytes", x->octets);
-	number(&j, "there_already", x->there);
-	number(&j, "damaged", x->damaged);
-	number(&j, "lost", x->lost);
-	number(&j, "unreadable_places", x->w->breaks);
-	number(&j, "finished", x->skipped);
-	number(&j, "copies_for_others", x->copies);
+	json_put_count(&j, "written", x->written);
+	json_put_count(&j, "body_bytes", x->octets);
+	json_put_count(&j, "there_already", x->there);
+	json_put_count(&j, "damaged", x->damaged);
+	json_put_count(&j, "lost", x->lost);
+	json_put_count(&j, "unreadable_places", x->w->breaks);
+	json_put_count(&j, "finished", x->skipped);
+	json_put_count(&j, "copies_for_others", x->copies);
 	json_put_end(&j);
 	printf("%s\n", buf_str(&b));
 	buf_fini(&b);

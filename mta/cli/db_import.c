@@ -273,12 +273,6 @@ static int walk(struct import *x, int doing)
 	return x->status ? x->status : status;
 }
 
-static void number(struct json *j, const char *key, uint64_t v)
-{
-	json_put_key(j, key);
-	json_put_u64(j, v);
-}
-
 static void put_json(const struct import *x)
 {
 	struct buf b;
@@ -289,18 +283,18 @@ static void put_json(const struct import *x)
 	json_put_object(&j);
 	json_put_key(&j, "directory");
 	json_put_str(&j, span_str(x->from));
-	number(&j, "messages", x->own);
-	number(&j, "copies_for_others", x->copies);
-	number(&j, "finished", x->finished);
-	number(&j, "damaged", x->damaged);
-	number(&j, "unreadable_places", x->w->breaks);
-	number(&j, "body_bytes", x->octets);
+	json_put_count(&j, "messages", x->own);
+	json_put_count(&j, "copies_for_others", x->copies);
+	json_put_count(&j, "finished", x->finished);
+	json_put_count(&j, "damaged", x->damaged);
+	json_put_count(&j, "unreadable_places", x->w->breaks);
+	json_put_count(&j, "body_bytes", x->octets);
 	json_put_key(&j, "done");
 	json_put_bool(&j, x->doing);
 	if (x->doing) {
-		number(&j, "taken", x->taken);
-		number(&j, "here_already", x->here);
-		number(&j, "finished_here", x->had);
+		json_put_count(&j, "taken", x->taken);
+		json_put_count(&j, "here_already", x->here);
+		json_put_count(&j, "finished_here", x->had);
 	}
 	json_put_end(&j);
 	printf("%s\n", buf_str(&b));
