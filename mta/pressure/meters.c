@@ -149,17 +149,14 @@ static void of(struct buf *out, uint64_t used, uint64_t all, const char *what)
 		(unsigned long long)all, what);
 }
 
-/* With one digit after the point, in the unit that leaves few before it. */
+/* To the nearest tenth, in the unit that leaves few digits before the point. */
 static void size(struct buf *out, uint64_t n)
 {
-	const char *unit = "MiB";
+	int g = n >= UINT64_C(10) << 30;
+	uint64_t tenths = ((n >> (g ? 10 : 0)) * 10 + (1 << 19)) >> 20;
 
-	if (n >= UINT64_C(10) << 30) {
-		n >>= 10;
-		unit = "GiB";
-	}
-	buf_addf(out, "%llu.%u %s", (unsigned long long)(n >> 20),
-		(unsigned)((n & 0xfffff) * 10 >> 20), unit);
+	buf_addf(out, "%llu.%u %s", (unsigned long long)(tenths / 10),
+		(unsigned)(tenths % 10), g ? "GiB" : "MiB");
 }
 
 static void size_of(struct buf *out, uint64_t used, uint64_t all)

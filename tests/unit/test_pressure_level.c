@@ -9,6 +9,7 @@
 #include "mta/pressure/actions.h"
 #include "mta/pressure/defaults.h"
 #include "mta/pressure/pressure.h"
+#include "mta/pressure/private.h"
 
 #define GIB (UINT64_C(1) << 30)
 #define MIB (UINT64_C(1) << 20)
@@ -343,6 +344,45 @@ static void test_order(void **state)
 	}
 }
 
+/* --- words ---------------------------------------------------------------- */
+
+/* Rule: a size is said to the nearest tenth of its unit. */
+static const struct {
+	uint64_t size, free, reclaimable;
+	const char *want;
+} words[] = {
+	{100 * MIB, 50 * MIB, 0,
+		"50.0 MiB of 100.0 MiB; free 50.0 MiB and in the database 0.0 "
+		"MiB"},
+	{26464256, 19510 << 10, 208896, /* 0.199 MiB in the database */
+		"6.0 MiB of 25.2 MiB; free 19.1 MiB and in the database 0.2 "
+		"MiB"},
+	{20 * GIB, GIB, MIB - 1,
+		"19.0 GiB of 20.0 GiB; free 1024.0 MiB and in the database 1.0 "
+		"MiB"},
+	{10 * GIB, 10 * GIB - MIB, 0,
+		"1.0 MiB of 10.0 GiB; free 10239.0 MiB and in the database 0.0 "
+		"MiB"},
+};
+
+static void test_words(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < countof(words); i++) {
+		struct pressure p = {
+			.raw = {.disk_size = words[i].size,
+				.disk_free = words[i].free},
+			.load = {.reclaimable = words[i].reclaimable},
+		};
+		struct buf b;
+
+		buf_init(&b, 200);
+		pressure_explain(&p, METER_DISK, &b);
+		assert_string_equal(buf_str(&b), words[i].want);
+		buf_fini(&b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +395,7 @@ int main(void)
 		cmocka_unit_test(test_in_order),
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
