@@ -145,6 +145,9 @@ struct hop_order {
 	struct map_node node; /* the hop's key */
 	uint64_t since;       /* wall */
 	uint32_t number;      /* of the note */
+	int on;               /* 0: resumed, which is not durable yet */
+	unsigned made, kept;  /* times it was changed; as the store has it */
+	unsigned writes;      /* under way */
 	char key[];
 };
 const struct hop_order *queue_hop_suspended(

@@ -70,7 +70,7 @@ void changes_fini(struct queue *q); /* all that are left are over */
 enum err orders_load(struct queue *q, struct buf *why) must_use;
 void orders_fini(struct queue *q);
 /* A write that found no room: once more, or given up. */
-void orders_again(struct queue *q, struct store_op *op);
+void orders_again(struct store_op *op);
 void orders_drop(struct store_op *op);
 int is_suspended_hop(struct queue *q, struct span key);
 

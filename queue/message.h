@@ -192,7 +192,7 @@ struct queue {
 	uint64_t full_said, memory_said; /* loop_now of the line, + 1 */
 	uint64_t bytes, nmessages, legs, leased, deferred;
 	uint64_t unreachable, suspended, nsuspended; /* legs; messages */
-	uint64_t taken, done, removed, index_bytes;
+	uint64_t taken, done, removed, index_bytes, hops_suspended;
 	struct rate in, out;
 	struct load_state load;
 };

@@ -4,6 +4,10 @@
  * big-endian; value: since when (wall, 8 octets), then the hop's key. A hop
  * that is resumed has its note removed. A write that finds no room is made
  * again from what is ordered then, so that an older one never wins.
+ *
+ * An order stays in the map, with its number, until the store has what was
+ * ordered last: also one to resume. Whoever orders what is ordered already
+ * before that has it written once more, and waits for that.
  */
 #include <stdlib.h>
 
@@ -17,7 +21,8 @@ struct note {
 	struct store_op op;
 	struct queue *q;
 	struct change *c;
-	uint32_t number;
+	struct hop_order *order;
+	unsigned made; /* what is written: the order's count then */
 	char key[KEY];
 	struct buf v;
 };
@@ -29,26 +34,40 @@ static struct hop_order *order_of(struct map_node *n)
 
 int is_suspended_hop(struct queue *q, struct span key)
 {
-	return q->orders.n && map_get(&q->orders, key) != NULL;
+	const struct hop_order *o =
+		q->orders.n ? order_of(map_get(&q->orders, key)) : NULL;
+
+	return o && o->on;
 }
 
 const struct hop_order *queue_hop_suspended(
 	struct queue *q, const struct hop_order *after)
 {
+	const struct hop_order *o = after;
+
 	check_obj(q, QUEUE_MAGIC);
-	return order_of(map_next(&q->orders, after ? &after->node : NULL));
+	do
+		o = order_of(map_next(&q->orders, o ? &o->node : NULL));
+	while (o && !o->on);
+	return o;
 }
 
 static struct hop_order *order_add(
-	struct queue *q, struct span key, uint32_t number, uint64_t since)
+	struct queue *q, struct span key, uint32_t number)
 {
 	struct hop_order *o = x_calloc(1, sizeof *o + key.n + 1);
 
 	memcpy(o->key, key.p, key.n);
 	o->number = number;
-	o->since = since;
 	map_put(&q->orders, &o->node, span(o->key, key.n));
 	return o;
+}
+
+static void order_set(struct queue *q, struct hop_order *o, uint64_t since)
+{
+	o->on = 1;
+	o->since = since;
+	q->hops_suspended++;
 }
 
 static void order_free(struct queue *q, struct hop_order *o)
@@ -68,7 +87,8 @@ static void load(struct queue *q, struct span key, struct span v)
 		return;
 	hop = span_skip(v, SINCE);
 	if (!map_get(&q->orders, hop))
-		order_add(q, hop, (uint32_t)get_be(key.p + PREFIX, 4),
+		order_set(q,
+			order_add(q, hop, (uint32_t)get_be(key.p + PREFIX, 4)),
 			get_be(v.p, SINCE));
 }
 
@@ -104,16 +124,6 @@ void orders_fini(struct queue *q)
 
 /* --- notes ---------------------------------------------------------------- */
 
-static struct hop_order *by_number(struct queue *q, uint32_t number)
-{
-	struct map_node *n = NULL;
-
-	while ((n = map_next(&q->orders, n)))
-		if (order_of(n)->number == number)
-			return order_of(n);
-	return NULL;
-}
-
 static uint32_t free_number(struct queue *q)
 {
 	uint32_t most = 0;
@@ -125,8 +135,21 @@ static uint32_t free_number(struct queue *q)
 	return most;
 }
 
+static int is_kept(const struct hop_order *o)
+{
+	return o->kept == o->made;
+}
+
+/* The order goes when its hop is resumed and nothing is to be written. */
 static void note_free(struct note *n, enum err e)
 {
+	struct hop_order *o = n->order;
+
+	if (e == ERR_OK)
+		o->kept = n->made;
+	o->writes--;
+	if (!o->on && !o->writes && is_kept(o))
+		order_free(n->q, o);
 	change_drop(n->c, e);
 	buf_fini(&n->v);
 	free(n);
@@ -142,16 +165,18 @@ static void on_note(struct store_op *op)
 		note_free(n, op->result);
 }
 
-static void submit(struct note *n, const struct hop_order *o)
+static void submit(struct note *n)
 {
+	const struct hop_order *o = n->order;
 	uint8_t since[SINCE];
 
 	buf_clear(&n->v);
-	if (o) {
+	if (o->on) {
 		put_be(since, o->since, SINCE);
 		buf_add(&n->v, span((const char *)since, SINCE));
 		buf_add(&n->v, o->node.key);
 	}
+	n->made = o->made;
 	n->op = (struct store_op){
 		.verb = STORE_NOTE,
 		.urgent = 1,
@@ -162,28 +187,26 @@ static void submit(struct note *n, const struct hop_order *o)
 	store_submit(n->q->store, &n->op);
 }
 
-static void write_note(struct queue *q, uint32_t number,
-	const struct hop_order *o, struct change *c)
+static void write_note(struct queue *q, struct hop_order *o, struct change *c)
 {
 	struct note *n = x_calloc(1, sizeof *n);
 	uint8_t be[4];
 
-	put_be(be, number, sizeof be);
+	put_be(be, o->number, sizeof be);
 	memcpy(n->key, "hop", PREFIX);
 	memcpy(n->key + PREFIX, be, sizeof be);
 	n->q = q;
 	n->c = c;
-	n->number = number;
+	n->order = o;
 	buf_init(&n->v, NOTE_MOST);
 	change_add(c);
-	submit(n, o);
+	o->writes++;
+	submit(n);
 }
 
-void orders_again(struct queue *q, struct store_op *op)
+void orders_again(struct store_op *op)
 {
-	struct note *n = container_of(op, struct note, op);
-
-	submit(n, by_number(q, n->number));
+	submit(container_of(op, struct note, op));
 }
 
 void orders_drop(struct store_op *op)
@@ -203,18 +226,31 @@ static void apply(struct queue *q, struct span key, int yes)
 		F_SPAN("hop", key), F_U("queued", h ? h->queued : 0));
 }
 
+/* It is so already; on the disk perhaps not yet, or it could not be. */
+static enum changed same(struct queue *q, struct hop_order *o, struct change *c)
+{
+	if (o && c && !is_kept(o))
+		write_note(q, o, c);
+	return CHANGED_NOT;
+}
+
 enum changed queue_hop_suspend(
 	struct queue *q, struct span key, struct change *c)
 {
 	struct hop_order *o;
 
 	check_obj(q, QUEUE_MAGIC);
-	if (is_suspended_hop(q, key))
-		return CHANGED_NOT;
-	if (key.n == 0 || key.n > HOP_KEY_MOST || q->orders.n >= ORDERS_MOST)
+	o = order_of(map_get(&q->orders, key));
+	if (o && o->on)
+		return same(q, o, c);
+	if (!o && (key.n == 0 || key.n > HOP_KEY_MOST ||
+			  q->orders.n >= ORDERS_MOST))
 		return CHANGED_FAILED;
-	o = order_add(q, key, free_number(q), loop_wall(q->o.loop));
-	write_note(q, o->number, o, c);
+	if (!o)
+		o = order_add(q, key, free_number(q));
+	order_set(q, o, loop_wall(q->o.loop));
+	o->made++;
+	write_note(q, o, c);
 	apply(q, o->node.key, 1);
 	return CHANGED;
 }
@@ -226,10 +262,12 @@ enum changed queue_hop_resume(
 
 	check_obj(q, QUEUE_MAGIC);
 	o = order_of(map_get(&q->orders, key));
-	if (!o)
-		return CHANGED_NOT;
-	write_note(q, o->number, NULL, c);
+	if (!o || !o->on)
+		return same(q, o, c);
+	o->on = 0;
+	q->hops_suspended--;
+	o->made++;
+	write_note(q, o, c);
 	apply(q, o->node.key, 0);
-	order_free(q, o);
 	return CHANGED;
 }

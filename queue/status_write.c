@@ -194,7 +194,7 @@ void on_again(struct timer *t)
 
 		next = op->next;
 		if (op->verb == STORE_NOTE) {
-			orders_again(q, op);
+			orders_again(op);
 		} else if (op->verb == STORE_DELETE && intake_unlinks(op)) {
 			op->next = NULL;
 			store_submit(q->store, op);

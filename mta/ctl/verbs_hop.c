@@ -192,9 +192,12 @@ static void one(struct answer *a, struct hops *s, struct span key)
 	} else {
 		int is = hop_row_load(&r, key) == 0 && (!h || h->suspended);
 
-		/* Those that are so already are none of those meant. */
+		/* Those that are so already are none of those meant; but the
+		 * answer comes when that is durable. */
 		if (is == (a->req.command == CMD_QUEUE_SUSPEND)) {
 			s->same++;
+			if (s->wait)
+				(void)change(a, s, key);
 			return;
 		}
 		s->hops++;

@@ -187,3 +187,44 @@ def test_order(faults, which):
     assert not faulty, "%d of %d\n%s" % (
         len(faulty), len(done), "\n\n".join(faulty[:3]))
     assert whole.count > 3 and killed > 0.7 * len(points)
+
+
+@pytest.mark.parametrize("verb", ["suspend", "resume"])
+def test_hop_ordered_twice(faults, verb):
+    """Somebody orders what another has ordered a moment ago, while the disk is
+    slow: it holds in memory already. It is not said to be done before it is on
+    disk: the relay is killed at once, and started again it holds."""
+    ledger = Ledger()
+    hop = Hop(ledger)
+    n = Node(ledger, [hop], config(hop.port, hop.port), faults=faults)
+    order = [UMBRA, "-c", n.file, "queue", verb, HOP, "--yes", "--json"]
+    try:
+        hop.on["GREET"] = "421 later"
+        n.start(faults=True)
+        with Smtp("127.0.0.1", n.port("relay")) as c:
+            c.ehlo()
+            submit(c, ledger, "t0", [TO],
+                   message("t0", 1500, random.Random(1)))
+        if verb == "resume":
+            n.cli("queue", "suspend", HOP, "--yes")
+        n.control.armed = 1
+        n.control.delay_ms = 2000
+        with subprocess.Popen(order, stdout=subprocess.PIPE, env=n.env,
+                              text=True) as first:
+            until(lambda: n.seen(f"nexthop.{verb}ed".replace("ee", "e"),
+                                 hop=HOP))
+            assert first.poll() is None
+            second = json.loads(subprocess.run(
+                order, stdout=subprocess.PIPE, env=n.env, text=True,
+                check=True).stdout)
+            n.crash()
+            assert json.loads(first.communicate()[0])["changed"] == 1
+        assert second["unchanged"] == 1 and second["changed"] == 0
+        n.start()
+        rows = [json.loads(x) for x in n.cli(
+            "message", "list", "--json").splitlines()]
+        assert [m["state"] == "hop suspended" for m in rows] == [
+            verb == "suspend"]
+    finally:
+        n.discard()
+        hop.close()

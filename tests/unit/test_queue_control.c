@@ -643,6 +643,139 @@ static void test_hop(void **state)
 	assert_int_equal(n.suspended, 1);
 }
 
+/* Who orders what is ordered already, while that is not durable, waits for it
+ * as who ordered it first does; and hears of it when it cannot be. */
+static void hop_twice(struct world *w,
+	enum changed (*order)(
+		struct queue *q, struct span key, struct change *c),
+	const char *state)
+{
+	struct waited v[3] = {{0}};
+	struct change *c[countof(v)];
+
+	w->disk->fail = ERR_NOSPACE;
+	w->disk->fail_deletes = 1;
+	for (unsigned i = 0; i < countof(c); i++) {
+		c[i] = queue_change(w->q, on_changed, &v[i]);
+		assert_int_equal(order(w->q, SPAN("c0|x"), c[i]),
+			i ? CHANGED_NOT : CHANGED);
+		queue_change_end(&c[i]);
+		sim_loop_step(w->loop, 10);
+	}
+	sim_loop_step(w->loop, HOUR);
+	for (unsigned i = 0; i < countof(v); i++)
+		assert_int_equal(v[i].fired, 0);
+	w->disk->fail = ERR_OK;
+	w->disk->fail_deletes = 0;
+	sim_loop_step(w->loop, MINUTE);
+	for (unsigned i = 0; i < countof(v); i++) {
+		assert_int_equal(v[i].fired, 1);
+		assert_int_equal(v[i].e, ERR_OK);
+	}
+	/* It is durable: there is nothing more to wait for, or to write. */
+	w->disk->fail = ERR_IO;
+	c[0] = queue_change(w->q, on_changed, &v[0]);
+	assert_int_equal(order(w->q, SPAN("c0|x"), c[0]), CHANGED_NOT);
+	assert_int_equal(queue_change_behind(c[0]), 0);
+	queue_change_end(&c[0]);
+	sim_loop_step(w->loop, 10);
+	assert_int_equal(v[0].fired, 2);
+	assert_int_equal(v[0].e, ERR_OK);
+	assert_int_equal(w->nfatal, 0);
+	w->disk->fail = ERR_OK;
+	restart(w, 0);
+	assert_string_equal(queue_hop_state(hop(w, "c0|x")), state);
+}
+
+/* The disk fails for good: nobody is told that it is durable, neither who
+ * waits nor who comes afterwards. */
+static void hop_twice_failed(
+	struct world *w, enum changed (*order)(struct queue *q, struct span key,
+				 struct change *c))
+{
+	struct waited v[3] = {{0}};
+	struct change *c[countof(v)];
+
+	w->disk->fail = ERR_IO;
+	for (unsigned i = 0; i < countof(c); i++) {
+		c[i] = queue_change(w->q, on_changed, &v[i]);
+		assert_int_equal(order(w->q, SPAN("c0|x"), c[i]),
+			i ? CHANGED_NOT : CHANGED);
+		queue_change_end(&c[i]);
+		if (i == 1)
+			sim_loop_step(w->loop, 100);
+	}
+	sim_loop_step(w->loop, 100);
+	for (unsigned i = 0; i < countof(v); i++) {
+		assert_int_equal(v[i].fired, 1);
+		assert_int_equal(v[i].e, ERR_IO);
+	}
+	w->disk->fail = ERR_OK;
+	restart(w, 0);
+}
+
+static void test_hop_twice(void **state)
+{
+	struct world *w = *state;
+
+	take_one(w, "b@x");
+	hop_twice(w, queue_hop_suspend, "suspended");
+	hop_twice(w, queue_hop_resume, "connecting");
+	hop_twice_failed(w, queue_hop_suspend);
+	queue_hop_suspend(w->q, SPAN("c0|x"), NULL);
+	sim_loop_step(w->loop, 100);
+	hop_twice_failed(w, queue_hop_resume);
+}
+
+/* To and fro while nothing can be written: what was ordered last becomes
+ * durable, and only then who ordered it last hears so; hops that are resumed
+ * are none that are suspended. */
+static void test_hop_to_and_fro(void **state)
+{
+	struct world *w = *state;
+	struct waited v[5] = {{0}};
+	struct queue_counts n;
+
+	take_one(w, "b@x");
+	w->disk->fail = ERR_NOSPACE;
+	w->disk->fail_deletes = 1;
+	for (unsigned i = 0; i < countof(v); i++) {
+		struct change *c = queue_change(w->q, on_changed, &v[i]);
+
+		assert_int_equal(
+			i % 2 ? queue_hop_resume(w->q, SPAN("c0|x"), c)
+			      : queue_hop_suspend(w->q, SPAN("c0|x"), c),
+			CHANGED);
+		queue_change_end(&c);
+		queue_counts(w->q, &n);
+		assert_int_equal(n.suspended_hops, i % 2 == 0);
+		assert_int_equal(
+			queue_hop_suspended(w->q, NULL) != NULL, i % 2 == 0);
+		sim_loop_step(w->loop, 10);
+		/* The one in the middle finds room. */
+		if (i == 1) {
+			w->disk->fail = ERR_OK;
+			sim_loop_step(w->loop, 20);
+			w->disk->fail = ERR_NOSPACE;
+		}
+	}
+	sim_loop_step(w->loop, HOUR);
+	assert_int_equal(v[4].fired, 0);
+	w->disk->fail = ERR_OK;
+	w->disk->fail_deletes = 0;
+	sim_loop_step(w->loop, MINUTE);
+	for (unsigned i = 0; i < countof(v); i++) {
+		assert_int_equal(v[i].fired, 1);
+		assert_int_equal(v[i].e, ERR_OK);
+	}
+	restart(w, 0);
+	assert_string_equal(queue_hop_state(hop(w, "c0|x")), "suspended");
+	queue_hop_resume(w->q, SPAN("c0|x"), NULL);
+	sim_loop_step(w->loop, 100);
+	restart(w, 0);
+	assert_null(queue_hop_suspended(w->q, NULL));
+}
+
 /* On a full disk orders are in force and wait; what was ordered last is what
  * becomes durable. */
 static void test_full(void **state)
@@ -889,6 +1022,8 @@ int main(void)
 		T(test_redirect),
 		T(test_retry),
 		T(test_hop),
+		T(test_hop_twice),
+		T(test_hop_to_and_fro),
 		T(test_full),
 		T(test_rates),
 		T(test_peek),
