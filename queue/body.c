@@ -26,11 +26,12 @@ void budget_give(struct budget *b, uint64_t n)
 
 	must(n <= b->used);
 	b->used -= n;
-	if (list_empty(&b->waiters) || b->used > b->limit - b->limit / 8)
+	if (list_empty(&b->waiters) ||
+		b->used > budget_room(b) - budget_room(b) / 8)
 		return;
 	list_init(&now);
 	list_splice(&now, &b->waiters);
-	while (!list_empty(&now) && b->used <= b->limit) {
+	while (!list_empty(&now) && b->used <= budget_room(b)) {
 		struct budget_waiter *w =
 			list_first(&now, struct budget_waiter, node);
 
@@ -41,13 +42,28 @@ void budget_give(struct budget *b, uint64_t n)
 	list_splice(&b->waiters, &now);
 }
 
+void budget_set(struct budget *b, uint64_t limit, int squeezed)
+{
+	b->limit = limit;
+	b->squeezed = squeezed;
+	budget_give(b, 0);
+}
+
+static int above(struct budget *b, uint64_t limit)
+{
+	if (b->used > limit && b->over)
+		b->over(b->arg);
+	return b->used > limit;
+}
+
 int budget_over(struct budget *b)
 {
-	if (b->used <= b->limit)
-		return 0;
-	if (b->over)
-		b->over(b->arg);
-	return b->used > b->limit;
+	return above(b, budget_room(b));
+}
+
+int budget_full(struct budget *b)
+{
+	return above(b, b->limit);
 }
 
 void budget_wait(struct budget *b, struct budget_waiter *w)
@@ -84,10 +100,34 @@ struct body *body_from_file(uint64_t file, uint64_t size)
 	return body;
 }
 
+/* What dropping it from the cache would give back. */
+static uint64_t droppable(const struct body *b)
+{
+	return b->mem && b->cached && b->refs == 1 ? b->mem->cap : 0;
+}
+
+/* Counts b again, of which was could be dropped before a change. */
+static void recount(struct body *b, uint64_t was)
+{
+	if (b->budget)
+		b->budget->cached += droppable(b) - was;
+}
+
+void body_cache(struct body *b, int on)
+{
+	uint64_t was = droppable(b);
+
+	b->cached = on;
+	recount(b, was);
+}
+
 struct body *body_ref(struct body *b)
 {
+	uint64_t was = droppable(b);
+
 	must(b->refs > 0);
 	b->refs++;
+	recount(b, was);
 	return b;
 }
 
@@ -95,13 +135,16 @@ void body_unref(struct body **bp)
 {
 	struct body *b = *bp;
 	struct budget *budget;
-	uint64_t n;
+	uint64_t n, was;
 
 	*bp = NULL;
 	if (!b)
 		return;
 	must(b->refs > 0);
-	if (--b->refs)
+	was = droppable(b);
+	b->refs--;
+	recount(b, was);
+	if (b->refs)
 		return;
 	budget = b->budget;
 	n = b->mem ? b->mem->cap : 0;

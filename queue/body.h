@@ -14,9 +14,12 @@
 #include "mta/base/span.h"
 
 /* budget - memory for bodies in flight and cached, one per loop. Taking never
- * fails: whoever takes looks at budget_over and stops reading. */
+ * fails: whoever takes looks at budget_over and stops reading. Squeezed: there
+ * is no room for reading, whatever the limit is. */
 struct budget {
 	uint64_t limit, used;
+	uint64_t cached; /* of it: what over() would give back */
+	int squeezed;
 	struct list waiters;
 	void (*over)(void *arg); /* asks the owner to drop cached bodies */
 	void *arg;
@@ -27,15 +30,25 @@ struct budget_waiter {
 	void (*fn)(struct budget_waiter *w); /* there is room again */
 };
 
+/* That may be used while bodies are read. */
+static inline uint64_t budget_room(const struct budget *b)
+{
+	return b->squeezed ? 0 : b->limit;
+}
 void budget_init(struct budget *b, uint64_t limit);
 void budget_take(struct budget *b, uint64_t n);
 void budget_give(struct budget *b, uint64_t n); /* may call waiters */
 int budget_over(struct budget *b);              /* asks to drop caches first */
+/* The same of the limit alone: may something begin that is read later? */
+int budget_full(struct budget *b);
+/* May call waiters. */
+void budget_set(struct budget *b, uint64_t limit, int squeezed);
 void budget_wait(struct budget *b, struct budget_waiter *w);
 void budget_unwait(struct budget_waiter *w);
 
 struct body {
 	unsigned refs; /* one loop only */
+	int cached;    /* one of them is a cache's, which can do without */
 	uint64_t size;
 	struct blob *mem;      /* or NULL */
 	struct budget *budget; /* accounted: mem->cap */
@@ -45,4 +58,7 @@ struct body {
 struct body *body_from_blob(struct blob *take_mem, struct budget *b);
 struct body *body_from_file(uint64_t file, uint64_t size);
 struct body *body_ref(struct body *b);
+/* The caller's reference is now, or is not any more, that of a cache: what
+ * nobody else has counts as cached in the budget. */
+void body_cache(struct body *b, int on);
 void body_unref(struct body **b);

@@ -13,18 +13,22 @@
 /* In the list of what can be dropped, and out of it. */
 static void cache(struct queue *q, struct held *h)
 {
-	const struct body *b = h->body;
-
 	list_append(&q->cached, &h->node);
-	h->cached = h->cost + (b && b->mem && b->refs == 1 ? b->mem->cap : 0);
-	q->load.cached_bytes += h->cached;
+	h->cached = 1;
+	q->budget.cached += h->cost;
+	if (h->body)
+		body_cache(h->body, 1);
 }
 
 static void uncache(struct queue *q, struct held *h)
 {
 	list_del(&h->node);
-	q->load.cached_bytes -= h->cached;
+	if (!h->cached)
+		return;
 	h->cached = 0;
+	q->budget.cached -= h->cost;
+	if (h->body)
+		body_cache(h->body, 0);
 }
 
 static void held_free(struct queue *q, struct held *h)
@@ -69,16 +73,16 @@ void held_drop_some(void *queue)
 	uint64_t now = loop_now(q->o.loop);
 
 	check_obj(q, QUEUE_MAGIC);
-	while (q->budget.used > q->budget.limit / 4 * 3 &&
+	while (q->budget.used > budget_room(&q->budget) / 4 * 3 &&
 		(h = list_first(&q->cached, struct held, node)))
 		held_free(q, h);
-	if (q->budget.used <= q->budget.limit)
+	if (q->budget.used <= budget_room(&q->budget))
 		return;
 	if (q->memory_said && now + 1 - q->memory_said < 60000)
 		return;
 	q->memory_said = now + 1;
 	log_event(q->o.log, EV_QUEUE_MEMORY, F_U("used", q->budget.used),
-		F_U("limit", q->budget.limit));
+		F_U("limit", budget_room(&q->budget)));
 }
 
 void held_drop_all(struct queue *q)

@@ -44,15 +44,14 @@ static uint64_t oldest_ready(struct queue *q)
 
 void queue_load(struct queue *q, struct queue_load *l_r)
 {
-	uint64_t cached = q->load.cached_bytes;
+	uint64_t cached = q->budget.cached;
 
 	check_obj(q, QUEUE_MAGIC);
-	if (cached > q->budget.used)
-		cached = q->budget.used;
+	must(cached <= q->budget.used);
 	*l_r = (struct queue_load){
 		.bodies_used = q->budget.used - cached,
 		.bodies_cached = cached,
-		.bodies_limit = q->o.memory,
+		.bodies_limit = q->budget.limit,
 		.ready = q->load.ready,
 		.oldest = oldest_ready(q),
 	};
@@ -65,11 +64,25 @@ void queue_drop_cached(struct queue *q)
 	held_drop_all(q);
 }
 
-/* A limit of nothing is what every reader of the budget understands. */
+void load_set_budget(struct queue *q)
+{
+	uint64_t half = q->load.memory / 2;
+	uint64_t limit = half && half < q->o.memory ? half : q->o.memory;
+
+	if (limit != q->budget.limit || q->load.squeezed != q->budget.squeezed)
+		budget_set(&q->budget, limit, q->load.squeezed);
+}
+
 void queue_squeeze(struct queue *q, int on)
 {
 	check_obj(q, QUEUE_MAGIC);
 	q->load.squeezed = on;
-	q->budget.limit = on ? 0 : q->o.memory;
-	budget_give(&q->budget, 0); /* who waits may go on */
+	load_set_budget(q);
+}
+
+void queue_set_memory(struct queue *q, uint64_t octets)
+{
+	check_obj(q, QUEUE_MAGIC);
+	q->load.memory = octets;
+	load_set_budget(q);
 }

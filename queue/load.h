@@ -25,6 +25,9 @@ void queue_load(struct queue *q, struct queue_load *l_r);
 /* Bodies that are only kept in case they are needed again leave the memory;
  * later attempts read them from the disk. */
 void queue_drop_cached(struct queue *q);
-/* on: as if there was no memory for bodies at all: who sends one is not read
- * from. What is under way to the next hops goes on. */
+/* on: there is no memory for bodies: who sends one is not read from. Who may
+ * begin to is not decided here. What is under way to the next hops goes on. */
 void queue_squeeze(struct queue *q, int on);
+/* How much memory the process may have, 0: not known. Bodies get no more than
+ * half of it, whatever their limit is. */
+void queue_set_memory(struct queue *q, uint64_t octets);

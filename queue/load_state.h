@@ -6,8 +6,12 @@
 #include "mta/base/list.h"
 
 struct load_state {
-	struct list active;    /* hops with some ready, longest first */
-	uint64_t ready;        /* legs that wait for nothing but us */
-	uint64_t cached_bytes; /* of the budget: of what is in queue->cached */
-	int squeezed;          /* there is no memory for bodies */
+	struct list active; /* hops with some ready, longest first */
+	uint64_t ready;     /* legs that wait for nothing but us */
+	uint64_t memory;    /* that there is at all; 0: not known */
+	int squeezed;       /* bodies are not read */
 };
+
+struct queue;
+/* Whatever it follows from has changed: the limit of the budget. */
+void load_set_budget(struct queue *q);

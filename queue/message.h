@@ -100,15 +100,15 @@ struct message {
 
 /* What was read of a message. refs: leases and views. */
 struct held {
-	struct list node;    /* queue->cached, while refs == 0 */
-	struct message *m;   /* NULL: it left the queue */
-	unsigned refs, keep; /* keep: the first attempt is still to come */
+	struct list node;            /* queue->cached, while refs == 0 */
+	struct message *m;           /* NULL: it left the queue */
+	unsigned refs, keep, cached; /* keep: its first attempt is to come */
 	struct blob *record;
 	struct arena arena;
 	struct envelope env;
-	struct status status;  /* rcpt NULL: nothing happened yet */
-	struct body *body;     /* or NULL */
-	uint64_t cost, cached; /* of the budget, without the body; in load */
+	struct status status; /* rcpt NULL: nothing happened yet */
+	struct body *body;    /* or NULL */
+	uint64_t cost;        /* of the budget, without the body */
 };
 
 struct grant {

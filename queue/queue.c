@@ -227,8 +227,7 @@ void queue_set_options(struct queue *q, const struct queue_options *o)
 	check_obj(q, QUEUE_MAGIC);
 	q->o.large_body = o->large_body;
 	q->o.memory = o->memory;
-	if (!q->load.squeezed)
-		q->budget.limit = o->memory;
+	load_set_budget(q);
 	q->o.retry = o->retry;
 	q->o.expire_after = o->expire_after;
 	q->o.delay_notice_after = o->delay_notice_after;
@@ -276,7 +275,7 @@ void queue_counts(struct queue *q, struct queue_counts *c_r)
 				  ? 0
 				  : message_at(q->messages.next)->received,
 		.memory_used = q->budget.used,
-		.memory_limit = q->o.memory,
+		.memory_limit = q->budget.limit,
 		.index_bytes = q->index_bytes + sizeof *q +
 			       q->mark_cap * sizeof(struct message *) +
 			       q->hops.cap * sizeof(struct map_node *) +

@@ -38,6 +38,8 @@ struct world {
 	int auto_expire; /* settle what expires as final */
 	int reroute_to;  /* keys get this suffix */
 	int suspend;     /* new hops are unreachable */
+	int keep_body;   /* who gave the last one still has it, in kept */
+	struct body *kept;
 	void (*more)(struct queue_events *ev); /* what else is wanted */
 	struct buf lines;
 };
@@ -282,6 +284,8 @@ static unused void take_in(struct world *w, struct intake *i,
 		body = body_from_blob(b, queue_budget(w->q));
 	}
 	queue_intake(w->q, i, e, body);
+	if (w->keep_body)
+		w->kept = body_ref(body);
 	body_unref(&body);
 	e->rcpt = NULL;
 }

@@ -105,6 +105,32 @@ static void waits_again(void **state)
 	budget_unwait(&r.w);
 }
 
+/* Squeezed there is no room to read, but within the limit there is to begin;
+ * who waited goes on when that is over, or when the limit is raised. */
+static void squeezed(void **state)
+{
+	struct reader r = {.w.fn = on_room, .b = &b};
+
+	(void)state;
+	budget_take(&b, 100);
+	assert_false(budget_over(&b));
+	budget_set(&b, 800, 1);
+	assert_true(budget_over(&b));
+	assert_false(budget_full(&b));
+	budget_wait(&b, &r.w);
+	budget_give(&b, 50);
+	assert_int_equal(r.called, 0);
+	budget_set(&b, 800, 0);
+	assert_int_equal(r.called, 1);
+	budget_take(&b, 850);
+	assert_true(budget_full(&b));
+	budget_wait(&b, &r.w);
+	budget_set(&b, 1000, 0);
+	assert_int_equal(r.called, 1);
+	budget_set(&b, 2000, 0);
+	assert_int_equal(r.called, 2);
+}
+
 static void drop(void *arg)
 {
 	body_unref(arg);
@@ -157,6 +183,7 @@ int main(void)
 		cmocka_unit_test_setup(waiter_wakes, setup),
 		cmocka_unit_test_setup(room_used_up, setup),
 		cmocka_unit_test_setup(waits_again, setup),
+		cmocka_unit_test_setup(squeezed, setup),
 		cmocka_unit_test_setup(over_drops_caches, setup),
 		cmocka_unit_test_setup(file_is_free, setup),
 	};

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "queue/load.h"
 #include "tests/unit/queue_world.h"
 
 /* Two statuses in quick succession: one is in flight, the newer one waits and
@@ -140,6 +141,41 @@ static void test_budget(void **state)
 		settle_all(w, lease(w, "c0|x", 1), VERDICT_FINAL);
 	assert_true(w->disk->reads_body < 80);
 	assert_int_equal(queue_budget(w->q)->used, 0);
+}
+
+/* What can be dropped does not count as used: from when the last one besides
+ * the cache lets go of the body, also when that is after its intake; and not
+ * while a lease has it. */
+static void test_load_counts_what_cannot_be_dropped(void **state)
+{
+	struct world *w = *state;
+	struct budget *b = queue_budget(w->q);
+	struct queue_load l;
+	struct lease *lease_r;
+
+	w->keep_body = 1;
+	take(w, &(struct mail){.nrcpt = 1, .to = {"b@x"}, .size = 20000});
+	sim_loop_step(w->loop, 10);
+	queue_load(w->q, &l);
+	assert_int_equal(l.bodies_used, 20000);
+	body_unref(&w->kept);
+	queue_load(w->q, &l);
+	assert_int_equal(l.bodies_used, 0);
+	assert_int_equal(l.bodies_cached, b->used);
+	lease_r = lease(w, "c0|x", 1);
+	queue_load(w->q, &l);
+	assert_int_equal(l.bodies_used, b->used);
+	assert_int_equal(l.bodies_cached, 0);
+	settle_all(w, lease_r, VERDICT_FINAL);
+	assert_int_equal(b->used, 0);
+	take(w, &(struct mail){.nrcpt = 1, .to = {"b@x"}, .size = 20000});
+	sim_loop_step(w->loop, 10);
+	queue_drop_cached(w->q);
+	queue_load(w->q, &l);
+	assert_int_equal(l.bodies_used, 20000);
+	assert_int_equal(l.bodies_cached, 0);
+	body_unref(&w->kept);
+	assert_int_equal(b->used, 0);
 }
 
 /* A body with its own file: the lease has its file; the delete unlinks it; a
@@ -372,6 +408,7 @@ int main(void)
 		T(test_partial_crash),
 		T(test_crash_window),
 		T(test_budget),
+		T(test_load_counts_what_cannot_be_dropped),
 		T(test_file),
 		T(test_nospace),
 		T(test_io),
