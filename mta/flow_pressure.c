@@ -39,6 +39,7 @@ static void act(void *arg, unsigned now, unsigned before)
 	struct node *n = arg;
 	unsigned changed = now ^ before;
 
+	queue_set_memory(n->queue, pressure_memory(n->pressure));
 	if (now & ACTION_DROP_BODIES)
 		queue_drop_cached(n->queue);
 	if (changed & ACTION_STOP_READING)

@@ -276,7 +276,9 @@ V("queue.large_body", queue.large_body, SIZE, "256KiB", 4 * K_KIB, 1 * K_GIB, RE
 	"large_body: 1MiB") \
 V("queue.memory", queue.memory, SIZE, "256MiB", 1 * K_MIB, 1 * K_TIB, RELOAD, \
 	"Memory for messages on their way in and out. When it is used up, " \
-	"sockets are not read for a while. At least twice `queue.large_body`.", \
+	"sockets are not read for a while. At least twice `queue.large_body`; " \
+	"never more than half of the memory of the machine or of the control " \
+	"group.", \
 	"memory: 1GiB") \
 \
 L("dns.servers", dns.servers, dns.servers, SERVERS, "", 0, 16, RELOAD, \

@@ -278,6 +278,11 @@ void pressure_destroy(struct pressure **pp)
 
 /* --- for people ----------------------------------------------------------- */
 
+uint64_t pressure_memory(const struct pressure *p)
+{
+	return p->sizes.memory;
+}
+
 int pressure_view(
 	const struct pressure *p, unsigned i, struct pressure_view *v_r)
 {

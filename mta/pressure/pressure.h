@@ -141,6 +141,10 @@ void pressure_value_print(enum pressure_unit u, uint64_t v, struct buf *out);
 /* What is behind its value, in words: "31.2MiB of 32MiB ..."; or nothing. */
 void pressure_explain(const struct pressure *p, unsigned i, struct buf *out);
 
+/* Memory that there is for us: the machine's, or its control group's when that
+ * is less, in octets; 0: not known. */
+uint64_t pressure_memory(const struct pressure *p);
+
 struct pressure_counts {
 	uint64_t refused[SOURCE_COUNT], delayed[SOURCE_COUNT];
 	uint64_t samples;

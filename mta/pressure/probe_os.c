@@ -43,17 +43,24 @@ static uint64_t number(struct span s)
 	return span_u64(span_head(s, n), UINT64_MAX, &v) == 0 ? v : 0;
 }
 
+/* What is before c, or all of it; s becomes what is behind. */
+static struct span cut(struct span *s, char c)
+{
+	struct span all = *s;
+	ptrdiff_t at = span_chr(all, c);
+
+	*s = span_skip(all, at < 0 ? all.n : (size_t)at + 1);
+	return span_head(all, at < 0 ? all.n : (size_t)at);
+}
+
 /* The number after key at the start of a line. */
 static uint64_t field(struct span s, const char *key)
 {
 	while (s.n) {
-		ptrdiff_t nl = span_chr(s, '\n');
+		struct span line = cut(&s, '\n');
 
-		if (span_starts(s, span_str(key)))
-			return number(span_skip(s, strlen(key)));
-		if (nl < 0)
-			break;
-		s = span_skip(s, (size_t)nl + 1);
+		if (span_starts(line, span_str(key)))
+			return number(span_skip(line, strlen(key)));
 	}
 	return 0;
 }
@@ -73,16 +80,12 @@ static void read_disk(const char *dir, struct probe *p)
 static void read_memory(struct probe *p, char *text)
 {
 	struct span s = read_file("/proc/self/statm", text);
-	uint64_t resident = 0, shared = 0, page;
-	ptrdiff_t at;
+	uint64_t resident, shared, page;
 
 	page = (uint64_t)sysconf(_SC_PAGESIZE);
-	if ((at = span_chr(s, ' ')) >= 0) {
-		s = span_skip(s, (size_t)at + 1);
-		resident = number(s);
-		if ((at = span_chr(s, ' ')) >= 0)
-			shared = number(span_skip(s, (size_t)at + 1));
-	}
+	(void)cut(&s, ' ');
+	resident = number(cut(&s, ' '));
+	shared = number(cut(&s, ' '));
 	if (resident > shared) /* the map of the database is a file's */
 		p->own_memory = (resident - shared) * page;
 	s = read_file("/proc/meminfo", text);
@@ -90,64 +93,96 @@ static void read_memory(struct probe *p, char *text)
 	p->memory_free = field(s, "MemAvailable:") * 1024;
 }
 
-/* One group: its limit and what it uses. 0: it has a limit. */
-static int read_group(
-	const char *dir, uint64_t *limit_r, uint64_t *used_r, char *text)
-{
-	char path[PATH_MOST + 32];
-	struct span stat;
-	uint64_t cache;
+/* --- control groups ------------------------------------------------------- */
 
-	snprintf(path, sizeof path, "%s/memory.max", dir);
-	*limit_r = number(read_file(path, text)); /* "max": none */
-	if (*limit_r == 0)
-		return -1;
-	snprintf(path, sizeof path, "%s/memory.current", dir);
-	*used_r = number(read_file(path, text));
-	snprintf(path, sizeof path, "%s/memory.stat", dir);
-	stat = read_file(path, text);
-	cache = field(stat, "inactive_file ") + field(stat, "active_file ");
-	*used_r = *used_r > cache ? *used_r - cache : 0;
-	return 0;
+/* Where the two versions have them, and what they call things. */
+struct groups {
+	const char *root, *limit, *used;
+	const char *inactive, *active; /* of memory.stat */
+};
+
+static const struct groups version1 = {"/sys/fs/cgroup/memory",
+	"memory.limit_in_bytes", "memory.usage_in_bytes",
+	"total_inactive_file ", "total_active_file "};
+static const struct groups version2 = {"/sys/fs/cgroup", "memory.max",
+	"memory.current", "inactive_file ", "active_file "};
+
+/* Version 1 says the largest number of pages for no limit, 2 says "max". */
+#define NO_LIMIT (UINT64_C(1) << 62)
+
+static struct span read_value(const struct groups *g, const char *dir,
+	const char *name, char text[static FILE_MOST])
+{
+	char path[2 * PATH_MOST];
+
+	snprintf(path, sizeof path, "%s%s/%s", g->root, dir, name);
+	return read_file(path, text);
 }
 
-/* Control groups of version 2: ours and those above it. */
+/* One group, when it has a limit, and leaves less room than those before. */
+static void read_group(
+	const struct groups *g, const char *dir, struct probe *p, char *text)
+{
+	uint64_t limit = number(read_value(g, dir, g->limit, text));
+	uint64_t used, cache;
+	struct span stat;
+
+	if (limit == 0 || limit >= NO_LIMIT)
+		return;
+	used = number(read_value(g, dir, g->used, text));
+	stat = read_value(g, dir, "memory.stat", text);
+	cache = field(stat, g->inactive) + field(stat, g->active);
+	used = used > cache ? used - cache : 0;
+	if (p->group_limit &&
+		(double)used / (double)limit <=
+			(double)p->group_used / (double)p->group_limit)
+		return;
+	p->group_limit = limit;
+	p->group_used = used;
+}
+
+/* A line of /proc/self/cgroup, "ID:CONTROLLER,...:PATH": the groups that it
+ * speaks of, when they may limit memory, or NULL. Version 2 has one line with
+ * no controllers. */
+static const struct groups *groups_of(struct span line, struct span *path_r)
+{
+	struct span list;
+
+	(void)cut(&line, ':');
+	list = cut(&line, ':');
+	*path_r = line;
+	if (!list.n)
+		return &version2;
+	while (list.n)
+		if (span_eq(cut(&list, ','), SPAN("memory")))
+			return &version1;
+	return NULL;
+}
+
+/* Ours and those above it. In a container the path may be the host's, of which
+ * the container sees no more than its own group, as the root. */
 static void read_groups(struct probe *p, char *text)
 {
-	struct span s = read_file("/proc/self/cgroup", text);
-	char dir[PATH_MOST];
-	const size_t root = sizeof "/sys/fs/cgroup" - 1;
-	uint64_t limit, used;
-	ptrdiff_t nl;
-	char *slash;
-	int n;
+	char own[FILE_MOST], dir[PATH_MOST];
+	struct span lines = read_file("/proc/self/cgroup", own), path;
 
-	while (s.n && !span_starts(s, SPAN("0::/"))) {
-		nl = span_chr(s, '\n');
-		s = nl < 0 ? span("", 0) : span_skip(s, (size_t)nl + 1);
-	}
-	if (!s.n)
-		return;
-	nl = span_chr(s, '\n');
-	s = span_skip(nl < 0 ? s : span_head(s, (size_t)nl), 3);
-	n = snprintf(dir, sizeof dir, "/sys/fs/cgroup%.*s", SPAN_ARG(s));
-	if (n < 0 || (size_t)n >= sizeof dir)
-		return;
-	for (;;) {
-		if (read_group(dir, &limit, &used, text) == 0 &&
-			(!p->group_limit ||
-				(double)used / (double)limit >
-					(double)p->group_used /
-						(double)p->group_limit)) {
-			p->group_limit = limit;
-			p->group_used = used;
-		}
-		slash = strrchr(dir, '/');
-		if (!slash || (size_t)(slash - dir) < root)
-			return;
-		*slash = '\0';
+	while (lines.n) {
+		const struct groups *g = groups_of(cut(&lines, '\n'), &path);
+		ptrdiff_t n = (ptrdiff_t)path.n;
+
+		if (!g || path.n >= sizeof dir)
+			continue;
+		do {
+			path = span_head(path, (size_t)n);
+			memcpy(dir, path.p, path.n);
+			dir[path.n] = '\0';
+			read_group(g, dir, p, text);
+			n = span_rchr(path, '/');
+		} while (n >= 0);
 	}
 }
+
+/* --- open files ----------------------------------------------------------- */
 
 /* Newer kernels give the number of open files as the size of the directory. */
 static void read_files(struct probe *p)

@@ -98,7 +98,7 @@ static int not_now(struct session *s, int late, struct pressure_answer *a)
 			a->what);
 		return 1;
 	}
-	if (budget_over(queue_budget(s->r->o.queue))) {
+	if (budget_full(queue_budget(s->r->o.queue))) {
 		session_reply(s, 452, 4, 3, 1,
 			"insufficient system resources (memory for bodies)");
 		return 1;

@@ -4,7 +4,7 @@ ledger.
 The control group's limit is a file that the test writes: /sys/fs/cgroup is a
 directory of the test's in the relay's mount namespace (root only). So the
 limit comes and goes as it would in a container, without the kernel's ending
-the process.
+the process. One test is with a group of the kernel's, which does end it.
 """
 import json
 import os
@@ -16,7 +16,8 @@ import time
 import pytest
 
 from ledger import Ledger
-from node import Hop, Node, Sender, config, message, send_some, submit
+from node import (BINARY, Hop, Node, Sender, config, message, quick, send_some,
+                  submit)
 from smtp import Smtp
 from wait import until
 
@@ -81,8 +82,8 @@ def grouped(tmp_path):
     ledger = Ledger()
     hop = Hop(ledger)
     n = Node(ledger, [hop], conf(hop.port, memory={
-        "medium": "40%", "high": "80%", "back_to_medium": "60%",
-        "back_to_normal": "30%", "history": 3}))
+        "medium": "40%", "high": "80%", "internal": "95%",
+        "back_to_medium": "60%", "back_to_normal": "30%", "history": 3}))
     os.makedirs(n.data)
     group = Group(str(tmp_path / "group"))
     holder = subprocess.Popen(
@@ -136,15 +137,17 @@ class TestGroup:
         assert n.ledger.verify() == {}
 
     def test_own_memory_above_the_limit(self, grouped):
-        """Outside is refused, then everybody and nobody is read from; what is
-        queued is delivered, and when there is memory again all goes on: also
-        the client that was in the middle of a message."""
+        """Outside is refused; then nobody is read from, but ours may begin;
+        then everybody is refused. What is queued is delivered, and when there
+        is memory again all goes on: also the client that was in the middle of
+        a message."""
         n, hop, group = grouped
         n.start()
         hop.close_gate()
         send_some(n.port("relay"), n.ledger, "q", 20, 20000, NEW)
-        own = int(float(meter(n, "memory")["why"].split()[0]) * MIB)
-        group.say(limit=own * 2, used=0)
+        def own():
+            return int(float(meter(n, "memory")["why"].split()[0]) * MIB)
+        group.say(limit=own() * 2, used=0)
         row = at(n, "memory", "medium")
         until(lambda: "outside" in (meter(n, "memory")["off"] or ""))
         refused(n, "inbound", "(memory)")
@@ -157,9 +160,13 @@ class TestGroup:
         middle.ok("DATA", 354)
         wire = re.sub(rb"(?m)^\.", b"..", body)
         middle.send(wire[:1000])
-        group.say(limit=own, used=0)
+        group.say(limit=int(own() / 0.87), used=0)
         row = at(n, "memory", "high")
-        assert "stop reading" in row["off"] and "internal" in row["off"]
+        assert "stop reading" in row["off"] and "internal" not in row["off"]
+        assert mail_from(n, "relay").code == 250
+        refused(n, "inbound", "(memory)")
+        group.say(limit=own(), used=0)
+        row = until(lambda: "internal" in meter(n, "memory")["off"])
         refused(n, "relay", "(memory)")
         refused(n, "inbound", "(memory)")
         hop.open_gate()
@@ -175,6 +182,117 @@ class TestGroup:
         n.drained()
         n.stop()
         assert n.ledger.verify() == {}
+
+
+# --- a control group of the kernel's ------------------------------------------
+
+class KernelGroup:
+    """A control group with so much memory, of either version."""
+    FILES = {1: ("memory.limit_in_bytes", "memory.oom_control"),
+             2: ("memory.max", "memory.events")}
+
+    def __init__(self, size):
+        self.path, self.version = self.find()
+        limit, self.events = self.FILES[self.version]
+        try:
+            os.mkdir(self.path)
+            self.write(limit, size)
+        except OSError as e:
+            self.close()
+            pytest.skip(f"no control group can be made here: {e}")
+
+    @staticmethod
+    def find():
+        name = f"umbra-test-{os.getpid()}"
+        if os.path.exists("/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+            return f"/sys/fs/cgroup/memory/{name}", 1
+        with open("/proc/self/cgroup", encoding="ascii") as f:
+            own = next((x.strip()[3:] for x in f if x.startswith("0::")), "/")
+        return os.path.normpath(f"/sys/fs/cgroup{own}/{name}"), 2
+
+    def write(self, name, value):
+        with open(f"{self.path}/{name}", "w", encoding="ascii") as f:
+            f.write(str(value))
+
+    def kills(self):
+        with open(f"{self.path}/{self.events}", encoding="ascii") as f:
+            return int(re.search(r"(?m)^oom_kill (\d+)", f.read())[1])
+
+    def enter(self):
+        """What starts a program in it."""
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"',
+                f"{self.path}/cgroup.procs"]
+
+    def close(self):
+        if os.path.isdir(self.path):
+            until(self.empty, text="processes stay in the group")
+
+    def empty(self):
+        try:
+            os.rmdir(self.path)
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: control groups")
+@pytest.mark.skipif(quick() == BINARY, reason="needs make MODE=release all: "
+                    "the sanitizer's memory would be in the group too")
+def test_the_kernel_never_ends_it_for_its_memory():
+    """A group of 48 MiB. First there is more to cache than that: nobody is
+    refused, the cache makes room. Then there is more of half received messages
+    than the half for bodies: no more may begin, and when some clients give up
+    the others go on. It lives, and delivers all."""
+    ledger = Ledger()
+    hop = Hop(ledger)
+    n = Node(ledger, [hop], conf=conf(hop.port), binary=quick())
+    group = KernelGroup(48 * MIB)
+    n.prefix = group.enter()
+    half = []
+    try:
+        n.start()
+        row = meter(n, "memory")
+        assert "of 48.0 MiB" in row["why"], row
+        status = json.loads(n.cli("status", "--json"))
+        assert status["memory_limit"] == 24 * MIB
+        hop.close_gate()
+        send_some(n.port("relay"), ledger, "c", 3000, 20000, NEW)
+        for i in range(800):
+            c = Smtp("127.0.0.1", n.port("relay"))
+            c.ehlo()
+            token = f"h{i}"
+            r = c.cmd(f"MAIL FROM:<{token}@sender.test>")
+            if r.code != 250:
+                c.close()
+                break
+            body = message(token, 60000, random.Random(i))
+            c.ok(f"RCPT TO:<{NEW[0]}>")
+            c.ok("DATA", 354)
+            ledger.send(token, NEW, body)
+            wire = re.sub(rb"(?m)^\.", b"..", body)
+            c.send(wire[:-1000])
+            half.append((c, token, wire[-1000:]))
+        assert r.code == 452 and "memory" in r.lines[0], r
+        assert len(half) * 60000 > 18 * MIB
+        for c, _, _ in half[::2]:
+            c.close()
+        for c, token, rest in half[1::2]:
+            c.send(rest, b".\r\n")
+            r = c.reply()
+            ledger.answer(token, r.code, r.lines[-1], NEW)
+            assert r.code == 250, r
+        hop.open_gate()
+        n.drained()
+        at(n, "memory", "normal")
+        assert group.kills() == 0
+        n.stop()
+        assert ledger.verify() == {}
+    finally:
+        for c, _, _ in half:
+            c.close()
+        n.discard()
+        hop.close()
+        group.close()
 
 
 # --- commits are slow --------------------------------------------------------
