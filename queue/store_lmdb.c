@@ -7,6 +7,7 @@
  * synced anything.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -113,6 +114,16 @@ static void drop_unborn(const struct store *s)
 	buf_fini(&path);
 }
 
+/* LMDB opens its data file so that programs which are started inherit it. */
+static int keep_to_ourselves(const struct store *s)
+{
+	int fd, rc = mdb_env_get_fd(s->env, &fd);
+
+	if (rc == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+		rc = errno;
+	return rc;
+}
+
 enum err db_open(struct store *s, struct buf *why)
 {
 	int rc, dead;
@@ -122,7 +133,9 @@ enum err db_open(struct store *s, struct buf *why)
 		(rc = mdb_env_set_mapsize(s->env, MAP_SIZE)) == 0 &&
 		(rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&
 		(rc = mdb_env_open(s->env, s->dir.path,
-			 MDB_NOMEMINIT | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0)
+			 MDB_NOMEMINIT | MDB_NOTLS | MDB_NORDAHEAD, 0600)) ==
+			0 &&
+		(rc = keep_to_ourselves(s)) == 0)
 		rc = mdb_reader_check(s->env, &dead);
 	if (rc == 0)
 		rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->read);

@@ -94,6 +94,15 @@ def told(p):
     return json.loads(out)
 
 
+def files_of(proc):
+    folder = f"/proc/{proc.pid}/fd"
+    found = []
+    for fd in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"{folder}/{fd}"))
+    return found
+
+
 # --- what clients see -----------------------------------------------------------
 
 def test_under_load():
@@ -182,6 +191,16 @@ def test_draining_stays(peer):
         u.upgrade()
         assert ready() == 200
         works(u, peer, "after")
+
+
+def test_no_descriptor_is_inherited(peer):
+    """The next process has the files that the first one had, and no more."""
+    with Umbra(base(peer.port)) as u:
+        first = sorted(f for f in files_of(u.proc) if f.startswith(u.dir))
+        for _ in range(2):
+            u.upgrade()
+            assert sorted(f for f in files_of(u.proc)
+                          if f.startswith(u.dir)) == first
 
 
 def test_signal(peer):
