@@ -233,14 +233,33 @@ static void go_live(struct node *n, struct conf *take_c,
 	conf_unref(&old);
 }
 
+/* While an upgrade is under way nobody knows which configuration the next
+ * process has read, and it is the one that counts. */
+static enum err may_reload(const struct node *n, struct buf *why)
+{
+	struct ctl_upgrade u = {0};
+
+	if (n->upgrade.view)
+		n->upgrade.view(n->upgrade.arg, &u);
+	if (u.busy)
+		buf_adds(why, "an upgrade is under way, and the new process "
+			      "may have read the file before it was changed: "
+			      "wait for it (umbra upgrade --last), then type "
+			      "this again\n");
+	else if (n->state != NODE_RUNNING)
+		buf_adds(why, "this process is ending\n");
+	return u.busy || n->state != NODE_RUNNING || !n->file ? ERR_BUSY
+							      : ERR_OK;
+}
+
 static enum err apply(struct node *n, struct changes *what, struct buf *why)
 {
 	struct node_tls *tls, *old_tls = n->tls;
 	struct conf *c;
-	enum err e;
+	enum err e = may_reload(n, why);
 
-	if (n->state != NODE_RUNNING || !n->file)
-		return ERR_BUSY;
+	if (e != ERR_OK)
+		return e;
 	e = load(n->file, &c, &tls, why);
 	if (e != ERR_OK)
 		return e;

@@ -23,6 +23,7 @@ struct program {
 	struct node *node;
 	struct upgrade *upgrade;
 	uv_signal_t term, intr, hup, usr2;
+	int watching; /* hup and usr2 are open */
 };
 
 static void usage(FILE *f)
@@ -73,19 +74,28 @@ static void on_stop_signal(uv_signal_t *s, int signum)
 	node_stop(p->node);
 }
 
-static void on_reload_signal(uv_signal_t *s, int signum)
+static void reload(void *arg)
 {
-	struct program *p = s->data;
+	struct program *p = arg;
 	struct buf why;
 	enum err e;
 
-	(void)signum;
 	notify("RELOADING=1");
 	buf_init(&why, 256 * 1024);
 	e = node_reload(p->node, NULL, &why); /* it logs how it went */
 	(void)e;
 	buf_fini(&why);
 	notify("READY=1");
+}
+
+/* The node is gone already in the last moments of an upgrade. */
+static void on_reload_signal(uv_signal_t *s, int signum)
+{
+	struct program *p = s->data;
+
+	(void)signum;
+	if (!upgrade_hold_reload(p->upgrade) && p->node)
+		reload(p);
 }
 
 /* The next process is ready: its turn comes when this one has ended. */
@@ -98,9 +108,10 @@ static void on_next_ready(void *arg)
 
 static enum err begin_upgrade(void *arg, const char *binary, struct buf *why)
 {
+	const struct upgrade_events ev = {arg, on_next_ready, reload};
 	struct program *p = arg;
 
-	return upgrade_begin(p->upgrade, binary, on_next_ready, p, why);
+	return upgrade_begin(p->upgrade, binary, &ev, why);
 }
 
 static void view_upgrade(void *arg, struct ctl_upgrade *v_r)
@@ -118,8 +129,10 @@ static void on_upgrade_signal(uv_signal_t *s, int signum)
 
 	(void)signum;
 	buf_init(&why, 64 * 1024);
-	if (p->node->state == NODE_RUNNING)
+	if (p->node && p->node->state == NODE_RUNNING)
 		e = begin_upgrade(p, NULL, &why);
+	else
+		buf_adds(&why, "this process is ending");
 	if (e == ERR_BUSY) /* all else is in the log */
 		log_event(p->log, EV_UPGRADE_FAILED,
 			F_SPAN("text", buf_span(&why)));
@@ -173,7 +186,7 @@ static int run(struct program *p, struct conf *conf, const char *file)
 	struct buf why;
 	enum log_level level;
 	enum err e;
-	int status = EX_OK, watching = 0;
+	int status = EX_OK;
 
 	buf_init(&why, 256 * 1024);
 	if (log_level_parse(conf->log.level, &level) == 0)
@@ -194,7 +207,7 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		watch(p, &p->hup, SIGHUP, on_reload_signal);
 		watch(p, &p->usr2, SIGUSR2, on_upgrade_signal);
 		loop_uv_read_clocks(p->loop); /* a long queue was read */
-		watching = 1;
+		p->watching = 1;
 		p->node->upgrade =
 			(struct node_upgrade){p, begin_upgrade, view_upgrade};
 		p->node->drained = on_drained;
@@ -213,11 +226,9 @@ static int run(struct program *p, struct conf *conf, const char *file)
 	buf_fini(&why);
 	/* Only now: without them a second SIGTERM would kill us in the middle
 	 * of the queue's last commit. */
-	if (watching) {
+	if (p->watching) {
 		uv_close((uv_handle_t *)&p->term, NULL);
 		uv_close((uv_handle_t *)&p->intr, NULL);
-		uv_close((uv_handle_t *)&p->hup, NULL);
-		uv_close((uv_handle_t *)&p->usr2, NULL);
 	}
 	return status;
 }
@@ -238,16 +249,23 @@ static int load(
 	return e == ERR_OK ? EX_OK : EX_CONFIG;
 }
 
-/* The queue's lock is free: the next process may have it. */
+/* The queue's lock is free: the next process may have it. Signals that are not
+ * about an end are ours until it runs and the service manager knows it. */
 static void hand_over(struct program *p)
 {
 	unsigned next = upgrade_finish(p->upgrade);
 	char text[80];
 
-	if (!next)
-		return;
-	snprintf(text, sizeof text, "MAINPID=%u", next);
-	notify(text);
+	if (next) {
+		snprintf(text, sizeof text, "MAINPID=%u", next);
+		notify(text);
+		loop_uv_turn(p->loop);
+		upgrade_pass_reload(p->upgrade);
+	}
+	if (p->watching) {
+		uv_close((uv_handle_t *)&p->hup, NULL);
+		uv_close((uv_handle_t *)&p->usr2, NULL);
+	}
 }
 
 /* Everything, once the configuration is read. */

@@ -98,6 +98,17 @@ static void give_up(struct upgrade *u, const char *text)
 	close_line(u);
 }
 
+/* The same, and it can be reloaded now. */
+static void go_on(struct upgrade *u, const char *text)
+{
+	int reload = u->reload;
+
+	give_up(u, text);
+	u->reload = 0;
+	if (reload)
+		u->ev.reload(u->ev.arg);
+}
+
 /* --- what the next process says --------------------------------------------
  */
 
@@ -107,7 +118,7 @@ static void on_patience(struct timer *t)
 
 	if (u->running)
 		uv_process_kill(&u->process, SIGKILL);
-	give_up(u, "the new process was not ready within a minute");
+	go_on(u, "the new process was not ready within a minute");
 }
 
 static void on_ready(struct upgrade *u, struct span version)
@@ -119,7 +130,7 @@ static void on_ready(struct upgrade *u, struct span version)
 		F_SPAN("version", version));
 	u->since = loop_clock(u->loop);
 	sockets_leave_paths(u->loop, 1);
-	u->ready(u->arg);
+	u->ev.ready(u->ev.arg);
 }
 
 static void on_line(uv_poll_t *p, int status, int events)
@@ -131,8 +142,8 @@ static void on_line(uv_poll_t *p, int status, int events)
 	(void)events;
 	check_obj(u, UPGRADE_MAGIC);
 	if (status < 0 || upgrade_hear(u->line, &u->said) != 0) {
-		give_up(u, "the new process ended before it was ready; its "
-			   "own lines in the log may say why");
+		go_on(u, "the new process ended before it was ready; its "
+			 "own lines in the log may say why");
 		return;
 	}
 	s = buf_span(&u->said);
@@ -326,7 +337,7 @@ static enum err start(struct upgrade *u, const char *binary, struct buf *why)
 }
 
 static enum err begin(struct upgrade *u, const char *binary,
-	void (*ready)(void *arg), void *arg, struct buf *why)
+	const struct upgrade_events *ev, struct buf *why)
 {
 	enum err e;
 
@@ -341,8 +352,8 @@ static enum err begin(struct upgrade *u, const char *binary,
 			      "not there): name it with --binary");
 		return ERR_SYSTEM;
 	}
-	u->ready = ready;
-	u->arg = arg;
+	u->ev = *ev;
+	u->reload = 0;
 	buf_clear(&u->said);
 	buf_clear(&u->text);
 	e = start(u, binary, why);
@@ -357,16 +368,26 @@ static enum err begin(struct upgrade *u, const char *binary,
 }
 
 enum err upgrade_begin(struct upgrade *u, const char *binary,
-	void (*ready)(void *arg), void *arg, struct buf *why)
+	const struct upgrade_events *ev, struct buf *why)
 {
 	char *real = NULL;
 	enum err e = binary ? look_at(binary, &real, why) : ERR_OK;
 
 	check_obj(u, UPGRADE_MAGIC);
 	if (e == ERR_OK)
-		e = begin(u, real, ready, arg, why);
+		e = begin(u, real, ev, why);
 	free(real);
 	return e;
+}
+
+int upgrade_hold_reload(struct upgrade *u)
+{
+	check_obj(u, UPGRADE_MAGIC);
+	if (u->stage != UPGRADE_STARTING && u->stage != UPGRADE_HANDING)
+		return 0;
+	u->reload = 1;
+	log_event(u->log, EV_UPGRADE_RELOAD, F_U("child", u->child));
+	return 1;
 }
 
 void upgrade_cancel(struct upgrade *u)
@@ -467,6 +488,15 @@ unsigned upgrade_finish(struct upgrade *u)
 	}
 	close_line(u);
 	return child;
+}
+
+/* It has said that it runs: from then on the signal is heard. */
+void upgrade_pass_reload(struct upgrade *u)
+{
+	check_obj(u, UPGRADE_MAGIC);
+	if (u->reload)
+		(void)kill((pid_t)u->child, SIGHUP);
+	u->reload = 0;
 }
 
 void upgrade_view(struct upgrade *u, struct ctl_upgrade *v_r)

@@ -26,6 +26,10 @@
  *                                the sockets
  *   before dies (not: ends)      next takes over when its lock is gone
  *   before is told to stop       it says "stay"; both end
+ *
+ * A reload (SIGHUP) between the start of next and its "running" would be
+ * applied by before and not seen by next: it is held, and done by whoever goes
+ * on.
  */
 #pragma once
 
@@ -60,14 +64,27 @@ int upgrade_running(struct upgrade *u);
 /* --- before --------------------------------------------------------------- */
 
 /* Starts binary (NULL: the file that this program was started from). ready(arg)
- * when the new process could take over: the node is to be stopped then. */
+ * when the new process could take over: the node is to be stopped then.
+ * reload(arg) when this process goes on and a reload was held. */
+struct upgrade_events {
+	void *arg;
+	void (*ready)(void *arg);
+	void (*reload)(void *arg);
+};
 enum err upgrade_begin(struct upgrade *u, const char *binary,
-	void (*ready)(void *arg), void *arg, struct buf *why) must_use;
+	const struct upgrade_events *ev, struct buf *why) must_use;
+/* A signal asks for a reload. 1: the next process may have read the
+ * configuration before it was changed, so it is held until it is known who goes
+ * on: this one, or the next one, which gets the signal. 0: do it now. */
+int upgrade_hold_reload(struct upgrade *u) must_use;
 /* A stop was asked for: it wins. */
 void upgrade_cancel(struct upgrade *u);
 /* After the queue was closed and its lock given back. The pid of the process
  * that runs from now on; 0 when there was no upgrade. Does not return when
  * this program is started again. */
 unsigned upgrade_finish(struct upgrade *u);
+/* The last thing that is done after that: a reload that was held goes to the
+ * next process. */
+void upgrade_pass_reload(struct upgrade *u);
 
 void upgrade_view(struct upgrade *u, struct ctl_upgrade *v_r);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -289,6 +290,8 @@ int upgrade_running(struct upgrade *u)
 	if (u->gap != UINT64_MAX)
 		u->gap += loop_clock(u->loop) - u->go_at;
 	told = upgrade_say(u->before, SPAN("running\n")) == 0;
+	if (!told) /* it is dead, and may have held a reload */
+		(void)raise(SIGHUP);
 	close(u->before);
 	u->before = -1;
 	upgrade_stage(u, UPGRADE_TAKEN);

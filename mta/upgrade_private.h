@@ -57,8 +57,8 @@ struct upgrade {
 	uint64_t since;        /* stopped to accept, on loop_clock */
 	int kept[SOCKETS_MAX]; /* the sockets, to start again with */
 	unsigned nkept;
-	void (*ready)(void *arg);
-	void *arg;
+	struct upgrade_events ev;
+	int reload; /* one is held */
 };
 
 void upgrade_stage(struct upgrade *u, enum upgrade_stage s);

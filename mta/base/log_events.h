@@ -19,6 +19,7 @@
 	X(EV_CONFIG_REFUSED, "config.refused", LOG_ERROR, "A changed configuration has errors; the running one stays.") \
 	X(EV_UPGRADE_BEGUN, "upgrade.begun", LOG_INFO, "A new process was started that is to take over; child is its pid.") \
 	X(EV_UPGRADE_READY, "upgrade.ready", LOG_INFO, "The new process could start; this one stops taking connections, which wait for the other, and ends what it has begun.") \
+	X(EV_UPGRADE_RELOAD, "upgrade.reload_held", LOG_INFO, "A reload was asked for by SIGHUP while an upgrade is under way: whoever goes on does it then.") \
 	X(EV_UPGRADE_FAILED, "upgrade.failed", LOG_ERROR, "The new process does not take over; text says why and what happens instead.") \
 	X(EV_UPGRADE_DONE, "upgrade.done", LOG_INFO, "This process has handed over, and ends.") \
 	X(EV_UPGRADE_TAKEN, "upgrade.taken", LOG_INFO, "This process has taken over from another one; gap is how long new connections waited.") \

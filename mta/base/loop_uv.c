@@ -191,6 +191,12 @@ void loop_uv_read_clocks(struct loop *l)
 	read_wall(l);
 }
 
+void loop_uv_turn(struct loop *l)
+{
+	loop_uv_read_clocks(l);
+	uv_run(&l->uv, UV_RUN_NOWAIT);
+}
+
 void loop_run(struct loop *l)
 {
 	l->thread = uv_thread_self();

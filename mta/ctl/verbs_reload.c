@@ -9,6 +9,9 @@ enum { TEXT_MAX = 4 << 20, EX_DIFFERENT = 1 };
 static int refused(
 	struct answer *a, enum err e, const char *what, struct span why)
 {
+	if (e == ERR_BUSY && why.n)
+		return answer_fail(
+			a, EX_TEMPFAIL, "%s: %.*s", what, SPAN_ARG(why));
 	return answer_fail(a, e == ERR_BUSY ? EX_TEMPFAIL : EX_CONFIG,
 		"%s: %s\n%.*s", what, err_text(e), SPAN_ARG(why));
 }

@@ -472,6 +472,140 @@ def test_status_says_that_nobody_answers(peer):
             assert p.returncode == 0
 
 
+# --- a reload meanwhile -------------------------------------------------------------
+
+class Starting:
+    """An upgrade whose next process has read the configuration and is not
+    ready: it waits for the octets of a further file, which is a pipe."""
+
+    def __init__(self, u):
+        self.u = u
+        self.more = os.path.join(u.dir, "conf.d", "more.yaml")
+
+    def __enter__(self):
+        os.mkdir(os.path.dirname(self.more))
+        os.mkfifo(self.more)
+        self.p = upgrade(self.u)
+        self.u.wait("upgrade.begun")
+        self.pipe = open(self.more, "wb", buffering=0)  # waits for its reader
+        os.unlink(self.more)
+        return self
+
+    def change(self, commands):
+        """Another file for who reads it from now on."""
+        conf = json.loads(open(self.u.file, encoding="utf-8").read())
+        conf["receive_connectors"][0].setdefault("limits", {})[
+            "commands"] = commands
+        self.u.configure(conf)
+
+    def go_on(self, octets=b"{}\n"):
+        self.pipe.write(octets)
+        self.pipe.close()
+
+    def __exit__(self, *_):
+        self.pipe.close()
+        self.p.kill()
+        self.p.communicate()
+
+
+def commands_of(u):
+    """As the running process has it."""
+    text = u.cli("--socket", u.socket, "config", "show", "--all")
+    return int(re.search(r"commands: (\d+)", text)[1])
+
+
+def test_reload_signal_while_the_next_one_starts(peer):
+    """SIGHUP when the next process has read the file already: it is not lost,
+    the next one reloads when it runs."""
+    with Umbra(base(peer.port)) as u:
+        with Starting(u) as s:
+            s.change(777)
+            u.signal(signal.SIGHUP)
+            u.wait("upgrade.reload_held")
+            assert not u.seen("config.loaded")
+            at = u.mark()
+            s.go_on()
+            got = told(s.p)
+        assert got["state"] == "taken over"
+        u.succeeded(got["pid"])
+        assert u.wait("config.loaded", since=at)["changes"] == "1"
+        assert commands_of(u) == 777
+        works(u, peer, "after")
+
+
+def test_reload_command_while_the_next_one_starts(peer):
+    """It is refused, with what to do; afterwards it is done."""
+    with Umbra(base(peer.port)) as u:
+        with Starting(u) as s:
+            s.change(777)
+            said = subprocess.run(
+                [UMBRA, "--socket", u.socket, "config", "reload"], env=u.env,
+                capture_output=True, text=True, check=False)
+            assert said.returncode == 75
+            assert "umbra upgrade --last" in said.stderr
+            assert commands_of(u) != 777
+            s.go_on()
+            u.succeeded(told(s.p)["pid"])
+        u.cli("--socket", u.socket, "config", "reload")
+        assert commands_of(u) == 777
+
+
+def test_reload_signal_and_no_upgrade(peer):
+    """The next process fails: this one reloads then."""
+    with Umbra(base(peer.port)) as u:
+        with Starting(u) as s:
+            s.change(777)
+            u.signal(signal.SIGHUP)
+            u.wait("upgrade.reload_held")
+            at = u.mark()
+            s.go_on(b"no_such_key: 1\n")
+            s.p.communicate(timeout=LONG)
+            assert s.p.returncode == 69
+        failed = u.wait("upgrade.failed", since=at)
+        assert "no_such_key" in failed["text"]
+        assert u.wait("config.loaded", since=at)["changes"] == "1"
+        assert commands_of(u) == 777
+        # Once.
+        u.upgrade()
+        assert len(u.seen("config.loaded", since=at)) == 1
+
+
+def test_reload_signal_while_it_hands_over(peer):
+    """SIGHUP for the old process when the next one is ready, and when that
+    one opens the queue: the next one reloads when it runs."""
+    with Umbra(base(peer.port)) as u:
+        with holding(u) as (c, p, child):
+            u.signal(signal.SIGHUP)
+            u.wait("upgrade.reload_held")
+            at = u.mark()
+            end(c)
+            assert told(p)["state"] == "taken over"
+        u.succeeded(child)
+        u.wait("config.loaded", since=at)
+        works(u, peer, "one")
+        with holding(u) as (c, p, child):
+            os.kill(child, signal.SIGSTOP)
+            end(c)
+            # The queue is closed; the next one has been told to go.
+            until(lambda: not any("data.mdb" in f for f in files_of(u.proc)))
+            u.signal(signal.SIGHUP)
+            at = u.mark()
+            os.kill(child, signal.SIGCONT)
+            assert told(p)["state"] == "taken over"
+        u.succeeded(child)
+        u.wait("config.loaded", since=at)
+        works(u, peer, "two")
+        # It dies with what it held.
+        with holding(u) as (c, p, child):
+            u.signal(signal.SIGHUP)
+            u.wait("upgrade.reload_held", count=3)
+            at = u.mark()
+            u.proc.kill()
+            u.succeeded(child, -9)
+        u.wait("config.loaded", since=at)
+        works(u, peer, "three")
+
+
 # --- the service manager -------------------------------------------------------------
 
 def test_systemd_is_told(peer):
