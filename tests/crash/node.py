@@ -197,8 +197,14 @@ class Node(Umbra):
         with self._cond:
             new, self.read = self.lines[self.read:], len(self.lines)
         for x in new:
-            if x.event == "delivery.in_doubt":
-                self.ledger.doubt(x["from"].strip("<>"), x["msg"], stamp(x))
+            self.hear_delivery(x, stamp(x))
+
+    def hear_delivery(self, x, when):
+        if x.event == "delivery.in_doubt":
+            self.ledger.doubt(x["from"].strip("<>"), x["msg"], when)
+        elif x.event in ("delivery.sent", "delivery.failed"):
+            self.ledger.over(x["from"].strip("<>"), x["msg"],
+                             x["to"].strip("<>"), when)
 
     def _over(self):
         """It is dead: reads what it left behind."""

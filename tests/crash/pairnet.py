@@ -270,11 +270,9 @@ class Relay(Node):
             self.read = len(self.lines)
         whole = self.ledger.whole
         for n, x in enumerate(new):
-            if x.event == "delivery.in_doubt":
-                # Its clock may be another one than ours.
-                self.ledger.doubt(x["from"].strip("<>"), x["msg"],
-                                  None if self.clock else stamp(x))
-            elif x.event == "message.accepted" and x.get("mid"):
+            # Its clock may be another one than ours.
+            self.hear_delivery(x, None if self.clock else stamp(x))
+            if x.event == "message.accepted" and x.get("mid"):
                 whole.mids[x["mid"]] = token_of(x["from"].strip("<>"))
             elif x.event == "shadow.takeover":
                 whole.pending.append((x["mid"], self.name, x["reason"], at + n,

@@ -26,6 +26,10 @@ def copy(t, *rcpts, sender=address("t"), body=BODY):
     return (t, "copy", sender, rcpts, body)
 
 
+def over(t, rcpt, when=0):
+    return (t, "over", address("t"), "Q", rcpt, when if when is None else t)
+
+
 def kill(t):
     return [(t, "killing"), (t + .1, "ended"), (t + .2, "born")]
 
@@ -65,6 +69,24 @@ ROWS = {
                 (3.2, "born"), copy(5, R1)], [], ["D2"]),
     "twice, killed much later": (SEND + [copy(3, R1, R2)] + kill(9) +
                                  [copy(11, R1)], [DUPLICATE], []),
+    "twice, killed later in flight": (
+        SEND + [copy(3, R1, R2), over(3.1, R1)] + kill(7) +
+        [copy(8, R2)], [], ["D2"]),
+    "twice, killed much later in flight": (
+        SEND + [copy(3, R1, R2), over(3.1, R1)] + kill(9) +
+        [copy(10, R2)], [DUPLICATE], []),
+    "twice, killed just after it was over": (
+        SEND + [copy(3, R1, R2), over(4, R1), over(4, R2)] + kill(4.2) +
+        [copy(8, R2)], [], ["D2"]),
+    "twice, killed later than it was over": (
+        SEND + [copy(3, R1, R2), over(3.1, R1), over(3.1, R2)] + kill(4) +
+        [copy(8, R2)], [DUPLICATE], []),
+    "twice, killed later than it was over by a clock of its own": (
+        SEND + [copy(3, R1, R2), over(3.1, R1, None)] + kill(4) +
+        [copy(8, R1)], [DUPLICATE], []),
+    "twice, over in the next life": (
+        SEND + [copy(3, R1, R2)] + kill(4) +
+        [copy(8, R1), over(8.1, R1), over(8.1, R2)], [], ["D2"]),
     "twice before the kill": (SEND + [copy(3, R1, R2), copy(3.1, R1)] +
                               kill(3.2), [DUPLICATE], []),
     "three times, one kill": (SEND + [copy(3, R1, R2)] + kill(3.2) +

@@ -69,10 +69,8 @@ class Two:
                 new, self.read = self.lines[self.read:], len(self.lines)
             whole = self.ledger.whole
             for x in new:
-                if x.event == "delivery.in_doubt":
-                    self.ledger.doubt(x["from"].strip("<>"), x["msg"],
-                                      stamp(x))
-                elif x.event == "message.accepted":
+                self.hear_delivery(x, stamp(x))
+                if x.event == "message.accepted":
                     whole.mids[x["mid"]] = token_of(x["from"].strip("<>"))
                 elif x.event == "shadow.takeover":
                     whole.takeovers_seen += 1

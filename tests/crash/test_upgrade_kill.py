@@ -32,11 +32,11 @@ class Kills(Ledger):
         self.kills.append(self.clock())
         os.kill(pid, signal.SIGKILL)
 
-    def _reason(self, a, b, keys, token=None, rcpt=None):
+    def _reason(self, a, b, *more):
         if any(k - self.window <= a <= k + self.window and b >= k
                for k in self.kills):
             return "D2"
-        return super()._reason(a, b, keys, token, rcpt)
+        return super()._reason(a, b, *more)
 
 
 def pick(rng):

@@ -13,8 +13,9 @@ to take it, before it answers; the test enters when the relay ended and how.
     who is reported as failed was refused by the sink        else FALSE_BOUNCE
 
 Reasons, as in docs/message-life.md: D1 the relay said that a reply was lost
-(delivery.in_doubt); D2 it was killed while the copy was in flight or just
-finished, `window` seconds; D3 the same for a report.
+(delivery.in_doubt); D2 it was killed while the copy was in flight (FLIGHT
+seconds at most, and it had not said that it was over) or just finished
+(`window` seconds); D3 the same for a report.
 """
 import hashlib
 import re
@@ -25,6 +26,7 @@ LOST, STRANGER, CHANGED = "lost", "stranger", "changed"
 DUPLICATE, FALSE_BOUNCE = "duplicate", "false bounce"
 
 TOKENS = "sender.test"
+FLIGHT = 5.0
 #: In a spool dump: a report to this token's sender.
 REPORT = "(report)"
 
@@ -87,6 +89,7 @@ class Ledger:
         self.attempts = {}
         self.reports = {}    # (token, rcpt) -> {report's own id: [time]}
         self.doubts = {}     # token, or report's id -> [time]
+        self.told = {}       # (token, or report's id, rcpt) -> [time]
         self.strangers = []  # findings
         self.lives = []
         self.who = {}        # (token, rcpt, time) -> whose copy, in a pair
@@ -170,6 +173,13 @@ class Ledger:
             self.doubts.setdefault(token_of(sender) or msg, []).append(
                 self.clock() if when is None else when)
 
+    def over(self, sender, msg, rcpt, when):
+        """The log said delivery.sent or delivery.failed; when: None if its
+        clock is not ours."""
+        with self.lock:
+            self.told.setdefault(
+                (token_of(sender) or msg, rcpt), []).append(when)
+
     # --- the verdict --------------------------------------------------------
 
     def ids(self):
@@ -203,27 +213,41 @@ class Ledger:
                 "reports": sum(len(r) for r in self.reports.values()),
                 "kills": sum(x.killed is not None for x in self.lives)}
 
-    def _reason(self, a, b, keys, token=None, rcpt=None):
-        """Why there was something at b after the same at a."""
-        for life in self.lives:
-            if life.killed is not None and life.holds(a) and \
-                    life.killed - a <= self.window and \
-                    life.end is not None and b >= life.end:
-                return "D2"
+    def _life(self, _token, _rcpt, t):
+        """Of the relay that made the copy of t."""
+        return next((x for x in self.lives if x.holds(t)), None)
+
+    def _killed(self, life, a, keys, rcpt):
+        """life was killed before it could know for sure of the copy of a."""
+        if life is None or life.killed is None or \
+                life.killed - a > FLIGHT:
+            return False
+        # The log has milliseconds, cut off.
+        told = [t or a for k in keys for t in self.told.get((k, rcpt), ())
+                if t is None or a - 0.002 <= t <= life.killed]
+        return life.killed - min(told, default=life.killed) <= self.window
+
+    def _reason(self, a, b, keys, token, rcpt, to):
+        """Why there was something at b after the same at a. to: whom the
+        message of keys was for."""
+        life = self._life(token, rcpt, a)
+        if self._killed(life, a, keys, to) and \
+                life.end is not None and b >= life.end:
+            return "D2"
         # The log has milliseconds, cut off.
         if any(a - 0.002 <= t <= b for k in keys
                for t in self.doubts.get(k, ())):
             return "D1"
         return None
 
-    def _repeats(self, token, rcpt, times, keys, found, reasons):
+    def _repeats(self, token, rcpt, times, keys, to, found, reasons):
         times = sorted(times)
         for a, b in zip(times, times[1:]):
-            why = self._reason(a, b, keys, token, rcpt)
+            why = self._reason(a, b, keys, token, rcpt, to)
             if why:
                 reasons.append((why, token, rcpt))
             else:
-                life = next((x for x in self.lives if x.holds(a)), None)
+                life = self._life(token, rcpt, a)
                 end = f"killed {life.killed - a:.3f} s after the first" \
                     if life and life.killed else "its relay was not killed"
                 found.append(Finding(
@@ -244,8 +268,8 @@ class Ledger:
             if d != s.digest:
                 found.append(Finding(CHANGED, token, rcpt,
                                      f"{d} instead of {s.digest}"))
-        self._repeats(token, rcpt, [t for t, _, _ in tries], (token,), found,
-                      reasons)
+        self._repeats(token, rcpt, [t for t, _, _ in tries], (token,), rcpt,
+                      found, reasons)
 
     def _bounces(self, token, rcpt, reports, found, reasons):
         refusals = sum(k == "refused" for _, k, _ in
@@ -263,9 +287,10 @@ class Ledger:
         elif len(reports) > 1:
             reasons.extend([("D3", token, rcpt)] * (len(reports) - 1))
         for own, times in reports.items():
-            keys = [k for k in self.doubts if k and k in own]
-            self._repeats(token, f"{rcpt} (report)", times, keys, found,
-                          reasons)
+            keys = {k for k in self.doubts if k and k in own} | {
+                k for k, _ in self.told if k and k in own}
+            self._repeats(token, f"{rcpt} (report)", times, keys,
+                          address(token), found, reasons)
 
     def check(self, queued=()):
         """(findings, reasons); the first must be empty."""
@@ -346,15 +371,14 @@ class PairLedger(Ledger):
                            for x in n.lives)
         return got
 
-    def _life(self, who, t):
+    def _life(self, token, rcpt, t):
+        who = self.who.get((token, rcpt, t))
         lives = self.nodes[who].lives if who in self.nodes else ()
         return next((x for x in lives if x.holds(t)), None)
 
-    def _reason(self, a, b, keys, token=None, rcpt=None):
-        first = self.who.get((token, rcpt, a))
-        life = self._life(first, a)
-        if life and life.killed is not None and \
-                life.killed - a <= self.window and b >= life.killed - 0.05:
+    def _reason(self, a, b, keys, token, rcpt, to):
+        life = self._life(token, rcpt, a)
+        if self._killed(life, a, keys, to) and b >= life.killed - 0.05:
             return "D2"
         if any(a - 0.002 <= t <= b for k in keys
                for t in self.doubts.get(k, ())):
