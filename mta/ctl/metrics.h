@@ -27,7 +27,7 @@
 	X(M_DONE, "umbra_queue_done_total", COUNTER, "", "Messages that left it.") \
 	X(M_REMOVED, "umbra_queue_removed_total", COUNTER, "", "Of them: removed by an administrator.") \
 	X(M_MEMORY, "umbra_queue_memory_bytes", GAUGE, "", "Memory used for bodies.") \
-	X(M_MEMORY_LIMIT, "umbra_queue_memory_limit_bytes", GAUGE, "", "Its limit, queue.memory.") \
+	X(M_MEMORY_LIMIT, "umbra_queue_memory_limit_bytes", GAUGE, "", "Its limit: queue.memory, or half of the memory that there is.") \
 	X(M_INDEX, "umbra_queue_index_bytes", GAUGE, "", "Memory used for the schedule.") \
 	X(M_COMMITS, "umbra_store_commits_total", COUNTER, "", "Transactions of the queue's database.") \
 	X(M_OPERATIONS, "umbra_store_operations_total", COUNTER, "", "Operations in them.") \
