@@ -443,6 +443,7 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	n->conf = conf_ref(conf);
 	n->stopped = stopped;
 	n->started = loop_wall(l);
+	flow_hops_init(n);
 	if ((e = node_tls_load(&n->tls, conf, why)) != ERR_OK)
 		return e;
 	n->routes = route_table_create(conf);
@@ -560,6 +561,7 @@ void node_free(struct node **np)
 	receive_destroy(&n->receive);
 	pickup_destroy(&n->pickup);
 	pressure_destroy(&n->pressure); /* it looks at all of the others */
+	flow_hops_fini(n);
 	queue_close(&n->queue);
 	hold_destroy(&n->hold); /* the queue's last callbacks were for it */
 	drain_destroy(&n->drain);

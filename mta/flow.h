@@ -28,6 +28,7 @@
 #include "mta/receive/receive.h"
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
+#include "queue/hops.h"
 #include "queue/queue.h"
 
 struct node_tls { /* contexts of one snapshot, by connector index */
@@ -63,9 +64,12 @@ struct node {
 	struct drain *drain;
 	struct ctl *ctl;
 	struct http *http;
-	uint64_t started; /* wall */
-	unsigned pools;   /* owners that exist */
-	unsigned closing; /* pools that end; their hops may be gone */
+	uint64_t started;      /* wall */
+	unsigned pools;        /* owners that exist */
+	unsigned closing;      /* pools that end; their hops may be gone */
+	struct list snapshots; /* that there are pools of, newest first */
+	struct hop_walk reloading, kicking; /* orders that are under way */
+	struct timer hops_turn;
 	enum { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_STOPPED } state;
 	int received;            /* receive_stop has ended */
 	int picked_up;           /* pickup_stop has ended */
@@ -109,12 +113,15 @@ enum err node_listen(
 void node_stop(struct node *n); /* twice is harmless */
 void node_free(struct node **n);
 
-/* flow_hops.c */
+/* flow_hops.c. Those about all hops do some at once and the others in the turns
+ * that follow; hops that are new meanwhile need neither. */
+void flow_hops_init(struct node *n);
+void flow_hops_fini(struct node *n); /* before the queue is closed */
 void flow_hop_new(void *arg, struct nexthop *h);
 void flow_hop_gone(void *arg, struct nexthop *h);
 void flow_ready(void *arg, struct nexthop *h);
-void flow_hops_reload(struct node *n);
-void flow_hops_kick(struct node *n); /* every pool looks for work again */
+void flow_hops_reload(struct node *n); /* by the snapshot of now */
+void flow_hops_kick(struct node *n);   /* every pool looks for work again */
 void flow_hops_stop(struct node *n, uint64_t deadline_ms);
 int flow_hop_delivers(const struct nexthop *h); /* by LMTP: final */
 int flow_hops_busy(struct node *n);             /* a pool is still at work */

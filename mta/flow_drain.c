@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
+#include "queue/hops.h"
 #include "queue/record.h"
 
 enum { DRAIN_MAGIC = 0xd4a1, LOOK_MS = 1000, AGAIN_MS = 5000, MOST = 1024 };
@@ -149,39 +150,39 @@ static void on_again(struct timer *t)
 
 /* --- what is left --------------------------------------------------------- */
 
-static void view_retry(struct drain *d, struct drain_view *v, uint64_t at)
+/* loop_now to wall; 0 stays 0. */
+static uint64_t wall_of(struct drain *d, uint64_t at)
 {
 	uint64_t now = loop_now(d->o.loop);
 
-	at = loop_wall(d->o.loop) + (at > now ? at - now : 0);
-	if (!v->next_try || at < v->next_try)
-		v->next_try = at;
-	if (at > v->last_try)
-		v->last_try = at;
+	if (!at)
+		return 0;
+	return loop_wall(d->o.loop) + (at > now ? at - now : 0);
 }
 
-static void view_hop(
-	struct drain *d, struct drain_view *v, const struct nexthop *h)
+static void view_hops(struct drain *d, struct drain_view *v)
 {
-	unsigned waits = h->ready + h->deferred + h->parked;
+	struct queue *q = d->o.queue;
+	uint64_t first, last;
 
-	v->active += h->queued - waits; /* leased, or being reported */
-	if (h->suspended) {
-		v->suspended += waits;
-		return;
+	for (int k = 0; k < HOP_KINDS; k++) {
+		const struct hop_sums *s = queue_hop_sums(q, (enum hop_kind)k);
+		uint64_t waits = s->ready + s->deferred + s->parked;
+
+		v->active += s->queued - waits; /* leased, or being reported */
+		if (k == HOPS_SUSPENDED) {
+			v->suspended += waits;
+		} else if (k == HOPS_UNREACHABLE) {
+			v->unreachable += waits;
+		} else {
+			v->deferred += s->deferred;
+			v->suspended += s->parked;
+			*(k == HOPS_READY ? &v->ready : &v->retry) += s->ready;
+		}
 	}
-	if (h->state == HOP_UNREACHABLE) {
-		v->unreachable += waits;
-		return;
-	}
-	v->deferred += h->deferred;
-	v->suspended += h->parked;
-	if (h->state == HOP_READY) {
-		v->ready += h->ready;
-	} else if (h->ready) {
-		v->retry += h->ready;
-		view_retry(d, v, h->retry_at);
-	}
+	queue_hop_retries(q, &first, &last);
+	v->next_try = wall_of(d, first);
+	v->last_try = wall_of(d, last);
 }
 
 static void view_copies(struct drain *d, struct drain_view *v)
@@ -205,7 +206,6 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 {
 	struct queue_counts q;
 	struct receive_counts r;
-	struct nexthop *h = NULL;
 
 	check_obj(d, DRAIN_MAGIC);
 	queue_counts(d->o.queue, &q);
@@ -222,8 +222,7 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 		.messages = q.messages,
 		.bytes = q.bytes,
 	};
-	while ((h = queue_hop_next(d->o.queue, h)))
-		view_hop(d, v_r, h);
+	view_hops(d, v_r);
 	view_copies(d, v_r);
 	if (d->to.n)
 		(void)shadow_move_view(

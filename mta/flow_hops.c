@@ -9,19 +9,58 @@
 #include "mta/base/check.h"
 #include "mta/flow.h"
 
-enum { OWNER_MAGIC = 0x0a7e, RELOAD_DEADLINE_MS = 600000 };
+enum { OWNER_MAGIC = 0x0a7e, RELOAD_DEADLINE_MS = 600000, TURN_HOPS = 200 };
+
+/* What pools were made from, and still ask for. */
+struct snapshot {
+	struct list node; /* node->snapshots */
+	unsigned refs;
+	struct conf *conf;
+	struct node_tls *tls;
+};
 
 struct owner {
 	unsigned magic;
 	struct node *node;
-	struct nexthop *h;   /* NULL: the hop is gone */
-	struct pool *pool;   /* NULL: unreachable, failing, or closing */
-	struct outcome fail; /* code set: everything here fails with it */
-	struct conf *conf;
-	struct node_tls *tls;
+	struct nexthop *h;     /* NULL: the hop is gone */
+	struct pool *pool;     /* NULL: unreachable, failing, or closing */
+	struct outcome fail;   /* code set: everything here fails with it */
+	struct snapshot *from; /* or NULL */
 	int closing;
 	int lmtp;
 };
+
+static int is_current(const struct node *n, const struct snapshot *s)
+{
+	return s && s->conf == n->conf && s->tls == n->tls;
+}
+
+static struct snapshot *snapshot_ref(struct node *n)
+{
+	struct snapshot *s = list_first(&n->snapshots, struct snapshot, node);
+
+	if (!is_current(n, s)) {
+		s = x_calloc(1, sizeof *s);
+		s->conf = conf_ref(n->conf);
+		s->tls = node_tls_ref(n->tls);
+		list_prepend(&n->snapshots, &s->node);
+	}
+	s->refs++;
+	return s;
+}
+
+static void snapshot_unref(struct snapshot **sp)
+{
+	struct snapshot *s = *sp;
+
+	*sp = NULL;
+	if (!s || --s->refs)
+		return;
+	list_del(&s->node);
+	conf_unref(&s->conf);
+	node_tls_unref(&s->tls);
+	free(s);
+}
 
 static void make_pool(struct owner *o)
 {
@@ -29,8 +68,7 @@ static void make_pool(struct owner *o)
 	struct route_target t;
 	struct span key = o->h->node.key;
 
-	conf_unref(&o->conf);
-	node_tls_unref(&o->tls);
+	snapshot_unref(&o->from);
 	if (n->state != NODE_RUNNING)
 		return; /* it waits for the next start */
 	if (route_target(n->routes, key, &t) != 0 ||
@@ -44,9 +82,8 @@ static void make_pool(struct owner *o)
 	o->fail = t.fail;
 	if (!t.connector)
 		return;
-	o->conf = conf_ref(n->conf);
+	o->from = snapshot_ref(n);
 	o->lmtp = t.connector->protocol == SEND_LMTP;
-	o->tls = node_tls_ref(n->tls);
 	o->pool = pool_create(n->deliver, o->h, t.connector, t.domain);
 }
 
@@ -67,8 +104,7 @@ static void owner_free(struct owner *o)
 {
 	struct node *n = o->node;
 
-	conf_unref(&o->conf);
-	node_tls_unref(&o->tls);
+	snapshot_unref(&o->from);
 	o->magic = 0;
 	free(o);
 	n->pools--;
@@ -156,48 +192,99 @@ int flow_hop_delivers(const struct nexthop *h)
 	return o && o->lmtp;
 }
 
-/* Every hop gets what its name means under the new snapshot. */
+/* --- all of them ---------------------------------------------------------- */
+
+/* h gets what its name means under the new snapshot. What was said to be ready
+ * while it had no pool is said again. */
+static void reload(struct node *n, struct nexthop *h)
+{
+	struct owner *o = h->owner;
+
+	if (o->pool && is_current(n, o->from))
+		return; /* its old pool was at its end */
+	if (o->pool)
+		close_pool(o, RELOAD_DEADLINE_MS);
+	else if (!o->closing)
+		make_pool(o);
+	if (o->pool && h->state == HOP_UNREACHABLE)
+		queue_retry_now(n->queue, h);
+	if (h->ready)
+		flow_ready(n, h);
+}
+
+/* Or what its pool has in hands, and shall try again. */
+static void kick(struct node *n, struct nexthop *h)
+{
+	struct owner *o = h->owner;
+
+	(void)n;
+	if (o->pool && (h->ready || h->leased))
+		pool_ready(o->pool);
+}
+
+/* 1: there are more. */
+static int some(struct node *n, struct hop_walk *w,
+	void (*fn)(struct node *n, struct nexthop *h))
+{
+	for (int i = 0; i < TURN_HOPS && w->at; i++) {
+		struct nexthop *h = queue_hop_walked(n->queue, w);
+
+		if (h)
+			fn(n, h);
+	}
+	return w->at != NULL;
+}
+
+static void on_turn(struct timer *t)
+{
+	struct node *n = container_of(t, struct node, hops_turn);
+	int more = some(n, &n->reloading, reload);
+
+	more |= some(n, &n->kicking, kick);
+	if (more)
+		timer_start(t, 0);
+}
+
+static void begin(struct node *n, struct hop_walk *w)
+{
+	if (n->state != NODE_RUNNING)
+		return;
+	queue_hop_walk_end(w);
+	queue_hop_walk(n->queue, w);
+	on_turn(&n->hops_turn);
+}
+
+void flow_hops_init(struct node *n)
+{
+	list_init(&n->snapshots);
+	timer_init(&n->hops_turn, n->loop, on_turn);
+}
+
 void flow_hops_reload(struct node *n)
 {
-	struct nexthop *h;
-
-	for (h = queue_hop_next(n->queue, NULL); h;
-		h = queue_hop_next(n->queue, h)) {
-		struct owner *o = h->owner;
-
-		if (o->pool)
-			close_pool(o, RELOAD_DEADLINE_MS);
-		else if (!o->closing)
-			make_pool(o);
-		if (o->pool && h->state == HOP_UNREACHABLE)
-			queue_retry_now(n->queue, h);
-	}
+	begin(n, &n->reloading);
 }
 
 void flow_hops_kick(struct node *n)
 {
-	struct nexthop *h;
-
-	for (h = queue_hop_next(n->queue, NULL); h;
-		h = queue_hop_next(n->queue, h)) {
-		struct owner *o = h->owner;
-
-		/* Or what its pool has in hands, and shall try again. */
-		if (o->pool && (h->ready || h->leased))
-			pool_ready(o->pool);
-	}
+	begin(n, &n->kicking);
 }
 
+void flow_hops_fini(struct node *n)
+{
+	timer_stop(&n->hops_turn);
+	queue_hop_walk_end(&n->reloading);
+	queue_hop_walk_end(&n->kicking);
+}
+
+/* In one turn: who would wait is about to be closed as well. */
 void flow_hops_stop(struct node *n, uint64_t deadline_ms)
 {
-	struct nexthop *h;
+	struct nexthop *h = NULL;
 
-	for (h = queue_hop_next(n->queue, NULL); h;
-		h = queue_hop_next(n->queue, h)) {
-		struct owner *o = h->owner;
-
-		close_pool(o, deadline_ms);
-	}
+	flow_hops_fini(n);
+	while ((h = queue_hop_next(n->queue, h)))
+		close_pool(h->owner, deadline_ms);
 }
 
 /* Are pools still at work? Asked at the stop. */
@@ -228,13 +315,12 @@ struct tls_context *flow_send_tls(void *arg, const struct conf_send *c)
 {
 	struct node *n = arg;
 	struct tls_context *t = context_of(n->conf, n->tls, c);
-	struct nexthop *h;
 
-	for (h = t ? NULL : queue_hop_next(n->queue, NULL); h && !t;
-		h = queue_hop_next(n->queue, h)) {
-		const struct owner *o = h->owner;
+	list_each (it, &n->snapshots) {
+		const struct snapshot *s = list_item(it, struct snapshot, node);
 
-		t = context_of(o->conf, o->tls, c);
+		if (!t)
+			t = context_of(s->conf, s->tls, c);
 	}
 	return t;
 }

@@ -17,15 +17,6 @@ struct nexthop *queue_hop(struct queue *q, struct span key)
 	return n ? container_of(n, struct nexthop, node) : NULL;
 }
 
-struct nexthop *queue_hop_next(struct queue *q, struct nexthop *h)
-{
-	struct map_node *n;
-
-	check_obj(q, QUEUE_MAGIC);
-	n = map_next(&q->hops, h ? &h->node : NULL);
-	return n ? container_of(n, struct nexthop, node) : NULL;
-}
-
 /* The last message with an id of at most after, or the head. */
 static struct list *before(struct queue *q, struct msg_id after)
 {

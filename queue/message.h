@@ -25,6 +25,7 @@
 
 #include "queue/control.h"
 #include "queue/copies.h"
+#include "queue/hops_state.h"
 #include "queue/load_state.h"
 
 enum {
@@ -47,7 +48,7 @@ enum {
 enum leg_state {
 	LEG_NEW,      /* in no list */
 	LEG_READY,    /* in hop->legs_ready */
-	LEG_DEFERRED, /* in hop->legs_waiting and queue->due_legs */
+	LEG_DEFERRED, /* in hop->legs_waiting or _hurried, and q->due_legs */
 	LEG_LEASED,   /* in no list, grant set */
 	LEG_EXPIRED,  /* in queue->expired: too old, or to be removed */
 	LEG_PARKED,   /* in no list: the message is suspended */
@@ -138,7 +139,6 @@ enum queue_cursor {
 	CURSOR_REROUTE,
 	CURSORS
 };
-
 struct queue {
 	unsigned magic;
 	struct queue_options o;
@@ -158,9 +158,9 @@ struct queue {
 	struct list *walk;     /* queue_next_message was here, or &messages */
 	struct message **mark; /* mark[mark_first .. mark_first + nmark) */
 	size_t mark_first, nmark, mark_cap;
-	unsigned unmarked; /* appended since the last mark */
-
+	unsigned unmarked;        /* appended since the last mark */
 	struct map hops, orders;  /* hops; struct hop_order */
+	struct hops_state set;    /* of all hops */
 	struct nexthop *last_hop; /* found last, or NULL */
 	struct list idle;         /* hops, longest first */
 	struct list notify;       /* hops to call ready for */
@@ -266,7 +266,7 @@ void leg_park(struct queue *q, struct leg *l);
 void leg_take(struct queue *q, struct leg *l, struct grant *g);
 void leg_expire(struct queue *q, struct leg *l);
 uint64_t queue_jitter(struct queue *q, uint64_t ms); /* +-10 % */
-void hop_run_ready(struct queue *q);
+void hop_run_ready(struct queue *q); /* some; the others want a turn */
 void on_due(struct timer *t);
 void on_idle_hops(struct timer *t);
 /* The end of this turn shall do what was noted. */

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { ORDER_STEPS = 8 };
+enum { ORDER_STEPS = 8, TURN_HOPS = 64 };
 
 static struct leg *leg_at(struct list *n)
 {
@@ -49,11 +49,47 @@ int hop_open(const struct nexthop *h)
 	return h->state == HOP_READY && !h->suspended;
 }
 
+static struct hop_sums *sums_of(struct queue *q, const struct nexthop *h)
+{
+	return &q->set.sums[h->suspended ? HOPS_SUSPENDED : (int)h->state];
+}
+
+/* Before a change of its kind with -1, after it with 1. */
+static void sums_add(struct queue *q, const struct nexthop *h, int sign)
+{
+	struct hop_sums *s = sums_of(q, h);
+	uint64_t by = (uint64_t)(int64_t)sign;
+
+	s->hops += by;
+	s->queued += by * h->queued;
+	s->ready += by * h->ready;
+	s->deferred += by * h->deferred;
+	s->parked += by * h->parked;
+}
+
+/* Is its retry time something that mail waits for? */
+static void count_retry(struct queue *q, struct nexthop *h)
+{
+	int waits = h->state == HOP_RETRY && !h->suspended && h->ready;
+
+	if (waits == (h->first.at != 0))
+		return;
+	if (waits) {
+		heap_put(&q->set.first_retry, &h->first, h->retry_at);
+		heap_put(
+			&q->set.last_retry, &h->last, UINT64_MAX - h->retry_at);
+	} else {
+		heap_del(&q->set.first_retry, &h->first);
+		heap_del(&q->set.last_retry, &h->last);
+	}
+}
+
 /* After every change of its state or of what it has ready. */
 static void count_ready(struct queue *q, struct nexthop *h)
 {
 	unsigned n = hop_open(h) ? h->ready : 0;
 
+	count_retry(q, h);
 	q->load.ready += n;
 	q->load.ready -= h->counted;
 	if (n && !h->counted) {
@@ -79,14 +115,23 @@ void hop_run_ready(struct queue *q)
 	struct list now;
 	struct nexthop *h;
 
-	/* What comes up while these run is for the next round. */
+	/* What comes up while these run is for the next round, as are those
+	 * beyond some: each may begin a connection. */
 	list_init(&now);
 	list_splice(&now, &q->notify);
-	while ((h = list_first(&now, struct nexthop, notify))) {
+	for (int i = 0; i < TURN_HOPS; i++) {
+		h = list_first(&now, struct nexthop, notify);
+		if (!h)
+			return;
 		list_del(&h->notify);
 		if (hop_open(h) && h->ready)
 			q->ev.ready(q->ev.arg, h);
 	}
+	if (list_empty(&now))
+		return;
+	list_splice(&now, &q->notify);
+	list_splice(&q->notify, &now);
+	queue_want_turn(q);
 }
 
 static void set_state(struct queue *q, struct nexthop *h, enum hop_state s)
@@ -99,7 +144,9 @@ static void set_state(struct queue *q, struct nexthop *h, enum hop_state s)
 		heap_del(&q->due_hops, &h->due);
 		h->retry_at = 0;
 	}
+	sums_add(q, h, -1);
 	h->state = s;
+	sums_add(q, h, 1);
 	count_ready(q, h);
 	note_ready(q, h);
 }
@@ -113,7 +160,9 @@ void hop_set_suspended(struct queue *q, struct nexthop *h, int yes)
 {
 	if (h->suspended == yes)
 		return;
+	sums_add(q, h, -1);
 	h->suspended = yes;
+	sums_add(q, h, 1);
 	if (yes)
 		q->suspended += h->queued - h->parked;
 	else
@@ -138,12 +187,17 @@ static struct nexthop *hop_new(struct queue *q, struct span key)
 	for (int i = 0; i < PRIORITIES; i++)
 		list_init(&h->legs_ready[i]);
 	list_init(&h->legs_waiting);
+	list_init(&h->legs_hurried);
+	list_init(&h->hurried);
 	list_init(&h->notify);
 	list_init(&h->active);
 	list_init(&h->idle);
 	map_put(&q->hops, &h->node, span(h->key, key.n));
+	list_append(&q->set.all, &h->all);
+	h->number = ++q->set.last_number;
 	q->index_bytes += sizeof *h + key.n + 1;
 	h->suspended = is_suspended_hop(q, key);
+	sums_add(q, h, 1);
 	start_idle(q, h);
 	if (q->ev.hop_new)
 		q->ev.hop_new(q->ev.arg, h);
@@ -167,10 +221,14 @@ struct nexthop *hop_get(struct queue *q, struct span key)
 
 void hop_free(struct queue *q, struct nexthop *h)
 {
-	must(h->queued == 0);
+	must(h->queued == 0 && list_empty(&h->legs_hurried));
 	if (q->last_hop == h)
 		q->last_hop = NULL;
+	walks_pass(q, h);
+	sums_add(q, h, -1);
 	heap_del(&q->due_hops, &h->due);
+	list_del(&h->all);
+	list_del(&h->hurried);
 	list_del(&h->notify);
 	list_del(&h->idle);
 	map_del(&q->hops, &h->node);
@@ -186,9 +244,11 @@ void on_idle_hops(struct timer *t)
 	uint64_t now = loop_now(q->o.loop);
 
 	check_obj(q, QUEUE_MAGIC);
-	while ((h = list_first(&q->idle, struct nexthop, idle))) {
-		if (h->idle_since + HOP_IDLE_MS > now) {
-			timer_start(t, h->idle_since + HOP_IDLE_MS - now);
+	for (int i = 0; (h = list_first(&q->idle, struct nexthop, idle)); i++) {
+		uint64_t at = h->idle_since + HOP_IDLE_MS;
+
+		if (at > now || i == TURN_HOPS) {
+			timer_start(t, at > now ? at - now : 0);
 			return;
 		}
 		if (q->ev.hop_gone)
@@ -204,6 +264,7 @@ void leg_attach(struct queue *q, struct leg *l, struct nexthop *h)
 	l->state = LEG_NEW;
 	if (h->queued++ == 0)
 		list_del(&h->idle);
+	sums_of(q, h)->queued++;
 	h->by_priority[l->m->priority]++;
 	q->unreachable += h->state == HOP_UNREACHABLE;
 	q->suspended += h->suspended != 0;
@@ -220,20 +281,35 @@ void leg_count_out(struct queue *q, struct leg *l)
 	rate_count(&l->hop->out, loop_now(q->o.loop));
 }
 
+/* l, which is ready, goes from where it is. */
+static void far(struct nexthop *h, const struct leg *l)
+{
+	unsigned p = l->m->priority;
+
+	if (h->near[p] == l)
+		h->near[p] = l->node.prev == &h->legs_ready[p]
+				     ? NULL
+				     : leg_at(l->node.prev);
+}
+
 /* Out of its place, whatever that is. */
 static void leave(struct queue *q, struct leg *l)
 {
 	struct nexthop *h = l->hop;
 
+	if (l->state == LEG_READY)
+		far(h, l);
 	list_del(&l->node);
 	switch ((enum leg_state)l->state) {
 	case LEG_READY:
 		h->ready--;
+		sums_of(q, h)->ready--;
 		count_ready(q, h);
 		break;
 	case LEG_DEFERRED:
 		heap_del(&q->due_legs, &l->due);
 		h->deferred--;
+		sums_of(q, h)->deferred--;
 		q->deferred--;
 		break;
 	case LEG_LEASED:
@@ -243,6 +319,7 @@ static void leave(struct queue *q, struct leg *l)
 		break;
 	case LEG_PARKED:
 		h->parked--;
+		sums_of(q, h)->parked--;
 		q->suspended -= !h->suspended;
 		break;
 	case LEG_NEW:
@@ -259,6 +336,7 @@ void leg_detach(struct queue *q, struct leg *l)
 	leave(q, l);
 	l->hop = NULL;
 	q->legs--;
+	sums_of(q, h)->queued--;
 	h->by_priority[l->m->priority]--;
 	q->unreachable -= h->state == HOP_UNREACHABLE;
 	q->suspended -= h->suspended != 0;
@@ -267,15 +345,21 @@ void leg_detach(struct queue *q, struct leg *l)
 }
 
 /* Where it belongs by age, without looking far: new mail goes to the end,
- * what comes back from a lease or a wait near the front. */
+ * what comes back from a lease or a wait near the front, and what becomes ready
+ * in a row behind the one before. */
 static struct list *place(struct nexthop *h, const struct leg *l)
 {
 	struct list *head = &h->legs_ready[l->m->priority], *at = head;
+	const struct leg *near = h->near[l->m->priority];
 	uint64_t id = l->m->id.v;
 
 	for (int i = 0; i < ORDER_STEPS; i++, at = at->prev)
 		if (at->prev == head || leg_at(at->prev)->m->id.v <= id)
 			return at;
+	/* There is something younger at the end. */
+	if (near && near->m->id.v <= id &&
+		leg_at(near->node.next)->m->id.v > id)
+		return near->node.next;
 	at = head->next;
 	for (int i = 0; i < ORDER_STEPS; i++, at = at->next)
 		if (at == head || leg_at(at)->m->id.v > id)
@@ -304,6 +388,7 @@ struct leg *hop_next_ready(struct nexthop *h)
 void leg_ready(struct queue *q, struct leg *l)
 {
 	struct nexthop *h = l->hop;
+	int waited;
 
 	if (l->m->removal || message_too_old(q, l->m)) {
 		leg_expire(q, l);
@@ -313,10 +398,14 @@ void leg_ready(struct queue *q, struct leg *l)
 		leg_park(q, l);
 		return;
 	}
+	waited = l->state == LEG_DEFERRED;
 	leave(q, l);
 	l->state = LEG_READY;
 	list_insert_before(place(h, l), &l->node);
+	if (waited)
+		h->near[l->m->priority] = l;
 	h->ready++;
+	sums_of(q, h)->ready++;
 	count_ready(q, h);
 	note_ready(q, h);
 }
@@ -328,13 +417,17 @@ void leg_park(struct queue *q, struct leg *l)
 	leave(q, l);
 	l->state = LEG_PARKED;
 	h->parked++;
+	sums_of(q, h)->parked++;
 	q->suspended += !h->suspended;
 }
 
 void message_set_priority(struct message *m, enum priority p)
 {
-	for (struct leg *l = m->legs; l; l = l->next)
+	for (struct leg *l = m->legs; l; l = l->next) {
 		l->hop->by_priority[m->priority]--;
+		if (l->state == LEG_READY)
+			far(l->hop, l);
+	}
 	m->priority = (uint8_t)(p & 3);
 	for (struct leg *l = m->legs; l; l = l->next) {
 		l->hop->by_priority[p]++;
@@ -357,6 +450,7 @@ void leg_defer(struct queue *q, struct leg *l, uint64_t ms)
 	list_append(&l->hop->legs_waiting, &l->node);
 	heap_put(&q->due_legs, &l->due, loop_now(q->o.loop) + ms);
 	l->hop->deferred++;
+	sums_of(q, l->hop)->deferred++;
 	q->deferred++;
 	arm_due(q);
 }
@@ -385,8 +479,12 @@ void on_due(struct timer *t)
 	uint64_t now = loop_now(q->o.loop);
 
 	check_obj(q, QUEUE_MAGIC);
-	while ((n = heap_min(&q->due_hops)) && n->key <= now)
+	for (int i = 0; i < TURN_LEGS; i++) {
+		n = heap_min(&q->due_hops);
+		if (!n || n->key > now)
+			break;
 		set_state(q, container_of(n, struct nexthop, due), HOP_READY);
+	}
 	for (int i = 0; i < TURN_LEGS; i++) {
 		n = heap_min(&q->due_legs);
 		if (!n || n->key > now)
@@ -436,8 +534,8 @@ void queue_hop_failed(struct queue *q, struct nexthop *h, uint16_t code,
 	if (h->failures < UINT32_MAX && h->failures++ == 0)
 		h->first_failed = h->last_try;
 	ms = ladder(q, h->failures);
-	set_state(q, h, HOP_RETRY);
 	h->retry_at = loop_now(q->o.loop) + ms;
+	set_state(q, h, HOP_RETRY);
 	heap_put(&q->due_hops, &h->due, h->retry_at);
 	arm_due(q);
 	log_event(q->o.log, EV_NEXTHOP_DELAYED, F_SPAN("hop", h->node.key),
@@ -471,25 +569,4 @@ void queue_hop_reachable(struct queue *q, struct nexthop *h)
 	check_obj(q, QUEUE_MAGIC);
 	if (h->state == HOP_UNREACHABLE)
 		set_state(q, h, HOP_READY);
-}
-
-unsigned queue_retry_now(struct queue *q, struct nexthop *h)
-{
-	unsigned n = 0;
-
-	check_obj(q, QUEUE_MAGIC);
-	if (!h) {
-		while ((h = queue_hop_next(q, h)))
-			if (h->state != HOP_UNREACHABLE)
-				n += queue_retry_now(q, h);
-		return n;
-	}
-	if (h->state != HOP_READY)
-		set_state(q, h, HOP_READY);
-	if (h->suspended)
-		return 0;
-	while (!list_empty(&h->legs_waiting))
-		leg_ready(q, leg_at(h->legs_waiting.next));
-	note_ready(q, h);
-	return h->ready;
 }

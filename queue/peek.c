@@ -149,6 +149,7 @@ uint64_t queue_hop_oldest(const struct nexthop *h)
 {
 	uint64_t at = oldest(&h->legs_waiting, 0, OLDEST_STEPS);
 
+	at = oldest(&h->legs_hurried, at, OLDEST_STEPS);
 	for (int i = 0; i < PRIORITIES; i++)
 		at = oldest(&h->legs_ready[i], at, 1);
 	return at;

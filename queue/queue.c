@@ -60,8 +60,10 @@ void queue_file_trouble(struct queue *q, enum err e)
 static void on_hook(struct hook *h)
 {
 	struct queue *q = container_of(h, struct queue, hook);
+	int more;
 
 	check_obj(q, QUEUE_MAGIC);
+	more = hop_run_hurried(q);
 	for (int i = 0; i < TURN_ROUNDS && q->turn_wanted; i++) {
 		q->turn_wanted = 0;
 		if (q->late_text)
@@ -72,6 +74,8 @@ static void on_hook(struct hook *h)
 		expire_run(q);
 		hop_run_ready(q);
 	}
+	if (more)
+		q->turn_wanted = 1;
 	if (!q->turn_wanted)
 		timer_stop(&q->turn);
 	else
@@ -103,6 +107,9 @@ static void init(struct queue *q)
 	list_init(&q->changes);
 	list_init(&q->messages);
 	list_init(&q->copies);
+	list_init(&q->set.all);
+	list_init(&q->set.walks);
+	list_init(&q->set.hurried);
 	list_init(&q->idle);
 	list_init(&q->notify);
 	list_init(&q->load.active);
@@ -138,6 +145,8 @@ static void fini(struct queue *q)
 	hook_remove(&q->hook);
 	heap_fini(&q->due_hops);
 	heap_fini(&q->due_legs);
+	heap_fini(&q->set.first_retry);
+	heap_fini(&q->set.last_retry);
 	map_fini(&q->hops);
 	orders_fini(q);
 	buf_fini(&q->tmp);
@@ -192,6 +201,9 @@ static void free_messages(struct queue *q)
 		message_leave(q, m);
 		message_deleted(q, m, ERR_CANCELED);
 	}
+	while (!list_empty(&q->set.walks))
+		queue_hop_walk_end(
+			list_item(q->set.walks.next, struct hop_walk, node));
 	while ((h = queue_hop_next(q, NULL))) {
 		if (q->ev.hop_gone)
 			q->ev.hop_gone(q->ev.arg, h);
@@ -279,7 +291,9 @@ void queue_counts(struct queue *q, struct queue_counts *c_r)
 		.index_bytes = q->index_bytes + sizeof *q +
 			       q->mark_cap * sizeof(struct message *) +
 			       q->hops.cap * sizeof(struct map_node *) +
-			       (q->due_legs.cap + q->due_hops.cap) *
+			       (q->due_legs.cap + q->due_hops.cap +
+				       q->set.first_retry.cap +
+				       q->set.last_retry.cap) *
 				       sizeof(struct heap_node *),
 		.commits = st.commits,
 		.committed = st.ops,

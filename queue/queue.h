@@ -86,15 +86,20 @@ struct nexthop {
 	struct span last_text, last_host;
 	void *owner; /* flow's: the delivery pool */
 	struct list legs_ready[PRIORITIES], legs_waiting; /* queue's own */
+	struct list legs_hurried;     /* they wait as well, but not for long */
+	struct leg *near[PRIORITIES]; /* ready, after a wait, last; or NULL */
 	unsigned turns;      /* leases given, which choose a priority */
 	struct rate in, out; /* legs of mail taken in; done with */
 	struct heap_node due;
+	struct heap_node first, last; /* queue->first_retry, last_retry */
+	struct list all, hurried;     /* hurried: while there are such legs */
 	struct list notify;
 	struct list idle;
 	uint64_t idle_since;
 	struct list active; /* while it may be tried and has some ready */
 	uint64_t active_since;
 	unsigned counted; /* of ready, in the queue's count */
+	uint64_t number;  /* in the order of their births */
 	struct leg *gather[2];
 	char key[];
 };
@@ -129,7 +134,8 @@ struct queue_events {
 	/* Empty for 3 minutes and idle: it goes away after this call. */
 	void (*hop_gone)(void *arg, struct nexthop *h);
 	/* There is something to lease, and there may not have been before. At
-	 * most once per hop and turn, from a hook or a timer. */
+	 * most once per hop and turn, from a hook or a timer. Of very many hops
+	 * some hear it in a later turn. */
 	void (*ready)(void *arg, struct nexthop *h);
 	/* The lease's recipients are too old, or removed by an administrator
 	 * (lease.removed); whoever takes it reports and settles them as final.
@@ -269,9 +275,11 @@ void queue_hop_ok(struct queue *q, struct nexthop *h);
 void queue_hop_unreachable(struct queue *q, struct nexthop *h);
 void queue_hop_reachable(struct queue *q, struct nexthop *h);
 
-/* Everything that matches is tried now: h, which is reachable then, or NULL:
- * every hop that is not unreachable; also messages that wait for their own
- * retry time. What is suspended stays so. Returns the number of legs. */
+/* Everything that waits at h now is tried: h is reachable at once; messages
+ * that wait for their own retry time become ready, in their order, in this and
+ * the following turns (1000 a turn of all hops together), whatever h comes to
+ * meanwhile. What begins to wait after the call is not among them. A hop that
+ * is suspended keeps what it has. Returns how many legs, with ready ones. */
 unsigned queue_retry_now(struct queue *q, struct nexthop *h);
 /* Asks route again for everything that is not leased (the routing changed).
  * Works in slices of a few ms per turn. */
@@ -279,6 +287,7 @@ void queue_reroute(struct queue *q);
 
 /* Listing. */
 struct nexthop *queue_hop(struct queue *q, struct span key);
+/* In the order of their births; NULL at first and at the end. See hops.h. */
 struct nexthop *queue_hop_next(struct queue *q, struct nexthop *h);
 
 struct queue_counts {

@@ -8,6 +8,7 @@
 #include "mta/base/check.h"
 #include "mta/ctl/http_pages.h"
 #include "mta/version.h"
+#include "queue/hops.h"
 
 static const struct row {
 	const char *name;
@@ -126,13 +127,8 @@ static void put_receive(struct page *p)
 
 static void put_hops(struct page *p)
 {
-	uint64_t n[HOP_UNREACHABLE + 1] = {0}, suspended = 0;
-	struct nexthop *h = NULL;
+	struct queue *q = p->o->queue;
 
-	while ((h = queue_hop_next(p->o->queue, h))) {
-		suspended += h->suspended != 0;
-		n[h->state] += !h->suspended;
-	}
 	begin(p, M_DELIVERIES);
 	labelled(p, "ready", p->drain.ready);
 	labelled(p, "active", p->drain.active);
@@ -141,10 +137,10 @@ static void put_hops(struct page *p)
 	labelled(p, "suspended", p->drain.suspended);
 	labelled(p, "unreachable", p->drain.unreachable);
 	begin(p, M_HOPS);
-	labelled(p, "ready", n[HOP_READY]);
-	labelled(p, "retry", n[HOP_RETRY]);
-	labelled(p, "suspended", suspended);
-	labelled(p, "unreachable", n[HOP_UNREACHABLE]);
+	labelled(p, "ready", queue_hop_sums(q, HOPS_READY)->hops);
+	labelled(p, "retry", queue_hop_sums(q, HOPS_RETRY)->hops);
+	labelled(p, "suspended", queue_hop_sums(q, HOPS_SUSPENDED)->hops);
+	labelled(p, "unreachable", queue_hop_sums(q, HOPS_UNREACHABLE)->hops);
 }
 
 static void put_queue(struct page *p)

@@ -222,7 +222,8 @@ static int changed(struct answer *a, const struct drain_view *v)
 	return 1;
 }
 
-/* Looking at every next hop is not done each time that an answer waits. */
+/* What is left is looked at once a second, not each time that an answer waits.
+ */
 static int nothing_to_say(struct answer *a, uint64_t now)
 {
 	return a->n && now - a->since < ROW_MS &&

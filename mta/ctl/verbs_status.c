@@ -4,6 +4,7 @@
 #include "mta/ctl/answer.h"
 #include "mta/version.h"
 #include "queue/control.h"
+#include "queue/hops.h"
 
 static const struct column columns[] = {
 	{"version", "version", 0, COL_TEXT},
@@ -49,45 +50,20 @@ static const struct column columns[] = {
 	{0},
 };
 
-struct hop_counts {
-	uint64_t hops, retrying, stopped, lost;        /* next hops */
-	uint64_t ready, retry, suspended, unreachable; /* deliveries */
-};
-
 /* A delivery is in one of the states: what an administrator suspended, the
  * message or its hop, is suspended, whatever else is the matter. */
-static void count_hop(const struct nexthop *h, struct hop_counts *c)
-{
-	c->hops++;
-	c->suspended += h->parked;
-	if (h->suspended) {
-		c->stopped++;
-		c->suspended += h->ready;
-		return;
-	}
-	switch (h->state) {
-	case HOP_READY:
-		c->ready += h->ready;
-		break;
-	case HOP_RETRY:
-		c->retrying++;
-		c->retry += h->ready;
-		break;
-	case HOP_UNREACHABLE:
-		c->lost++;
-		c->unreachable += h->ready;
-		break;
-	}
-}
-
 static void put_queue(struct answer *a, const struct queue_counts *q)
 {
-	struct hop_counts h = {0};
-	struct nexthop *it = NULL;
+	const struct hop_sums *s[HOP_KINDS];
+	uint64_t hops = 0, suspended = 0;
 	struct queue_rates r;
 
-	while ((it = queue_hop_next(a->o->queue, it)))
-		count_hop(it, &h);
+	for (int k = 0; k < HOP_KINDS; k++) {
+		s[k] = queue_hop_sums(a->o->queue, (enum hop_kind)k);
+		hops += s[k]->hops;
+		suspended += s[k]->parked;
+	}
+	suspended += s[HOPS_SUSPENDED]->ready;
 	queue_rates(a->o->queue, &r);
 	cell_number(a, q->messages);
 	cell_number(a, q->bytes);
@@ -95,17 +71,17 @@ static void put_queue(struct answer *a, const struct queue_counts *q)
 	cell_number(a, q->suspended_messages);
 	cell_number(a, r.in);
 	cell_number(a, r.out);
-	cell_number(a, h.hops);
-	cell_number(a, h.retrying);
-	cell_number(a, h.stopped);
-	cell_number(a, h.lost);
+	cell_number(a, hops);
+	cell_number(a, s[HOPS_RETRY]->hops);
+	cell_number(a, s[HOPS_SUSPENDED]->hops);
+	cell_number(a, s[HOPS_UNREACHABLE]->hops);
 	cell_number(a, q->legs);
-	cell_number(a, h.ready);
+	cell_number(a, s[HOPS_READY]->ready);
 	cell_number(a, q->leased);
-	cell_number(a, h.retry);
+	cell_number(a, s[HOPS_RETRY]->ready);
 	cell_number(a, q->deferred);
-	cell_number(a, h.suspended);
-	cell_number(a, h.unreachable);
+	cell_number(a, suspended);
+	cell_number(a, s[HOPS_UNREACHABLE]->ready);
 }
 
 static void put_receive(struct answer *a)

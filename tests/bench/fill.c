@@ -2,10 +2,12 @@
  * running, as its intake would: so that a million of them are there in a
  * minute.
  *
- *   fill DIR N [HOPS [BODY]]
+ *   fill DIR N [HOPS [BODY [WHAT]]]
  *
  * Senders, recipients (HOPS domains), sizes, ages and clients differ; every
- * tenth message has a status: one attempt, and what was said. */
+ * tenth message has a status: one attempt, and what was said. WHAT is
+ * "deferred": every message has one, and waits an hour for its next try; or
+ * "known": every message has an identity that peers know. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,8 +26,10 @@ struct item {
 struct fill {
 	struct loop *loop;
 	struct store *store;
+	struct store_identity me;
 	struct blob *body[SIZES];
 	uint64_t n, hops, size, made, next;
+	int deferred, known;
 	unsigned waits;
 	struct item *item;
 };
@@ -46,8 +50,10 @@ static void on_done(struct store_op *op)
 		loop_stop(f->loop);
 }
 
-static void put_status(struct item *i, uint64_t n, uint64_t received)
+static void put_status(
+	const struct fill *f, struct item *i, uint64_t n, uint64_t received)
 {
+	uint64_t from = f->deferred ? loop_wall(f->loop) : received;
 	struct rcpt_status r = {
 		.state = RCPT_PENDING,
 		.attempts = 1,
@@ -58,7 +64,7 @@ static void put_status(struct item *i, uint64_t n, uint64_t received)
 			      : SPAN("timeout while looking up the recipient"),
 		.host = SPAN("mx.example[192.0.2.7]:25"),
 	};
-	struct status s = {.due = received + 3600000, .rcpt = &r, .nrcpt = 1};
+	struct status s = {.due = from + 3600000, .rcpt = &r, .nrcpt = 1};
 
 	buf_clear(&i->st);
 	must(status_encode(&s, &i->st) == 0);
@@ -93,6 +99,10 @@ static void make(struct fill *f, struct item *i)
 	e.client = span_str(client);
 	e.message_id = span_str(mid);
 	r = (struct recipient){.address = span_str(to)};
+	if (f->known) {
+		e.mid = (struct mid){.inc = f->me.inc, .seq = f->me.seq + n};
+		memcpy(e.mid.sid, f->me.sid, sizeof e.mid.sid);
+	}
 	e.crc = crc32c(0, blob_span(f->body[n % SIZES]));
 	buf_clear(&i->env);
 	must(envelope_encode(&e, &i->env) == 0);
@@ -102,13 +112,14 @@ static void make(struct fill *f, struct item *i)
 		.record = buf_span(&i->env),
 		.mem = f->body[n % SIZES],
 		.size = e.size,
+		.seq = e.mid.seq,
 		.done = on_done,
 		.arg = f,
 	};
 	f->waits++;
-	if (n % 10)
+	if (n % 10 && !f->deferred)
 		return;
-	put_status(i, n, e.received);
+	put_status(f, i, n, e.received);
 	i->status = (struct store_op){
 		.verb = STORE_STATUS,
 		.id = e.id,
@@ -139,17 +150,21 @@ int main(int argc, char **argv)
 {
 	struct fill f = {.hops = 200, .size = BODY};
 	struct store_options o = {.fatal = fatal};
-	struct store_identity me;
 	struct buf why;
 
 	if (argc < 3 || (f.n = strtoull(argv[2], NULL, 10)) == 0) {
-		fputs("usage: fill DIR N [HOPS [BODY]]\n", stderr);
+		fputs("usage: fill DIR N [HOPS [BODY [deferred|known]]]\n",
+			stderr);
 		return 64;
 	}
 	if (argc > 3)
 		f.hops = strtoull(argv[3], NULL, 10);
 	if (argc > 4)
 		f.size = strtoull(argv[4], NULL, 10);
+	if (argc > 5) {
+		f.deferred = strcmp(argv[5], "deferred") == 0;
+		f.known = strcmp(argv[5], "known") == 0;
+	}
 	must(loop_create(&f.loop) == ERR_OK);
 	buf_init(&why, 4096);
 	o.dir = argv[1];
@@ -158,8 +173,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "fill: %s\n", buf_str(&why));
 		return 1;
 	}
-	store_identity(f.store, &me);
-	f.next = me.next;
+	store_identity(f.store, &f.me);
+	f.next = f.me.next;
 	for (int k = 0; k < SIZES; k++) {
 		must((f.body[k] = blob_create(f.size + (size_t)k)));
 		f.body[k]->n = f.size + (size_t)k;

@@ -82,9 +82,10 @@ static int on_hold(void *arg, const struct envelope *e, struct buf *reason)
 
 static void on_hop(void *arg, struct nexthop *h)
 {
-	(void)arg;
+	struct fixture *f = arg;
+
 	if (span_eq(h->node.key, SPAN("out|stop.example")))
-		h->state = HOP_UNREACHABLE;
+		queue_hop_unreachable(f->queue, h);
 }
 
 static void on_ready(void *arg, struct nexthop *h)

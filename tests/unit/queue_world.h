@@ -17,6 +17,7 @@
 #include "tests/sim/sim_store.c"
 
 #define unused __attribute__((unused))
+#define ADMIN SPAN("administrator")
 #define MINUTE UINT64_C(60000)
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
@@ -326,6 +327,50 @@ static unused struct lease *lease(
 	struct nexthop *h = hop(w, key);
 
 	return h ? queue_lease(w->q, h, max) : NULL;
+}
+
+/* What the queue keeps of all hops together is what they have. */
+static unused void assert_sums(struct world *w)
+{
+	struct hop_sums s[HOP_KINDS] = {{0}};
+	uint64_t first = 0, last = 0, got_first, got_last;
+	struct nexthop *h = NULL;
+
+	while ((h = queue_hop_next(w->q, h))) {
+		int k = h->suspended ? HOPS_SUSPENDED : (int)h->state;
+
+		s[k].hops++;
+		s[k].queued += h->queued;
+		s[k].ready += h->ready;
+		s[k].deferred += h->deferred;
+		s[k].parked += h->parked;
+		if (k != HOPS_RETRY || !h->ready)
+			continue;
+		if (!first || h->retry_at < first)
+			first = h->retry_at;
+		if (h->retry_at > last)
+			last = h->retry_at;
+	}
+	for (int k = 0; k < HOP_KINDS; k++)
+		assert_memory_equal(&s[k],
+			queue_hop_sums(w->q, (enum hop_kind)k), sizeof s[k]);
+	queue_hop_retries(w->q, &got_first, &got_last);
+	assert_int_equal(got_first, first);
+	assert_int_equal(got_last, last);
+}
+
+/* Every hop that is not unreachable, at once; how many legs. */
+static unused unsigned retry_all(struct world *w)
+{
+	struct nexthop *h = NULL;
+	unsigned n = 0;
+
+	while ((h = queue_hop_next(w->q, h)))
+		if (h->state != HOP_UNREACHABLE)
+			n += queue_retry_now(w->q, h);
+	while (hop_run_hurried(w->q))
+		;
+	return n;
 }
 
 static unused void hop_failed(struct world *w, const char *key)

@@ -111,7 +111,7 @@ static void test_defer(void **state)
 	assert_true(span_eq(st.text, SPAN("later, please")));
 	assert_int_equal(queue_lease_status(w->q, l, 1, &st), -1);
 	settle_all(w, l, VERDICT_DEFER);
-	assert_int_equal(queue_retry_now(w->q, NULL), 1);
+	assert_int_equal(retry_all(w), 1);
 	settle_all(w, lease(w, "c0|x", 10), VERDICT_FINAL);
 }
 
@@ -349,7 +349,7 @@ static void test_unreachable(void **state)
 	assert_null(lease(w, "c0|nowhere", 1));
 	queue_counts(w->q, &c);
 	assert_int_equal(c.unreachable, 1);
-	assert_int_equal(queue_retry_now(w->q, NULL), 0);
+	assert_int_equal(retry_all(w), 0);
 	hop_failed(w, "c0|nowhere");
 	assert_int_equal(hop(w, "c0|nowhere")->state, HOP_UNREACHABLE);
 	queue_hop_reachable(w->q, hop(w, "c0|nowhere"));

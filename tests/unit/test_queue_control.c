@@ -8,8 +8,6 @@
 
 #include "tests/unit/queue_world.h"
 
-#define ADMIN SPAN("administrator")
-
 static const char *state_of(struct world *w, struct msg_id id)
 {
 	struct message_peek p;
@@ -75,7 +73,7 @@ static void test_suspend(void **state)
 		assert_int_equal(l->env->id.v, other.v);
 		assert_null(lease(w, "c0|x", 10));
 		settle_all(w, l, VERDICT_RELEASE);
-		assert_int_equal(queue_retry_now(w->q, NULL), 1);
+		assert_int_equal(retry_all(w), 1);
 		assert_int_equal(queue_message_retry(w->q, id), CHANGED_NOT);
 		assert_int_equal(queue_view(w->q, id, &view), 0);
 		assert_int_equal(view.suspended, 1);
@@ -604,7 +602,7 @@ static void test_hop(void **state)
 	for (int again = 0; again < 2; again++) {
 		w->nready = 0;
 		assert_string_equal(state_of(w, id), "hop suspended");
-		assert_int_equal(queue_retry_now(w->q, NULL), 0);
+		assert_int_equal(retry_all(w), 0);
 		assert_int_equal(queue_retry_now(w->q, hop(w, "c0|x")), 0);
 		sim_loop_step(w->loop, 10);
 		assert_int_equal(w->nready, 0);

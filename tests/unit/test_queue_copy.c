@@ -18,7 +18,7 @@ static void test_barred(void **state)
 	struct lease *l;
 
 	assert_counts(w, 1, 0);
-	assert_int_equal(queue_retry_now(w->q, NULL), 0);
+	assert_int_equal(retry_all(w), 0);
 	queue_reroute(w->q);
 	sim_loop_step(w->loop, HOUR);
 	assert_null(hop(w, "c0|x"));
@@ -98,7 +98,7 @@ static void test_copy(void **state)
 		assert_int_equal(n.bytes + n.oldest + n.deferred, 0);
 		assert_int_equal(n.intake + n.done, 0);
 		assert_int_equal(queue_view(w->q, c->id, &v), -1);
-		assert_int_equal(queue_retry_now(w->q, NULL), 0);
+		assert_int_equal(retry_all(w), 0);
 		queue_reroute(w->q);
 		sim_loop_step(w->loop, 3 * DAY);
 		assert_int_equal(w->nexpired + w->ndelayed + w->nready, 0);
@@ -466,7 +466,7 @@ static void test_bar(void **state)
 	assert_int_equal(queue_bar(w->q, c->m), 0);
 	assert_int_equal(queue_bar(w->q, c->m), 0);
 	assert_counts(w, 1, 0);
-	assert_int_equal(queue_retry_now(w->q, NULL), 0);
+	assert_int_equal(retry_all(w), 0);
 	queue_reroute(w->q);
 	sim_loop_step(w->loop, HOUR);
 	assert_null(hop(w, "c0|x"));
@@ -528,7 +528,7 @@ static void test_bar_keeps_due(void **state)
 		assert_int_equal(hop(w, "c0|x")->deferred, 1);
 		assert_within(heap_min(&w->q->due_legs)->key, due, 0);
 		assert_true(heap_min(&w->q->due_legs)->key + 100 > due);
-		queue_retry_now(w->q, NULL);
+		retry_all(w);
 		settle_all(w, lease(w, "c0|x", 1), VERDICT_FINAL);
 		sim_loop_step(w->loop, 100);
 		assert_int_equal(c->ngone, 1);
@@ -625,7 +625,7 @@ static void test_progress(void **state)
 	settle_all(w, lease(w, "c0|y", 3), VERDICT_DEFER);
 	assert_memory_equal(
 		c->progress, ((unsigned[]){0, 1, 0, 0}), 4 * sizeof(unsigned));
-	queue_retry_now(w->q, NULL);
+	retry_all(w);
 	settle_all(w, lease(w, "c0|y", 3), VERDICT_FINAL);
 	assert_memory_equal(
 		c->progress, ((unsigned[]){0, 1, 0, 1}), 4 * sizeof(unsigned));

@@ -536,6 +536,8 @@ static void chance_check(struct world *w)
 {
 	unsigned ours = 0, copies = 0, legs = 0;
 
+	assert_sums(w);
+
 	for (unsigned i = 0; i < ncards; i++) {
 		struct message *m = card[i].m;
 
@@ -604,6 +606,7 @@ static void chance_restart(struct world *w, int crash)
 static void chance_step(struct world *w)
 {
 	static const uint64_t ms[] = {0, 1, 2, 3, 20, 50, 1000, 20 * MINUTE};
+	struct nexthop *h;
 
 	if (chance->nout < OUT)
 		chance_lease();
@@ -616,8 +619,9 @@ static void chance_step(struct world *w)
 		w->disk->fail = below(2) ? ERR_NOSPACE : ERR_OK;
 		w->disk->fail_deletes = (int)below(2);
 	}
-	if (!below(20))
-		queue_retry_now(w->q, NULL);
+	for (h = queue_hop_next(w->q, NULL); h; h = queue_hop_next(w->q, h))
+		if (!below(20))
+			queue_retry_now(w->q, h);
 	if (!below(200))
 		sim_loop_step(w->loop, DAY);
 	sim_loop_step(w->loop, ms[below(countof(ms))]);

@@ -24,7 +24,7 @@ static void test_status_newer(void **state)
 	id = take_one(w, "b@x");
 	for (int i = 0; i < 5; i++) {
 		settle_all(w, lease(w, "c0|x", 1), VERDICT_DEFER);
-		queue_retry_now(w->q, NULL);
+		retry_all(w);
 	}
 	l = lease(w, "c0|x", 1);
 	assert_int_equal(l->attempts, 5);
@@ -194,7 +194,7 @@ static void test_file(void **state)
 	assert_int_equal(l->body->file, id.v);
 	settle_all(w, l, VERDICT_DEFER);
 	restart(w, 0);
-	queue_retry_now(w->q, NULL);
+	retry_all(w);
 	l = lease(w, "c0|x", 1);
 	assert_null(l->body->mem);
 	assert_int_equal(l->body->file, id.v);
@@ -235,10 +235,10 @@ static void test_nospace(void **state)
 	assert_int_equal(w->nfatal, 0);
 	/* Deleted while its status waits: the status does not come after. */
 	w->disk->fail = ERR_NOSPACE;
-	queue_retry_now(w->q, NULL);
+	retry_all(w);
 	settle_all(w, lease(w, "c0|x", 1), VERDICT_DEFER);
 	sim_loop_step(w->loop, 500);
-	queue_retry_now(w->q, NULL);
+	retry_all(w);
 	settle_all(w, lease(w, "c0|x", 1), VERDICT_FINAL);
 	sim_loop_step(w->loop, MINUTE);
 	w->disk->fail = ERR_OK;
@@ -280,7 +280,7 @@ static void test_io_read(void **state)
 
 	take_one(w, "b@x");
 	settle_all(w, lease(w, "c0|x", 1), VERDICT_DEFER);
-	queue_retry_now(w->q, NULL);
+	retry_all(w);
 	w->disk->fail_read = ERR_IO;
 	assert_null(lease(w, "c0|x", 1));
 	assert_int_equal(w->nfatal, 0);
@@ -309,7 +309,7 @@ static void test_damaged(void **state)
 	assert_int_equal(queue_suspect(w->q), 1);
 	assert_int_equal(logged(w, "queue.damaged"), 2);
 	assert_int_equal(w->disk->ndamaged, 2);
-	assert_int_equal(queue_retry_now(w->q, NULL), 2);
+	assert_int_equal(retry_all(w), 2);
 	l = lease(w, "c0|x", 1);
 	assert_int_equal(l->env->id.v, id[3].v);
 	assert_int_equal(w->disk->ndamaged, 3);
