@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,17 +18,22 @@ static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
 enum err care_guard(enum err (*fn)(void *arg), void *arg, int *signal_r)
 {
-	pid_t pid, got;
+	pid_t pid, got, parent;
 	int status;
 
 	*signal_r = 0;
 	fflush(NULL);
+	parent = getpid();
 	pid = fork();
 	if (pid < 0)
 		return err_from_errno(errno);
 	if (pid == 0) {
 		enum err e;
 
+		/* Whoever ends the command ends this as well. */
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() != parent)
+			_exit(EXIT_FAILURE);
 		for (size_t i = 0; i < countof(deadly); i++)
 			signal(deadly[i], SIG_DFL);
 		e = fn(arg);
