@@ -4,13 +4,19 @@
  * First everything is looked at and counted. With --yes what is whole is put,
  * some messages at a time, into import/ of the daemon's own directory
  * (queue/staged.h), and the daemon is asked to take it in; it knows again what
- * it has had, so the command can be typed as often as it is needed. */
+ * it has had, so the command can be typed as often as it is needed.
+ *
+ * The daemon is also asked before anything is put there. While something is
+ * short (mta/pressure) the command says so, waits, and goes on by itself: what
+ * is needed is time to deliver. What is put there takes a small part of the
+ * room that there is. */
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,9 +30,12 @@
 enum {
 	BATCH = 500,
 	BATCH_OCTETS = 64 << 20,
+	ROOM_PART = 16,
 	IN_FILE = 256 * 1024, /* a body from here on is one of its own */
 	TEXT_MAX = 64 * 1024,
 	FORGOTTEN_DAYS = 7, /* peers remember so long what is finished */
+	PAUSE_S = 2,        /* as samples are taken, if not set otherwise */
+	TRIES = 3, /* of what cannot be taken in, for no reason to wait */
 };
 
 /* Of the processes that read, in shared memory. */
@@ -41,9 +50,10 @@ struct import {
 	uint64_t own, copies, finished, damaged, octets;
 	uint64_t newest; /* wall, ms: the message that came last */
 	unsigned staged; /* of this batch */
-	uint64_t staged_octets;
+	uint64_t staged_octets, most;
 	uint64_t taken, here, had; /* what the daemon said */
 	int status;                /* of asking it */
+	int waits;                 /* that it waits was said */
 };
 
 /* --- the daemon ----------------------------------------------------------- */
@@ -69,60 +79,189 @@ static uint64_t count_of(json_t *o, const char *key)
 	return json_is_integer(v) ? (uint64_t)json_integer_value(v) : 0;
 }
 
-static enum err read_answer(struct import *x, int fd)
+/* What the daemon says of what is staged. */
+struct said {
+	uint64_t taken, here, had, damaged; /* have left import/ */
+	uint64_t failed;                    /* are still there */
+	char waits[100], reason[200];
+};
+
+static void text_of(json_t *o, const char *key, char *to, size_t n)
+{
+	json_t *v = json_object_get(o, key);
+
+	snprintf(to, n, "%s", json_is_string(v) ? json_string_value(v) : "");
+}
+
+static void read_answer(struct import *x, int fd, struct said *s)
 {
 	json_error_t je;
 	json_t *o;
-	struct buf why;
-	enum err e = ERR_OK;
 
 	lseek(fd, 0, SEEK_SET);
 	o = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, &je);
-	x->taken += count_of(o, "taken");
-	x->here += count_of(o, "here");
-	x->had += count_of(o, "finished");
-	x->damaged += count_of(o, "damaged");
-	if (count_of(o, "failed")) {
-		json_t *reason = json_object_get(o, "reason");
-
-		buf_init(&why, TEXT_MAX);
-		buf_addf(&why,
-			"the daemon could not take in %llu messages: %s; "
-			"type it again when that is over",
-			(unsigned long long)count_of(o, "failed"),
-			json_is_string(reason) ? json_string_value(reason)
-					       : "?");
-		x->status = EX_TEMPFAIL;
-		e = db_walk_say(x->w, ERR_CANCELED, &why);
-		buf_fini(&why);
-	}
+	s->taken = count_of(o, "taken");
+	s->here = count_of(o, "here");
+	s->had = count_of(o, "finished");
+	s->damaged = count_of(o, "damaged");
+	s->failed = count_of(o, "failed");
+	text_of(o, "waits", s->waits, sizeof s->waits);
+	text_of(o, "reason", s->reason, sizeof s->reason);
 	json_decref(o);
-	return e;
+	x->taken += s->taken;
+	x->here += s->here;
+	x->had += s->had;
+	x->damaged += s->damaged;
 }
 
-/* Everything that is staged goes in. */
-static enum err flush(struct import *x)
+static enum err ask(struct import *x, struct said *s)
 {
 	struct request r = {.command = CMD_DB_IMPORT, .json = 1, .nargs = 1};
 	struct buf sid;
-	enum err e = ERR_CANCELED;
-	int fd;
+	int fd = memfd_create("umbra", MFD_CLOEXEC);
 
-	if (!x->staged)
-		return ERR_OK;
-	fd = memfd_create("umbra", MFD_CLOEXEC);
+	*s = (struct said){0};
 	must(fd >= 0);
 	buf_init(&sid, 64);
 	buf_addhex(&sid, x->sid, sizeof x->sid);
 	r.arg[0] = buf_str(&sid);
 	x->status = ask_into(x, &r, fd);
 	if (x->status == EX_OK || x->status == EX_TEMPFAIL)
-		e = read_answer(x, fd);
+		read_answer(x, fd, s);
 	buf_fini(&sid);
 	close(fd);
+	/* A refusal has no counts; cli_ask has said why. */
+	return x->status == EX_OK || s->failed || *s->waits ? ERR_OK
+							    : ERR_CANCELED;
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+static void say_waiting(struct import *x, const char *what)
+{
+	struct buf b;
+	struct json j;
+
+	if (x->waits)
+		return;
+	x->waits = 1;
+	db_note(x->r,
+		"umbra: waiting: %s is short (\"umbra pressure\" shows it). "
+		"%llu "
+		"messages are taken over so far; it goes on by itself. To end "
+		"it: Ctrl-C; typed again, it skips what is here.",
+		what, (unsigned long long)x->taken);
+	if (!x->r->json)
+		return;
+	buf_init(&b, TEXT_MAX);
+	json_init(&j, &b);
+	json_put_object(&j);
+	json_put_key(&j, "waits");
+	json_put_str(&j, span_str(what));
+	json_put_count(&j, "taken", x->taken);
+	json_put_end(&j);
+	fprintf(stderr, "%s\n", buf_str(&b));
+	buf_fini(&b);
+}
+
+static void say_goes_on(struct import *x)
+{
+	if (x->waits)
+		db_note(x->r, "umbra: goes on");
+	x->waits = 0;
+}
+
+static enum err give_up(struct import *x, const struct said *s)
+{
+	struct buf why;
+	enum err e;
+
+	buf_init(&why, TEXT_MAX);
+	buf_addf(&why,
+		"the daemon could not take in %llu messages: %s; type it again "
+		"when that is over",
+		(unsigned long long)s->failed, *s->reason ? s->reason : "?");
+	x->status = EX_TEMPFAIL;
+	e = db_walk_say(x->w, ERR_CANCELED, &why);
+	buf_fini(&why);
+	return e;
+}
+
+/* Who else writes to import/ and clears it. */
+static enum err lost(struct import *x, uint64_t n)
+{
+	struct buf why;
+	enum err e;
+
+	buf_init(&why, TEXT_MAX);
+	buf_addf(&why,
+		"%llu messages are gone from %s/" STAGED_DIR
+		" before the daemon took them in: is another umbra db import "
+		"at work? Type it again when that one has ended",
+		(unsigned long long)n, x->data);
+	x->status = EX_TEMPFAIL;
+	e = db_walk_say(x->w, ERR_CANCELED, &why);
+	buf_fini(&why);
+	return e;
+}
+
+/* Everything that is staged goes in. */
+static enum err flush(struct import *x)
+{
+	uint64_t gone = 0, now;
+	struct said s;
+	enum err e;
+
+	for (unsigned tries = 0;; sleep(PAUSE_S)) {
+		e = ask(x, &s);
+		if (e != ERR_OK)
+			return e;
+		now = s.taken + s.here + s.had + s.damaged;
+		gone += now;
+		if (!s.failed)
+			break;
+		tries = now ? 0 : tries + 1;
+		if (*s.waits)
+			say_waiting(x, s.waits);
+		else if (tries > TRIES)
+			return give_up(x, &s);
+	}
+	if (gone < x->staged)
+		return lost(x, x->staged - gone);
 	x->staged = 0;
 	x->staged_octets = 0;
-	return x->status == EX_OK ? e : ERR_CANCELED;
+	return ERR_OK;
+}
+
+/* Nothing is staged: may something be? */
+static enum err wait_for_room(struct import *x)
+{
+	struct said s;
+	enum err e;
+
+	for (;; sleep(PAUSE_S)) {
+		e = ask(x, &s);
+		if (e != ERR_OK)
+			return e;
+		if (!*s.waits)
+			break;
+		say_waiting(x, s.waits);
+	}
+	say_goes_on(x);
+	return ERR_OK;
+}
+
+/* Octets of a batch: a small part of what is free, for the daemon needs as much
+ * once more. */
+static uint64_t batch_octets(const struct import *x)
+{
+	struct statvfs v;
+	uint64_t part;
+
+	if (fstatvfs(x->at, &v) != 0)
+		return BATCH_OCTETS;
+	part = (uint64_t)v.f_bavail * v.f_frsize / ROOM_PART;
+	return part < BATCH_OCTETS ? part : BATCH_OCTETS;
 }
 
 /* --- one message ---------------------------------------------------------- */
@@ -136,20 +275,31 @@ static void name_fault(struct import *x, const struct care_message *m)
 	fprintf(stderr, "umbra: %s: not imported: %s\n", id, m->why);
 }
 
-/* When there is no room for another one, what is there goes in first: its
- * body files then take no more. */
+/* When there is no room for another one, what is there goes in first: its body
+ * files then take no more. The daemon may need a moment to see that something
+ * is short. */
 static enum err write_staged(
 	struct import *x, struct care *c, struct care_message *m, int *code_r)
 {
 	int file = m->env.in_file || m->env.size >= IN_FILE;
-	enum err e = staged_write(x->at, x->owner, c, m, file, code_r);
+	enum err e = ERR_NOSPACE, asked = ERR_OK;
 
-	if (e != ERR_NOSPACE || !x->staged)
-		return e;
-	e = flush(x);
-	*code_r = 0;
-	return e == ERR_OK ? staged_write(x->at, x->owner, c, m, file, code_r)
-			   : e;
+	for (int i = 0; e == ERR_NOSPACE && i <= TRIES; i++) {
+		if (i > 1)
+			sleep(PAUSE_S);
+		if (i && x->staged)
+			asked = flush(x);
+		if (asked == ERR_OK && !x->staged) {
+			asked = wait_for_room(x);
+			x->most = batch_octets(x);
+		}
+		if (asked != ERR_OK) {
+			*code_r = 0;
+			return asked;
+		}
+		e = staged_write(x->at, x->owner, c, m, file, code_r);
+	}
+	return e;
 }
 
 static enum err stage(struct import *x, struct care *c, struct care_message *m)
@@ -171,8 +321,8 @@ static enum err stage(struct import *x, struct care *c, struct care_message *m)
 		return e;
 	x->staged++;
 	x->staged_octets += m->env.size;
-	return x->staged >= BATCH || x->staged_octets >= BATCH_OCTETS ? flush(x)
-								      : ERR_OK;
+	return x->staged >= BATCH || x->staged_octets >= x->most ? flush(x)
+								 : ERR_OK;
 }
 
 static enum err visit(void *arg, struct care *c, struct care_message *m)
@@ -210,8 +360,10 @@ static enum err first(void *arg, struct care *c)
 
 static enum err last(void *arg, struct care *c)
 {
+	struct import *x = arg;
+
 	(void)c;
-	return flush(arg);
+	return x->staged ? flush(x) : ERR_OK;
 }
 
 /* --- before and after ----------------------------------------------------- */
@@ -363,6 +515,16 @@ static int ended(const struct import *x)
 	return x->damaged || x->w->breaks ? EX_DATAERR : EX_OK;
 }
 
+/* It ended early, and why was said. */
+static void say_how_far(const struct import *x)
+{
+	db_note(x->r,
+		"umbra: so far %llu messages were taken over, %llu were here "
+		"already. It can be typed again: it skips what is here.",
+		(unsigned long long)x->taken,
+		(unsigned long long)(x->here + x->had));
+}
+
 static int plan(struct import *x)
 {
 	int status = walk(x, 0);
@@ -404,7 +566,10 @@ static int carry_out(struct import *x)
 	}
 	if (x->at >= 0)
 		close(x->at);
-	return status == EX_OK ? ended(x) : status;
+	if (status == EX_OK)
+		return ended(x);
+	say_how_far(x);
+	return status;
 }
 
 int db_import(const struct request *r, const char *from, const char *data)

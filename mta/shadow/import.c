@@ -16,12 +16,11 @@ struct mid import_mid(const struct envelope *e, const uint8_t sid[16])
 	return m;
 }
 
-enum import_known import_known(struct shadow *s, const struct mid *m)
+static enum import_known known(struct shadow *s, const struct mid *m)
 {
 	struct copy *c = copy_find(s, m);
 	int done;
 
-	check_obj(s, SHADOW_MAGIC);
 	/* Not durable yet; or damaged here, and set aside. */
 	if (c && (c->state == COPY_ACCEPT || c->state == COPY_LOST))
 		return IMPORT_BUSY;
@@ -31,6 +30,26 @@ enum import_known import_known(struct shadow *s, const struct mid *m)
 	return done > 0   ? IMPORT_FINISHED
 	       : done < 0 ? IMPORT_UNKNOWN
 			  : IMPORT_NEW;
+}
+
+enum import_known import_begin(
+	struct shadow *s, struct import *i, const struct mid *m)
+{
+	enum import_known k;
+
+	check_obj(s, SHADOW_MAGIC);
+	must(m->seq);
+	k = known(s, m);
+	if (k == IMPORT_NEW) {
+		i->s = s;
+		i->copy = copy_new(s, m, COPY_ACCEPT);
+	}
+	return k;
+}
+
+void import_cancel(struct import *i)
+{
+	copy_free(i->copy);
 }
 
 static void on_imported(struct intake *in, enum err e)
@@ -79,18 +98,17 @@ static void adapt(
 	memcpy(e->owner.sid, s->me.sid, sizeof e->owner.sid);
 }
 
-void shadow_import(struct shadow *s, struct import *i, struct envelope *e,
-	struct status *st, struct body *body)
+void shadow_import(struct import *i, struct envelope *e, struct status *st,
+	struct body *body)
 {
+	struct shadow *s = i->s;
 	uint32_t was = owner_of(e, st)->gen, gen = was ? was + 1 : 2;
 
 	check_obj(s, SHADOW_MAGIC);
-	must(e->mid.seq && !copy_find(s, &e->mid) && st->nrcpt == e->nrcpt);
+	must(mid_eq(&e->mid, &i->copy->mid) && st->nrcpt == e->nrcpt);
 	adapt(s, e, st, gen);
-	i->s = s;
 	i->trace = e->trace;
 	i->size = e->size;
-	i->copy = copy_new(s, &e->mid, COPY_ACCEPT);
 	i->copy->gen = gen;
 	i->intake = (struct intake){
 		.tag = i->copy, .barred = 1, .done = on_imported};

@@ -190,8 +190,7 @@ struct shadow {
 	struct list active;  /* accepts with something under way */
 	struct list parked;  /* accepts that wait for a peer */
 	struct list refused; /* accepts whose done is owed */
-	struct list retry;   /* copies found at the start, or to be unbarred
-				again: memory was short */
+	struct list retry;   /* copies to look at again: memory was short */
 	struct timer tick, later, parking, dones;
 	uint64_t alone; /* loop_now since no peer takes copies; 0: one does */
 	uint64_t barrier_until;
@@ -205,7 +204,8 @@ struct shadow {
 	struct arena scratch;
 	struct buf text;
 	int stopping, hurry, behind, draining;
-	unsigned streams; /* open, either direction */
+	struct import_run *import;
+	unsigned streams; /* open; and pool threads that use the store */
 	struct post stopped_post;
 	void (*stopped)(void *arg);
 	void *stopped_arg;

@@ -8,6 +8,7 @@ restart. At some steps the relay is killed and starts with what is left.
 Real file systems: ext4 on a loop device, tmpfs; each in a mount namespace of
 its own (root only).
 """
+import contextlib
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import pytest
 from ledger import Ledger
 from node import Hop, Node, config, message, submit
 from smtp import Smtp
+from umbra import UMBRA
 from wait import until
 
 MIB = 1 << 20
@@ -282,3 +284,108 @@ def over(f):
     assert not f.n.body_files()
     f.n.stop()
     f.ledger.verify()
+
+
+# --- a rescued disk on a small one -------------------------------------------
+
+class Rescue:
+    """A dead relay's directory with mail that was acknowledged, and a relay on
+    a file system that is too small for all of it at once."""
+
+    MESSAGES, SIZE = 400, 40000
+
+    def __init__(self, folder):
+        self.ledger = Ledger()
+        self.hop = Hop(self.ledger)
+        self.hop.close_gate()
+        self.dead = Node(self.ledger, [self.hop])
+        conf = config(self.hop.port)
+        conf["back_pressure"] = {"interval": "100ms", "disk": {
+            "medium": "40%", "high": "50%", "back_to_medium": "45%",
+            "back_to_normal": "20%", "history": 1}}
+        self.n = Node(self.ledger, [self.hop], conf)
+        os.makedirs(self.n.data)
+        self.holder = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", TMPFS % "size=16m" +
+             " && echo ok && exec sleep 900", self.n.data,
+             os.path.join(folder, "image")],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if self.holder.stdout.readline() != b"ok\n":
+            self.close()
+            pytest.skip("cannot mount here")
+        self.n.holder = self.holder.pid
+        self.seen = f"/proc/{self.holder.pid}/root{self.n.data}"
+        self.most = 0
+
+    def close(self):
+        self.dead.discard()
+        self.n.discard()
+        self.hop.close()
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+
+    def fill(self):
+        self.dead.start()
+        rng = random.Random(3)
+        with Smtp("127.0.0.1", self.dead.port("relay")) as c:
+            c.ehlo()
+            for i in range(self.MESSAGES):
+                # Some in the database, some as files of their own.
+                submit(c, self.ledger, f"t{i}", NEW, message(
+                    f"t{i}", self.SIZE if i % 2 else 12000, rng))
+        self.dead.crash()
+
+    def begin(self):
+        return subprocess.Popen(
+            ["nsenter", "-t", str(self.holder.pid), "-m", UMBRA, "-c",
+             self.n.file, "db", "import", self.dead.data, "--yes"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.n.env)
+
+    def used(self):
+        v = os.statvfs(self.seen)
+        self.most = max(self.most, 100 - 100 * v.f_bavail // v.f_blocks)
+        return self.most
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_import_waits_for_room(tmp_path, killed):
+    """The import pauses at the threshold, says what is short, leaves room, and
+    goes on by itself when mail has been delivered: everything, once. The same
+    when it is interrupted while it waits, and typed again."""
+    r = Rescue(str(tmp_path))
+    try:
+        r.fill()
+        r.n.start()
+        with r.begin() as p:
+            said = p.stderr.readline()
+            assert "waiting: disk space of the queue is short" in said, said
+            row = r.n.seen("pressure.changed", resource="disk")[-1]
+            assert "pickup" in row["off"]
+            here = len(r.n.seen("queue.imported"))
+            assert 0 < here < r.MESSAGES
+            if killed:
+                p.terminate()
+                p.communicate()
+            with contextlib.ExitStack() as stack:
+                if killed:
+                    p = stack.enter_context(r.begin())
+                    said = p.stderr.readline()
+                    assert "waiting:" in said, (said, p.communicate(), p)
+                assert len(r.n.seen("queue.imported")) == here
+                assert r.used() < 70
+                r.hop.open_gate()
+                r.n.cli("queue", "retry", "--all", "--yes")
+                out, said = p.communicate(timeout=240)
+        assert p.returncode == 0, (out, said)
+        assert "umbra: goes on" in said
+        assert r.used() < 70
+        r.n.drained()
+        r.n.stop()
+        assert r.ledger.verify() == {}
+        assert len(r.n.seen("queue.imported")) == r.MESSAGES
+        print(f"\nat most {r.most} % used, {said.count('waiting')} more times "
+              f"waited, {r.ledger.counts()}")
+    finally:
+        r.close()

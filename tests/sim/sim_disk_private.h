@@ -28,6 +28,7 @@ struct sim_file {
 	int finished;
 };
 
+struct sim_disk *sim_store_disk(struct store *s);
 struct span disk_key(const uint64_t *id);
 struct sim_record *disk_record(const struct sim_disk *d, uint64_t id);
 struct sim_file *disk_file(const struct sim_disk *d, uint64_t id);

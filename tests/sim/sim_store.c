@@ -245,6 +245,11 @@ static void remove_unfinished(struct sim_disk *d)
 	}
 }
 
+struct sim_disk *sim_store_disk(struct store *s)
+{
+	return s->d;
+}
+
 void sim_store_crash(struct store *s, int survives)
 {
 	struct sim_disk *d = s->d;

@@ -18,6 +18,16 @@
 #include "mta/pressure/probe.h"
 #include "queue/store.h"
 
+/* A message in import/ (queue/staged.h); the octets are the test's. */
+struct sim_staged {
+	uint64_t id;
+	uint8_t sid[16];
+	struct span env, status, body;
+	uint64_t in_file;          /* octets of its body when that is a file */
+	enum err fail, fail_adopt; /* of reading it, of taking its file */
+	int gone;                  /* it was removed */
+};
+
 struct sim_disk {
 	unsigned magic;
 	char dir[32];
@@ -36,14 +46,16 @@ struct sim_disk {
 	struct doing doing; /* nobody crashes of himself; tests set it */
 
 	/* Set by tests at any time. */
-	uint64_t latency;   /* ms per commit */
-	enum err fail;      /* of every commit until ERR_OK is set:
-			       ERR_NOSPACE lets deletes through; any other
-			       is fatal, and a coin is thrown for what it
-			       left on the disk */
-	int fail_deletes;   /* ERR_NOSPACE holds for deletes as well */
-	enum err fail_read; /* of every read of a record or body */
-	int walk_works;     /* but not of store_next_note */
+	uint64_t latency;          /* ms per commit */
+	enum err fail;             /* of every commit until ERR_OK is set:
+				      ERR_NOSPACE lets deletes through; any other
+				      is fatal, and a coin is thrown for what it
+				      left on the disk */
+	int fail_deletes;          /* ERR_NOSPACE holds for deletes as well */
+	enum err fail_read;        /* of every read of a record or body */
+	int walk_works;            /* but not of store_next_note */
+	struct sim_staged *staged; /* in import/; not copied by a snapshot */
+	unsigned nstaged;
 
 	/* Read by tests. */
 	uint64_t commits, operations;

@@ -1,9 +1,11 @@
 """umbra db import: the mail of a disk whose node is gone."""
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -329,11 +331,15 @@ def test_a_node_that_is_drained(rescued, relay):
 
 @pytest.mark.parametrize("size", ["1000k", "1400k", "1800k"])
 def test_no_room(rescued, size):
-    """It says so and leaves nothing; when there is room again it goes on where
-    it ended, and everybody gets everything once."""
-    with Peer() as peer, Umbra(base(peer.port), start=False) as u, \
+    """A disk that is too small for the next message, by no threshold short: it
+    says so, and how far it came, and leaves nothing; when there is room again
+    it goes on where it ended, and everybody gets everything once."""
+    conf = base(back_pressure={"enabled": False})
+    with Peer() as peer, Umbra(conf, start=False) as u, \
             mounted(u.data, "-t", "tmpfs", "-o", f"size={size},mode=700",
                     "tmpfs"):
+        conf["send_connectors"][0]["smart_hosts"] = [f"127.0.0.1:{peer.port}"]
+        u.configure(conf)
         u.peer = peer
         peer.down()
         u.start()
@@ -341,6 +347,8 @@ def test_no_room(rescued, size):
                             "--yes"], capture_output=True, text=True,
                            timeout=120, check=False)
         assert p.returncode in (74, 75) and "pace" in p.stderr, p
+        here = len(u.seen("queue.imported"))
+        assert f"so far {here} messages were taken over" in p.stderr, p
         assert not os.path.exists(u.data + "/import")
         peer.up()
 
@@ -350,8 +358,92 @@ def test_no_room(rescued, size):
                                 rescued.data, "--yes"], check=False,
                                capture_output=True, timeout=120)
             return p.returncode == 0
-        until(again, text=u.tail)
+        until(again, timeout=90, text=u.tail)
         arrived(u)
+
+
+class Daemon:
+    """In the place of a daemon: says these answers one after the other, then
+    the last one again and again."""
+
+    def __init__(self, u, *answers):
+        self.answers = [dict.fromkeys(("taken", "here", "finished", "damaged",
+                                       "failed"), 0) | a for a in answers]
+        self.asked = 0
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.bind(u.socket)
+        self.s.listen()
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                c = self.s.accept()[0]
+                with c, c.makefile("rb") as f:
+                    assert json.loads(f.readline())["verb"] == "db import"
+                    a = self.answers[min(self.asked, len(self.answers) - 1)]
+                    self.asked += 1
+                    status = 75 if a["failed"] or a.get("waits") else 0
+                    c.sendall(b"%s\n\x04 %d\n" % (
+                        json.dumps(a).encode(), status))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.s.shutdown(socket.SHUT_RDWR)
+        self.s.close()
+
+
+def test_what_is_gone_was_not_taken(rescued, relay):
+    """Somebody else clears import/: nobody believes that what is gone was
+    taken in."""
+    relay.stop()
+    with Daemon(relay, {}):
+        said = db_import(relay, rescued.data, "--yes", want=75)
+    assert "10 messages are gone" in said
+    assert "another umbra db import" in said
+    relay.start()
+
+
+def test_it_waits_with_words(rescued, relay):
+    """Said once each time, on stderr, also as JSON; nothing is put there
+    before it may."""
+    relay.stop()
+    where = relay.data + "/import"
+    full = {"waits": "disk space of the queue"}
+    failed = {"failed": 10, "reason": "no space left", **full}
+    with Daemon(relay, full, full, {}, failed, failed,
+                {"taken": 10}) as d, subprocess.Popen(
+            [UMBRA, "-c", relay.file, "db", "import", rescued.data, "--yes",
+             "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True) as p:
+        assert json.loads(p.stderr.readline()) == {
+            "waits": "disk space of the queue", "taken": 0}
+        assert not os.path.exists(where)
+        out, said = p.communicate(timeout=60)
+        assert d.asked == 6
+    assert p.returncode == 0, (out, said)
+    assert json.loads(said) == {"waits": "disk space of the queue", "taken": 0}
+    assert json.loads(out)["taken"] == 10
+    relay.start()
+
+
+def test_what_cannot_be_taken_in(rescued, relay):
+    """For no reason to wait: after some tries it says so, and how far it
+    came."""
+    relay.stop()
+    with Daemon(relay, {}, {"taken": 7, "failed": 3, "reason": "busy"},
+                {"failed": 3, "reason": "busy"}) as d:
+        p = subprocess.run([UMBRA, "-c", relay.file, "db", "import",
+                            rescued.data, "--yes"], capture_output=True,
+                           text=True, timeout=120, check=False)
+        assert d.asked == 6
+    assert p.returncode == 75, p
+    assert "could not take in 3 messages: busy" in p.stderr
+    assert "so far 7 messages were taken over" in p.stderr
+    assert not os.path.exists(relay.data + "/import")
+    relay.start()
 
 
 def test_a_link_for_import_is_not_followed(rescued, relay):

@@ -15,6 +15,7 @@
 #include "tests/sim/sim_loop.c"
 #include "tests/sim/sim_disk.c"
 #include "tests/sim/sim_store.c"
+#include "tests/sim/sim_staged.c"
 
 #define unused __attribute__((unused))
 #define ADMIN SPAN("administrator")
