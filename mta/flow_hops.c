@@ -9,7 +9,7 @@
 #include "mta/base/check.h"
 #include "mta/flow.h"
 
-enum { OWNER_MAGIC = 0x0a7e, RELOAD_DEADLINE_MS = 600000, TURN_HOPS = 200 };
+enum { OWNER_MAGIC = 0x0a7e, RELOAD_DEADLINE_MS = 600000, TURN_HOPS = 500 };
 
 /* What pools were made from, and still ask for. */
 struct snapshot {
@@ -242,7 +242,7 @@ static void on_turn(struct timer *t)
 
 	more |= some(n, &n->kicking, kick);
 	if (more)
-		timer_start(t, 0);
+		timer_start(t, 1); /* the others' turn */
 }
 
 static void begin(struct node *n, struct hop_walk *w)

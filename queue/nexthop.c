@@ -248,7 +248,7 @@ void on_idle_hops(struct timer *t)
 		uint64_t at = h->idle_since + HOP_IDLE_MS;
 
 		if (at > now || i == TURN_HOPS) {
-			timer_start(t, at > now ? at - now : 0);
+			timer_start(t, at > now ? at - now : 1);
 			return;
 		}
 		if (q->ev.hop_gone)

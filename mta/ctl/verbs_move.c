@@ -94,46 +94,52 @@ static int stop(struct answer *a, struct span peer)
 	return EX_OK;
 }
 
-int verb_shadow_move(struct answer *a)
+/* When all that is to be given was found. */
+static int started(struct answer *a, struct span peer)
 {
-	int yes = request_has(&a->req, OPT_YES);
-	struct span peer = span_str(a->req.arg[0]);
 	struct shadow_move_view v;
-	uint64_t ours;
-	struct buf why;
-	enum err e;
+	int yes = request_has(&a->req, OPT_YES);
 
-	if (!a->o->shadow)
-		return answer_fail(a, EX_UNAVAILABLE, "there are no peers");
-	buf_init(&why, SAY_MAX);
-	e = shadow_may_move(a->o->shadow, peer, &why);
-	ours = shadow_ours(a->o->shadow);
-	if (e == ERR_OK && request_has(&a->req, OPT_STOP)) {
-		buf_fini(&why);
-		return stop(a, peer);
-	}
-	if (e == ERR_OK && yes) {
-		log_event(a->o->log, EV_CTL_COMMAND,
-			F_STR("verb", "shadow move"), F_SPAN("peer", peer),
-			F_U("messages", ours));
-		e = shadow_move_start(a->o->shadow, peer, 0, &why);
-	}
-	if (e != ERR_OK) {
-		int status = fail(a, e, &why);
-
-		buf_fini(&why);
-		return status;
-	}
-	buf_fini(&why);
 	(void)shadow_move_view(a->o->shadow, peer, &v);
+	if (v.looking && yes)
+		return ANSWER_MORE;
 	if (!a->req.json)
 		buf_addf(&a->out,
 			"messages of ours: %llu; %s %.*s, to be "
 			"delivered from there",
-			(unsigned long long)ours,
+			(unsigned long long)a->shown,
 			yes ? "being given to" : "would be given to",
 			SPAN_ARG(peer));
-	put(a, peer, ours, &v, yes);
+	put(a, peer, a->shown, &v, yes);
 	advise(a, &v, yes);
 	return EX_OK;
+}
+
+int verb_shadow_move(struct answer *a)
+{
+	struct span peer = span_str(a->req.arg[0]);
+	struct buf why;
+	int status;
+	enum err e;
+
+	if (a->started)
+		return started(a, peer);
+	if (!a->o->shadow)
+		return answer_fail(a, EX_UNAVAILABLE, "there are no peers");
+	buf_init(&why, SAY_MAX);
+	e = shadow_may_move(a->o->shadow, peer, &why);
+	if (e == ERR_OK && request_has(&a->req, OPT_STOP)) {
+		buf_fini(&why);
+		return stop(a, peer);
+	}
+	a->shown = shadow_ours(a->o->shadow);
+	if (e == ERR_OK && request_has(&a->req, OPT_YES)) {
+		log_event(a->o->log, EV_CTL_COMMAND,
+			F_STR("verb", "shadow move"), F_SPAN("peer", peer),
+			F_U("messages", a->shown));
+		e = shadow_move_start(a->o->shadow, peer, 0, &why);
+	}
+	status = e == ERR_OK ? started(a, peer) : fail(a, e, &why);
+	buf_fini(&why);
+	return status;
 }

@@ -45,9 +45,11 @@ struct copy *copy_new(struct shadow *s, const struct mid *m, enum copy_state st)
 	list_init(&c->taken);
 	list_init(&c->own.node);
 	list_init(&c->give);
+	list_init(&c->every);
 	if (!m)
 		return c;
 	c->mid = *m;
+	list_append(&s->every, &c->every);
 	s->ours += copy_is_ours(c) != 0;
 	map_put(&s->copies, &c->node, mid_key(&c->mid));
 	return c;
@@ -175,6 +177,7 @@ void copy_free(struct copy *c)
 {
 	leave(c);
 	move_changed(c, COPY_LEAVING);
+	move_gone(c);
 	list_del(&c->taken);
 	list_del(&c->own.node);
 	store_forget(c);

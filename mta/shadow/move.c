@@ -33,7 +33,7 @@ static void look(struct move *m)
 
 static void maybe_over(struct move *m)
 {
-	if (m->left || !m->all || m->go_on)
+	if (m->left || !m->all || m->go_on || m->looking)
 		return;
 	m->all = 0;
 	log_event(m->p->s->o.log, EV_SHADOW_MOVED, F_STR("peer", m->p->name),
@@ -76,10 +76,21 @@ void move_claimed(struct copy *c)
 
 /* --- states --------------------------------------------------------------- */
 
+/* Whoever asks for c->to while c is QUEUED comes here first. */
+static void undrop(struct copy *c)
+{
+	if (!c->to || c->giving != GIVING_QUEUED ||
+		c->order == c->to->move->order)
+		return;
+	list_del(&c->give);
+	c->to = NULL;
+}
+
 static void add(struct move *m, struct copy *c)
 {
 	must(!c->to);
 	c->to = m->p;
+	c->order = m->order;
 	c->giving = GIVING_QUEUED;
 	list_append(&m->todo, &c->give);
 	m->left++;
@@ -89,6 +100,7 @@ void move_changed(struct copy *c, enum copy_state st)
 {
 	struct shadow *s = c->s;
 
+	undrop(c);
 	if (!c->to) {
 		if (st == COPY_LIVE && c->mid.seq && s->all && !s->stopping) {
 			add(s->all, c);
@@ -126,17 +138,83 @@ void move_again(struct copy *c, int now)
 	m->out -= c->giving != GIVING_QUEUED;
 	m->copying -= c->giving == GIVING_COPYING;
 	c->giving = GIVING_QUEUED;
+	c->order = m->order; /* what has begun goes on */
 	list_del(&c->give);
 	list_append(now ? &m->todo : &m->later, &c->give);
 	look(m);
 }
 
+/* --- all of ours ---------------------------------------------------------- */
+
+static struct copy *next(const struct copy *c)
+{
+	return list_item(c->every.next, struct copy, every);
+}
+
+static void stop_looking(struct move *m)
+{
+	m->p->s->looking -= m->looking != 0;
+	m->looking = 0;
+	m->at = m->last = NULL;
+}
+
+static void begin_looking(struct move *m)
+{
+	struct shadow *s = m->p->s;
+
+	stop_looking(m);
+	s->looking++;
+	m->looking = 1;
+	m->found = m->left;
+	if (list_empty(&s->every))
+		return;
+	m->at = list_item(s->every.next, struct copy, every);
+	m->last = list_item(s->every.prev, struct copy, every);
+}
+
+void move_gone(struct copy *c)
+{
+	struct shadow *s = c->s;
+
+	for (unsigned i = 0; s->looking && i < s->npeer; i++) {
+		struct move *m = s->peer[i]->move;
+
+		if (!m || !m->at)
+			continue;
+		if (m->at == c)
+			m->at = c == m->last ? NULL : next(c);
+		else if (m->last == c)
+			m->last = list_item(c->every.prev, struct copy, every);
+	}
+	list_del(&c->every);
+}
+
 /* --- time ----------------------------------------------------------------- */
 
-static void on_turn(struct timer *t)
+/* What is to be given: some of it. What becomes ours meanwhile may be in it. */
+static void look_for(struct move *m)
 {
-	struct move *m = container_of(t, struct move, turn);
+	for (int i = 0; i < LOOK_TURN && m->at; i++) {
+		struct copy *c = m->at;
 
+		m->at = c == m->last ? NULL : next(c);
+		undrop(c);
+		if (c->to || !copy_is_ours(c))
+			continue;
+		add(m, c);
+		m->found++;
+	}
+	if (m->at)
+		return;
+	stop_looking(m);
+	log_event(m->p->s->o.log, EV_SHADOW_MOVING, F_STR("peer", m->p->name),
+		F_U("messages", m->found));
+	maybe_over(m);
+}
+
+/* 1: the peer can have more. */
+static int give_some(struct move *m)
+{
 	for (int i = 0; i < GIVE_TURN && m->out < GIVES_MOST &&
 			!list_empty(&m->todo) && !waits_for(m->p);
 		i++) {
@@ -146,10 +224,21 @@ static void on_turn(struct timer *t)
 		if (give_step(c))
 			continue;
 		list_prepend(&m->todo, &c->give);
-		return;
+		return 0;
 	}
-	if (!list_empty(&m->todo) && m->out < GIVES_MOST && !waits_for(m->p))
+	return !list_empty(&m->todo) && m->out < GIVES_MOST && !waits_for(m->p);
+}
+
+static void on_turn(struct timer *t)
+{
+	struct move *m = container_of(t, struct move, turn);
+
+	if (m->looking)
+		look_for(m);
+	if (give_some(m))
 		look(m);
+	if (m->looking)
+		timer_start(t, 1); /* the others' turn */
 }
 
 /* The link is there and the peer has not claimed what it was given: its own
@@ -188,8 +277,9 @@ void move_free(struct peer *p)
 {
 	if (!p->move)
 		return;
+	stop_looking(p->move);
 	must(list_empty(&p->move->todo) && list_empty(&p->move->later) &&
-		list_empty(&p->move->sent));
+		list_empty(&p->move->sent) && list_empty(&p->move->dropped));
 	timer_stop(&p->move->turn);
 	free(p->move);
 	p->move = NULL;
@@ -208,6 +298,7 @@ static struct move *move_of(struct peer *p)
 	list_init(&m->todo);
 	list_init(&m->later);
 	list_init(&m->sent);
+	list_init(&m->dropped);
 	timer_init(&m->turn, p->s->o.loop, on_turn);
 	return m;
 }
@@ -269,7 +360,6 @@ enum err shadow_may_move(struct shadow *s, struct span peer, struct buf *why)
 enum err shadow_move_start(
 	struct shadow *s, struct span peer, int go_on, struct buf *why)
 {
-	struct map_node *n = NULL;
 	struct move *m;
 	struct peer *p;
 	enum err e;
@@ -283,28 +373,10 @@ enum err shadow_move_start(
 	m->all = 1;
 	m->go_on = go_on != 0;
 	s->all = go_on ? m : NULL;
-	while ((n = map_next(&s->copies, n)) != NULL) {
-		struct copy *c = container_of(n, struct copy, node);
-
-		if (!c->to && copy_is_ours(c))
-			add(m, c);
-	}
-	log_event(s->o.log, EV_SHADOW_MOVING, F_STR("peer", p->name),
-		F_U("messages", m->left));
-	maybe_over(m);
+	begin_looking(m);
+	look_for(m);
 	look(m);
 	return ERR_OK;
-}
-
-static void drop(struct move *m, struct list *l)
-{
-	while (!list_empty(l)) {
-		struct copy *c = list_item(l->next, struct copy, give);
-
-		list_del(&c->give);
-		c->to = NULL;
-		m->left--;
-	}
 }
 
 void shadow_move_stop(struct shadow *s, struct span peer)
@@ -318,8 +390,11 @@ void shadow_move_stop(struct shadow *s, struct span peer)
 	if (s->all == m)
 		s->all = NULL;
 	m->all = m->go_on = 0;
-	drop(m, &m->todo);
-	drop(m, &m->later);
+	stop_looking(m);
+	list_splice(&m->dropped, &m->todo);
+	list_splice(&m->dropped, &m->later);
+	m->order++;
+	m->left = m->out;
 }
 
 enum err shadow_give(
@@ -338,6 +413,7 @@ enum err shadow_give(
 		buf_adds(why, "it is not ours to give");
 		return ERR_NOTFOUND;
 	}
+	undrop(c);
 	e = find(s, peer, &p, why);
 	if (e != ERR_OK || c->to == p)
 		return e;
@@ -368,6 +444,7 @@ int shadow_move_view(
 		return 0;
 	v_r->all = p->move->all;
 	v_r->go_on = p->move->go_on;
+	v_r->looking = p->move->looking;
 	v_r->left = p->move->left;
 	v_r->given = p->move->given;
 	v_r->unsure = p->move->unsure;

@@ -4,7 +4,9 @@
  * States of a copy that is to be given (its peer is c->to):
  *
  *   QUEUED: in todo, to be looked at, or in later: not now (in somebody's
- *     hands, not acknowledged yet, not let go after the start)
+ *     hands, not acknowledged yet, not let go after the start); or, of an
+ *     order that was stopped, in dropped: not to be given at all, whatever
+ *     c->to says, which is put right when somebody comes to it
  *   COPYING: the peer does not hold it: becomes a target, gets a STORE
  *   CEDING: barred, and the peer as its owner is being written down
  *   SENT: the peer owns it, GIVE is on its way; in sent until the peer has
@@ -21,6 +23,7 @@
 enum {
 	GIVES_MOST = 128,       /* under way; less than CLAIMs may be (R8) */
 	GIVE_TURN = 256,        /* looked at in one turn */
+	LOOK_TURN = 2000,       /* asked in one turn whether they are ours */
 	GIVE_SURE = 10000,      /* ms that a peer may take to claim it */
 	GIVE_STATUS = 16 << 20, /* octets of a status that goes with it */
 };
@@ -29,14 +32,20 @@ enum giving { GIVING_QUEUED, GIVING_COPYING, GIVING_CEDING, GIVING_SENT };
 
 struct move {
 	struct peer *p;
-	struct list todo, later, sent; /* struct copy, give */
-	unsigned out, copying;         /* of these: COPYING */
+	struct list todo, later, sent, dropped; /* struct copy, give */
+	uint32_t order; /* of QUEUED copies those of another are dropped */
+	struct copy *at, *last; /* what is looked at for this order; at NULL:
+				   all of it was */
+	int looking;
+	uint64_t found;        /* by it, and what there was */
+	unsigned out, copying; /* of these: COPYING */
 	uint64_t left, given, unsure;
 	int all, go_on; /* as ordered; all ends when nothing is left */
 	struct timer turn;
 };
 
 /* move.c */
+void move_gone(struct copy *c); /* it is about to be freed */
 /* c becomes st (also before it is freed). */
 void move_changed(struct copy *c, enum copy_state st);
 void move_claimed(struct copy *c); /* its new owner has shown that it knows */

@@ -16,8 +16,7 @@
  *   holder.c    what we hold: questions, answers, when to take over
  *   takeover.c  what we took over: claims
  *   keeper.c    what is ours: start barrier, ceding, copies made anew
- *   move.c, give.c, give_in.c
- *               mail that is given to a peer (mta/shadow/move.h)
+ *   move.c      mail that is given to a peer (move.h); give.c, give_in.c
  *   finished.c  which identities are finished, in notes of the store
  *   view.c      for people
  *
@@ -158,11 +157,12 @@ struct copy {
 				   said that it holds a copy for us */
 	uint64_t since, checked; /* loop_now */
 	uint64_t size;
-	struct list at;    /* peer->held, kept, waiting; s->bare */
-	struct list taken; /* s->taken: gen above 1 and ours */
-	struct peer *to;   /* to be given to; NULL: stays */
-	struct list give;  /* in its struct move */
-	uint8_t giving;    /* enum giving (mta/shadow/move.h) */
+	struct list at;          /* peer->held, kept, waiting; s->bare */
+	struct list taken;       /* s->taken: gen above 1 and ours */
+	struct peer *to;         /* to be given to; NULL: stays */
+	struct list give, every; /* in its struct move; in s->every */
+	uint32_t order;          /* of that move */
+	uint8_t giving;          /* enum giving (mta/shadow/move.h) */
 	struct accept *accept;
 	struct store_call *storing; /* a STORE of it under way, or NULL */
 	struct own own; /* its node, while nothing moves: s->retry */
@@ -174,10 +174,11 @@ struct shadow {
 	struct conf *conf; /* NULL before the first snapshot */
 	struct store_identity me;
 	struct map copies;
-	uint64_t ours;    /* of them; not what is only coming in */
-	struct move *all; /* all of ours is moved, also what is to come */
+	struct list every; /* of them, oldest first */
+	uint64_t ours;     /* of them; not what is only coming in */
+	struct move *all;  /* all of ours is moved, also what is to come */
 	struct peer *peer[PEERS_MAX];
-	unsigned npeer;
+	unsigned npeer, looking; /* looking: moves that look at every copy */
 	struct peer *order[PEERS_MAX]; /* the configured, as listed */
 	unsigned norder;
 	struct listener *listener;
@@ -185,8 +186,7 @@ struct shadow {
 	struct list serves;  /* all connections to us, also before HELLO */
 	struct list storing; /* STOREs whose commit is under way */
 	struct list bare;    /* LIVE copies without a holder */
-	struct list taken;
-	struct list lost;
+	struct list taken, lost;
 	struct list active;  /* accepts with something under way */
 	struct list parked;  /* accepts that wait for a peer */
 	struct list refused; /* accepts whose done is owed */

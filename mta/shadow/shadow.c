@@ -134,6 +134,7 @@ struct shadow *shadow_create(const struct shadow_options *o)
 	map_init(&s->copies, key);
 	list_init(&s->serves);
 	list_init(&s->storing);
+	list_init(&s->every);
 	list_init(&s->bare);
 	list_init(&s->taken);
 	list_init(&s->lost);

@@ -119,15 +119,18 @@ const char *shadow_level_name(enum shadow_level l); /* "shadowed", "solo" */
  * shadow off or next_hop) cannot be given: it is counted (R17).
  *
  * Everything that is ours now; with go_on also what becomes ours later, until
- * shadow_move_stop. An error (why: text for people): ERR_NOTFOUND: no such
- * peer, or one that takes no mail at all (a witness); ERR_VERSION: it is of an
- * older version; ERR_EXISTS: all of it is being moved to another one. */
+ * shadow_move_stop. What that is, is looked for in this and the following turns
+ * (2000 a turn; view.looking); what becomes ours in them may be among it, and
+ * the first of it may be given before the last is found. An error (why: text
+ * for people): ERR_NOTFOUND: no such peer, or one that takes no mail at all (a
+ * witness); ERR_VERSION: it is of an older version; ERR_EXISTS: all of it is
+ * being moved to another one. */
 enum err shadow_move_start(struct shadow *s, struct span peer, int go_on,
 	struct buf *why) must_use;
 /* Whether that could be ordered: the same errors. */
 enum err shadow_may_move(
 	struct shadow *s, struct span peer, struct buf *why) must_use;
-/* What was not begun stays. */
+/* What was not begun, or not found yet, stays. */
 void shadow_move_stop(struct shadow *s, struct span peer);
 /* One message, by its tag in the queue; errors as above, and ERR_NOTFOUND when
  * it has no identity, or is not ours. */
@@ -136,6 +139,7 @@ enum err shadow_give(struct shadow *s, void *tag, struct span peer,
 
 struct shadow_move_view {
 	int all, go_on;  /* of shadow_move_start, and not at its end */
+	int looking;     /* left is not all yet */
 	uint64_t left;   /* to be given, also those that are under way */
 	uint64_t given;  /* the peer has made it its own; since the start of
 			    the first that is not done */
