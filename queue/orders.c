@@ -52,6 +52,12 @@ const struct hop_order *queue_hop_suspended(
 	return o;
 }
 
+const struct hop_order *queue_hop_order(struct queue *q, struct span key)
+{
+	check_obj(q, QUEUE_MAGIC);
+	return order_of(map_get(&q->orders, key));
+}
+
 static struct hop_order *order_add(
 	struct queue *q, struct span key, uint32_t number)
 {

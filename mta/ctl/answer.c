@@ -1,5 +1,5 @@
 /* answer - from a request to its verb, slice by slice; how errors are said. */
-#include "mta/ctl/answer.h"
+#include "mta/ctl/every.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,9 +72,12 @@ int answer_begin(struct answer *a, struct span line)
 
 int answer_step(struct answer *a)
 {
-	int status = verbs[a->req.command](a);
+	int status = a->started ? EX_OK : names_step(a);
 
-	a->started = 1;
+	if (status == EX_OK) {
+		status = verbs[a->req.command](a);
+		a->started = 1;
+	}
 	if (!a->out.full)
 		return status;
 	buf_clear(&a->out);
@@ -86,6 +89,7 @@ void answer_fini(struct answer *a)
 	if (a->drop)
 		a->drop(a);
 	a->drop = NULL;
+	names_end(a);
 	buf_fini(&a->out);
 	arena_fini(&a->mem);
 }

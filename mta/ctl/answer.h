@@ -63,6 +63,8 @@ struct column {
 	enum column_kind kind;
 };
 
+struct names;
+
 struct answer {
 	const struct ctl_options *o;
 	struct request req;
@@ -83,7 +85,8 @@ struct answer {
 	 * when the client leaves before the end. NULL: nothing. */
 	void *state;
 	void (*drop)(struct answer *a);
-	uint64_t uid; /* of the client; CELL_NONE: not known */
+	struct names *names; /* next hops in the request (mta/ctl/every.h) */
+	uint64_t uid;        /* of the client; CELL_NONE: not known */
 };
 
 /* Reads the request; 0, or a status when it is wrong (said in out). */
@@ -126,7 +129,7 @@ void put_bytes(struct buf *out, uint64_t n);
 void put_when(struct buf *out, uint64_t wall); /* local, ISO 8601 */
 void put_utc(struct buf *out, uint64_t wall);
 
-/* The hop with this key, or the only one for this domain; NULL: said. */
+/* The hop that an argument, or --hop, names; NULL: said. */
 struct nexthop *hop_named(struct answer *a, const char *name);
 
 /* "451 4.7.1 later", in a; empty when code is nought. */

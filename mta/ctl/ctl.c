@@ -1,6 +1,6 @@
 /* ctl - the control socket: one request per connection, answered in slices.
  *
- * A slice is written per post; the loop goes on in between. When more than
+ * A slice is written per turn; the loop goes on in between. When more than
  * OUT_WAIT octets have not left, the answer waits for the stream to drain, so
  * that a client that reads slowly (a pager) costs no memory. */
 #include "mta/ctl/ctl.h"
@@ -64,6 +64,8 @@ static void session_free(struct ctl_session *s)
 	ctl_free(c);
 }
 
+/* In this turn, unless one was written in it already: then posts that make
+ * posts would keep everybody else waiting. */
 static void go_on(struct ctl_session *s)
 {
 	if (s->posted || s->shut)
@@ -86,10 +88,7 @@ static void send_slice(struct ctl_session *s)
 	stream_deadline(s->stream, PROGRESS_MS);
 	stream_write(s->stream, buf_span(&s->a.out));
 	buf_clear(&s->a.out);
-	if (s->waits)
-		timer_start(&s->later, ANSWER_LATER_MS);
-	else
-		go_on(s);
+	timer_start(&s->later, s->waits ? ANSWER_LATER_MS : 0);
 }
 
 static void on_later(struct timer *t)
@@ -133,7 +132,7 @@ static void on_drain(void *arg)
 	struct ctl_session *s = arg;
 
 	check_obj(s, CTL_SESSION_MAGIC);
-	if (s->asked && !s->waits)
+	if (s->asked && !s->later.armed)
 		go_on(s);
 }
 

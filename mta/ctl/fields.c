@@ -354,23 +354,25 @@ void hop_row_fini(struct hop_row *r)
 	buf_fini(&r->text);
 }
 
-static int is_suspended_key(struct queue *q, struct span key)
+static void set(struct hop_row *r, const struct nexthop *h, struct span key)
 {
-	const struct hop_order *s = NULL;
+	r->h = h;
+	r->key = key;
+	r->wall = loop_wall(r->o->loop);
+	r->now = loop_now(r->o->loop);
+}
 
-	while ((s = queue_hop_suspended(q, s)))
-		if (span_eq(s->node.key, key))
-			return 1;
-	return 0;
+void hop_row_set(struct hop_row *r, const struct nexthop *h)
+{
+	set(r, h, h->node.key);
 }
 
 int hop_row_load(struct hop_row *r, struct span key)
 {
-	r->h = queue_hop(r->o->queue, key);
-	r->key = r->h ? r->h->node.key : key;
-	r->wall = loop_wall(r->o->loop);
-	r->now = loop_now(r->o->loop);
-	return r->h || is_suspended_key(r->o->queue, key) ? 0 : -1;
+	const struct nexthop *h = queue_hop(r->o->queue, key);
+
+	set(r, h, h ? h->node.key : key);
+	return h || queue_hop_order(r->o->queue, key) ? 0 : -1;
 }
 
 const char *hop_type(const struct ctl_options *o, struct span key)

@@ -125,6 +125,7 @@ void hop_row_fini(struct hop_row *r);
 /* A hop that is there, or one that is suspended and has no mail now (then h is
  * NULL, and its numbers are nought). 0, or -1: neither. */
 int hop_row_load(struct hop_row *r, struct span key);
+void hop_row_set(struct hop_row *r, const struct nexthop *h);
 int hop_field_get(
 	void *row, unsigned field, unsigned n, struct filter_value *v_r);
 const char *hop_type(const struct ctl_options *o, struct span key);

@@ -5,7 +5,7 @@
 
 #include "mta/base/check.h"
 
-enum { TEXT_KEPT = 256 };
+enum { TEXT_KEPT = 256, TURN_ITEMS = 1000 };
 
 static int compare_number(uint64_t x, uint64_t y)
 {
@@ -142,10 +142,13 @@ void top_push(struct top *t, const struct filter_value *v, uint64_t id,
 }
 
 /* The last one of the rest goes to the end, again and again. */
-void top_end(struct top *t)
+int top_end(struct top *t)
 {
-	for (size_t n = t->n; n > 1; n--) {
-		swap(t, 0, n - 1);
-		sink(t, 0, n - 1);
+	if (!t->left)
+		t->left = t->n;
+	for (int i = 0; i < TURN_ITEMS && t->left > 1; i++) {
+		swap(t, 0, --t->left);
+		sink(t, 0, t->left);
 	}
+	return t->left <= 1;
 }

@@ -26,6 +26,7 @@ struct top {
 	struct top_item *v; /* a heap, the last one first; sorted by top_end */
 	struct top_item after;
 	int has_after;
+	size_t left;     /* of v, not in order yet */
 	uint64_t pushed; /* behind after, also those that were not kept */
 };
 
@@ -36,5 +37,6 @@ void top_after(struct top *t, const struct filter_value *v, uint64_t id,
 	struct span key);
 void top_push(struct top *t, const struct filter_value *v, uint64_t id,
 	struct span key);
-/* From now on v[0 .. n) is in order. */
-void top_end(struct top *t);
+/* Nothing more is pushed: puts v in order, some of it. 1: v[0 .. n) is in
+ * order; 0: call it again, in another turn. */
+int top_end(struct top *t);

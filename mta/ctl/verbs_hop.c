@@ -1,18 +1,21 @@
 /* umbra queue suspend, resume, retry - changes of next hops.
  *
- * The keys that are meant are gathered once; hops that go away meanwhile have
- * no mail left to change anything for. */
+ * Those that are named are looked up at the begin, all others are asked as they
+ * come, in slices, and changed at once when they fit; hops that go away
+ * meanwhile have no mail left to change anything for. */
 #include <sysexits.h>
 
+#include "mta/ctl/every.h"
 #include "mta/ctl/select.h"
 #include "mta/ctl/wait.h"
 
-enum { TURN_HOPS = 500 };
-
 struct hops {
-	struct wait *wait; /* with --yes */
+	struct wait *wait;  /* with --yes */
+	struct every every; /* that none was named of */
+	struct hop_row row;
+	struct filter *filter;
 	uint64_t hops, deliveries, changed, same, failed, suspended;
-	int audited;
+	int walked, audited;
 };
 
 static const struct column columns[] = {
@@ -38,6 +41,8 @@ static void drop(struct answer *a)
 	if (s->wait && !s->audited)
 		audit(a, s);
 	wait_drop(&s->wait);
+	every_end(&s->every);
+	hop_row_fini(&s->row);
 }
 
 /* --- which --------------------------------------------------------------- */
@@ -47,16 +52,12 @@ static void add(struct answer *a, struct span key)
 	a->key[a->n++] = arena_span(&a->mem, key);
 }
 
-/* The only one for a domain, suspended and without mail; NULL: there is none,
- * or another. */
+/* The only one for a domain, suspended and without mail; NULL: there is none.
+ * Those that have mail are known by now. */
 static const struct hop_order *at_rest(struct answer *a, struct span domain)
 {
 	const struct hop_order *s = NULL, *found = NULL;
-	struct nexthop *h = NULL;
 
-	while ((h = queue_hop_next(a->o->queue, h)))
-		if (span_ieq(hop_domain(h->node.key), domain))
-			return NULL;
 	while ((s = queue_hop_suspended(a->o->queue, s))) {
 		if (!span_ieq(hop_domain(s->node.key), domain))
 			continue;
@@ -75,7 +76,7 @@ static int add_named(struct answer *a, const char *name)
 	const struct hop_order *s;
 	struct nexthop *h;
 
-	if (hop_row_load(&r, span_str(name)) == 0) {
+	if (hop_row_load(&r, named_key(a, name)) == 0) {
 		add(a, r.key);
 		return EX_OK;
 	}
@@ -92,36 +93,11 @@ static int add_named(struct answer *a, const char *name)
 	return EX_OK;
 }
 
-static void add_fitting(struct answer *a, struct filter *f)
-{
-	struct filter_source src = {NULL, loop_wall(a->o->loop), hop_field_get};
-	const struct hop_order *s = NULL;
-	struct nexthop *h = NULL;
-	struct hop_row r;
-
-	hop_row_init(&r, a->o);
-	src.arg = &r;
-	while ((h = queue_hop_next(a->o->queue, h)))
-		if (hop_row_load(&r, h->node.key) == 0 &&
-			(!f || filter_match(f, &src) == 1))
-			add(a, h->node.key);
-	while ((s = queue_hop_suspended(a->o->queue, s)))
-		if (!queue_hop(a->o->queue, s->node.key) &&
-			hop_row_load(&r, s->node.key) == 0 &&
-			(!f || filter_match(f, &src) == 1))
-			add(a, s->node.key);
-	hop_row_fini(&r);
-}
-
-static int which(struct answer *a)
+static int which(struct answer *a, struct hops *s)
 {
 	int names = a->req.nargs > 0, where = request_has(&a->req, OPT_WHERE);
 	int all = request_has(&a->req, OPT_ALL);
-	const struct hop_order *s = NULL;
-	struct nexthop *h = NULL;
-	struct filter *f;
-	unsigned n = a->req.nargs;
-	int status = where_compile(a, &hop_language, &f);
+	int status = where_compile(a, &hop_language, &s->filter);
 
 	if (status != EX_OK)
 		return status;
@@ -133,15 +109,13 @@ static int which(struct answer *a)
 		return answer_fail(a, EX_USAGE,
 			"which? Name next hops by their keys, or give --where "
 			"FILTER or --all");
-	while (!names && (h = queue_hop_next(a->o->queue, h)))
-		n++;
-	while (!names && (s = queue_hop_suspended(a->o->queue, s)))
-		n++;
-	a->key = arena_alloc(&a->mem, (n + 1) * sizeof *a->key);
+	if (!names) {
+		every_begin(&s->every, a);
+		return EX_OK;
+	}
+	a->key = arena_alloc(&a->mem, a->req.nargs * sizeof *a->key);
 	for (unsigned i = 0; i < a->req.nargs && status == EX_OK; i++)
 		status = add_named(a, a->req.arg[i]);
-	if (!names)
-		add_fitting(a, f);
 	return status;
 }
 
@@ -279,24 +253,54 @@ static int ended(struct answer *a, struct hops *s)
 	return EX_OK;
 }
 
-int verb_queue_change(struct answer *a)
+/* Some of those that were not named. 1: there may be more. */
+static int some(struct answer *a, struct hops *s)
 {
-	struct hops *s = a->state;
+	struct filter_source src = {
+		&s->row, loop_wall(a->o->loop), hop_field_get};
+	uint64_t ends = loop_clock(a->o->loop) + SELECT_MS;
+
+	for (int i = 1; every_next(&s->every, &s->row); i++) {
+		if (!s->filter || filter_match(s->filter, &src) == 1)
+			one(a, s, s->row.key);
+		if (i == EVERY_SLICE || (s->wait && wait_behind(s->wait)))
+			return 1;
+		if (i % ANSWER_SLICE == 0 && loop_clock(a->o->loop) >= ends)
+			return 1;
+	}
+	return 0;
+}
+
+static int begin(struct answer *a)
+{
+	struct hops *s = arena_alloc(&a->mem, sizeof *s);
 	int status;
 
-	if (!a->started) {
-		status = which(a);
-		if (status != EX_OK)
-			return status;
-		s = arena_alloc(&a->mem, sizeof *s);
-		a->state = s;
-		a->drop = drop;
-		if (request_has(&a->req, OPT_YES))
-			s->wait = wait_begin(a->o->queue);
-	}
-	if (a->i < a->n && s->wait && wait_behind(s->wait))
+	a->state = s;
+	a->drop = drop;
+	hop_row_init(&s->row, a->o);
+	status = which(a, s);
+	if (status == EX_OK && request_has(&a->req, OPT_YES))
+		s->wait = wait_begin(a->o->queue);
+	return status;
+}
+
+int verb_queue_change(struct answer *a)
+{
+	struct hops *s;
+	int status;
+
+	if (!a->started && (status = begin(a)) != EX_OK)
+		return status;
+	s = a->state;
+	if (s->walked)
+		return ended(a, s);
+	if (s->wait && wait_behind(s->wait))
 		return ANSWER_LATER;
-	for (int i = 0; i < TURN_HOPS && a->i < a->n; i++)
+	while (a->i < a->n)
 		one(a, s, a->key[a->i++]);
-	return a->i < a->n ? ANSWER_MORE : ended(a, s);
+	if (a->req.nargs == 0 && some(a, s))
+		return ANSWER_MORE;
+	s->walked = 1;
+	return ended(a, s);
 }

@@ -137,8 +137,8 @@ static void put_message(struct answer *a, const struct message_row *r)
 struct listing {
 	struct select sel;
 	struct page page;
-	int header, sorted; /* sorted: the walk is over */
-	size_t next;        /* row of page.top to write */
+	int header, walked, sorted; /* walked: all of them were seen */
+	size_t next;                /* row of page.top to write */
 };
 
 static void drop(struct answer *a)
@@ -266,14 +266,15 @@ static int sort(struct answer *a, struct listing *l)
 	struct filter_value v;
 	int got;
 
-	while ((got = select_next(&l->sel)) == 1)
-		top_push(&l->page.top, sort_value(l, r, &v) ? &v : NULL,
-			r->p.id.v, span(NULL, 0));
-	select_progress(&l->sel, a, l->page.top.pushed);
-	if (got < 0) {
-		top_end(&l->page.top);
-		l->sorted = 1;
+	if (!l->walked) {
+		while ((got = select_next(&l->sel)) == 1)
+			top_push(&l->page.top, sort_value(l, r, &v) ? &v : NULL,
+				r->p.id.v, span(NULL, 0));
+		select_progress(&l->sel, a, l->page.top.pushed);
+		l->walked = got < 0;
 	}
+	if (l->walked)
+		l->sorted = top_end(&l->page.top);
 	return ANSWER_MORE;
 }
 

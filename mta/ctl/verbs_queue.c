@@ -1,11 +1,11 @@
 /* umbra queue - next hops: the list and one of them.
  *
- * Hops come and go between the slices of a listing. It begins with the keys of
- * all, looks each up again to ask the filter and keeps the first rows only, by
- * their keys (mta/ctl/top.h); then it looks those up to write them. */
+ * Hops come and go between the slices of a listing. It asks the filter about
+ * each that is there (mta/ctl/every.h) and keeps the first rows only, by their
+ * keys (mta/ctl/top.h); then it looks those up to write them. */
 #include <sysexits.h>
 
-#include "mta/ctl/fields.h"
+#include "mta/ctl/every.h"
 #include "mta/ctl/page.h"
 #include "mta/ctl/select.h"
 
@@ -129,7 +129,9 @@ struct listing {
 	struct hop_row row;
 	struct filter *filter;
 	struct page page;
+	struct every every;
 	uint64_t ends; /* loop_clock, of this slice */
+	uint64_t hops;
 	size_t next;
 	int sorted;
 };
@@ -140,26 +142,7 @@ static void drop(struct answer *a)
 
 	hop_row_fini(&l->row);
 	page_fini(&l->page);
-}
-
-/* All keys; also of those that are suspended and have no mail. */
-static void gather(struct answer *a)
-{
-	struct queue *q = a->o->queue;
-	const struct hop_order *s = NULL;
-	struct nexthop *h = NULL;
-	unsigned n = 0;
-
-	while ((h = queue_hop_next(q, h)))
-		n++;
-	while ((s = queue_hop_suspended(q, s)))
-		n += !queue_hop(q, s->node.key);
-	a->key = arena_alloc(&a->mem, (n + 1) * sizeof *a->key);
-	while ((h = queue_hop_next(q, h)))
-		a->key[a->n++] = arena_span(&a->mem, h->node.key);
-	while ((s = queue_hop_suspended(q, s)))
-		if (!queue_hop(q, s->node.key))
-			a->key[a->n++] = arena_span(&a->mem, s->node.key);
+	every_end(&l->every);
 }
 
 static const struct filter_value *sort_value(
@@ -206,7 +189,7 @@ static int start(struct answer *a)
 	if (status == EX_OK)
 		status = start_after(a, l);
 	if (status == EX_OK)
-		gather(a);
+		every_begin(&l->every, a);
 	return status;
 }
 
@@ -216,25 +199,24 @@ static void sort(struct answer *a, struct listing *l)
 		&l->row, loop_wall(a->o->loop), hop_field_get};
 	struct filter_value v;
 
-	while (a->i < a->n) {
-		if (a->i % ANSWER_SLICE == 0 &&
-			loop_clock(a->o->loop) >= l->ends)
-			return;
-		if (hop_row_load(&l->row, a->key[a->i++]) != 0)
-			continue;
+	for (int i = 1; every_next(&l->every, &l->row); i++) {
+		l->hops++;
 		if (!l->filter || filter_match(l->filter, &src) == 1)
 			top_push(
 				&l->page.top, sort_value(l, &v), 0, l->row.key);
+		if (i == EVERY_SLICE ||
+			(i % ANSWER_SLICE == 0 &&
+				loop_clock(a->o->loop) >= l->ends))
+			return;
 	}
-	top_end(&l->page.top);
-	l->sorted = 1;
+	l->sorted = top_end(&l->page.top);
 }
 
 static int ended(struct answer *a, const struct listing *l)
 {
 	const struct top *t = &l->page.top;
 
-	if (a->n == 0)
+	if (l->hops == 0)
 		answer_note(a, "The queue is empty: no next hops.");
 	else if (t->n == 0)
 		answer_note(a, "No next hops match.");
@@ -278,25 +260,14 @@ int verb_queue_list(struct answer *a)
 
 struct nexthop *hop_named(struct answer *a, const char *name)
 {
-	struct nexthop *h = queue_hop(a->o->queue, span_str(name)), *it = NULL;
-	unsigned n = 0;
+	struct nexthop *h = queue_hop(a->o->queue, named_key(a, name));
 
-	if (h)
-		return h;
-	while ((it = queue_hop_next(a->o->queue, it)))
-		if (span_ieq(hop_domain(it->node.key), span_str(name))) {
-			h = it;
-			n++;
-		}
-	if (n == 1)
-		return h;
-	(void)answer_fail(a, EX_DATAERR,
-		n ? "several next hops are for \"%s\": name one of those that "
-		    "\"umbra queue list\" shows"
-		  : "no mail waits for a next hop \"%s\"; \"umbra queue list\" "
-		    "shows those that exist",
-		name);
-	return NULL;
+	if (!h)
+		(void)answer_fail(a, EX_DATAERR,
+			"no mail waits for a next hop \"%s\"; \"umbra queue "
+			"list\" shows those that exist",
+			name);
+	return h;
 }
 
 int verb_queue_show(struct answer *a)

@@ -2,7 +2,8 @@
  * or only looked at. */
 #include <sysexits.h>
 
-#include "mta/ctl/answer.h"
+#include "mta/conf/conf.h"
+#include "mta/ctl/every.h"
 
 enum { TEXT_MAX = 4 << 20, EX_DIFFERENT = 1 };
 
@@ -73,8 +74,17 @@ static const struct column columns[] = {
 	{0},
 };
 
+/* What waits for each send connector, counted before the files are compared. */
+struct counts {
+	struct hop_walk walk;
+	struct conf *conf; /* the running one, when that began */
+	unsigned at;       /* the connector of the hop before */
+	uint64_t n[];      /* by connector */
+};
+
 struct diff {
 	struct answer *a;
+	const struct counts *counts;
 	unsigned n, restarts;
 	/* What the connector of the row before has: rows of one follow one
 	 * another. */
@@ -91,15 +101,59 @@ static int is_hop_of(const struct nexthop *h, struct span connector)
 		       (key.n > connector.n && key.p[connector.n] == '|'));
 }
 
-static uint64_t queued(struct queue *q, struct span connector)
+static void count_hop(struct counts *c, const struct nexthop *h)
 {
-	struct nexthop *h = NULL;
-	uint64_t n = 0;
+	const struct conf *f = c->conf;
+	unsigned i = 0;
 
-	while ((h = queue_hop_next(q, h)))
-		if (is_hop_of(h, connector))
-			n += h->queued;
-	return n;
+	if (c->at < f->nsend && is_hop_of(h, f->send[c->at].name))
+		i = c->at;
+	while (i < f->nsend && !is_hop_of(h, f->send[i].name))
+		i++;
+	if (i == f->nsend)
+		return;
+	c->at = i;
+	c->n[i] += h->queued;
+}
+
+static void counts_drop(struct answer *a)
+{
+	struct counts *c = a->state;
+
+	queue_hop_walk_end(&c->walk);
+	conf_unref(&c->conf);
+}
+
+/* 1: there is more. */
+static int count_some(struct answer *a)
+{
+	struct counts *c = a->state;
+	struct nexthop *h;
+
+	if (!c) {
+		struct conf *f = a->o->conf(a->o->arg);
+
+		c = arena_alloc(&a->mem, sizeof *c + f->nsend * sizeof c->n[0]);
+		c->conf = conf_ref(f);
+		queue_hop_walk(a->o->queue, &c->walk);
+		a->state = c;
+		a->drop = counts_drop;
+	}
+	for (int i = 0; i < EVERY_SLICE; i++) {
+		h = queue_hop_walked(a->o->queue, &c->walk);
+		if (!h)
+			return 0;
+		count_hop(c, h);
+	}
+	return 1;
+}
+
+static uint64_t queued(const struct counts *c, struct span connector)
+{
+	for (unsigned i = 0; i < c->conf->nsend; i++)
+		if (span_ieq(c->conf->send[i].name, connector))
+			return c->n[i];
+	return 0;
 }
 
 /* Sessions go on as they began; deliveries are routed again. */
@@ -120,7 +174,7 @@ static void look(struct diff *d, const struct conf_change *c)
 	buf_clear(&d->member);
 	buf_add(&d->member, c->member);
 	d->sessions = receive ? o->sessions(o->arg, c->member) : CELL_NONE;
-	d->queued = send ? queued(o->queue, c->member) : CELL_NONE;
+	d->queued = send ? queued(d->counts, c->member) : CELL_NONE;
 }
 
 static void on_change(void *arg, const struct conf_change *c)
@@ -173,6 +227,9 @@ int verb_config_diff(struct answer *a)
 	enum err e;
 	int status;
 
+	if (count_some(a))
+		return ANSWER_MORE;
+	d.counts = a->state;
 	buf_init(&why, TEXT_MAX);
 	buf_init(&d.member, 1024);
 	e = a->o->diff(a->o->arg, file, on_change, &d, &why);

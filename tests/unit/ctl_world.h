@@ -30,6 +30,7 @@ struct fixture {
 	struct ctl *ctl;
 	unsigned waits; /* intakes */
 	enum err reload;
+	unsigned routed; /* how often the routing table was asked for */
 };
 
 static const char text[] =
@@ -110,7 +111,10 @@ static struct conf *get_conf(void *arg)
 
 static const struct route_table *get_routes(void *arg)
 {
-	return ((struct fixture *)arg)->routes;
+	struct fixture *f = arg;
+
+	f->routed++;
+	return f->routes;
 }
 
 static void get_receive(void *arg, struct receive_counts *c_r)
@@ -373,8 +377,8 @@ static void *run(void *arg)
 }
 
 /* The whole answer; its status, or -1 when it has no end. */
-static int ask(struct fixture *f, const char *request, enum manner manner,
-	struct buf *got)
+static __attribute__((unused)) int ask(struct fixture *f, const char *request,
+	enum manner manner, struct buf *got)
 {
 	struct client c = {.f = f, .request = request, .manner = manner};
 	pthread_t t;
