@@ -19,55 +19,47 @@
 
 enum { READ_SIZE = 256 * 1024, PATIENCE_MS = 2000, UPGRADE_TRIES = 20 };
 
-static int not_running(const char *path, int code)
+static int not_running(const struct request *r, const char *path, int code)
 {
 	switch (code) {
 	case ENOENT:
 	case ENOTDIR:
-		fprintf(stderr,
-			"umbra: umbrad is not running, or its control socket "
-			"is elsewhere: there is no %s\n"
+		return cli_fail(r, EX_UNAVAILABLE,
+			"umbrad is not running, or its control socket is "
+			"elsewhere: there is no %s\n"
 			"  Start it:   systemctl start umbra\n"
 			"  Elsewhere:  umbra -c FILE ... or umbra --socket "
-			"PATH ...\n",
+			"PATH ...",
 			path);
-		return EX_UNAVAILABLE;
 	case ECONNREFUSED:
-		fprintf(stderr,
-			"umbra: umbrad is not running: nobody listens on %s\n"
-			"  Start it:   systemctl start umbra\n",
+		return cli_fail(r, EX_UNAVAILABLE,
+			"umbrad is not running: nobody listens on %s\n"
+			"  Start it:   systemctl start umbra",
 			path);
-		return EX_UNAVAILABLE;
 	case EACCES:
 	case EPERM:
-		fprintf(stderr,
-			"umbra: no permission for %s\n"
+		return cli_fail(r, EX_NOPERM,
+			"no permission for %s\n"
 			"  Type it as root, or join the group of the socket: "
-			"ls -l %s\n",
+			"ls -l %s",
 			path, path);
-		return EX_NOPERM;
 	default:
-		fprintf(stderr, "umbra: cannot connect to %s: %s\n", path,
-			strerror(code));
-		return EX_UNAVAILABLE;
+		return cli_fail(r, EX_UNAVAILABLE, "cannot connect to %s: %s",
+			path, strerror(code));
 	}
 }
 
-static int open_socket(const char *path, int *fd_r)
+static int open_socket(const struct request *r, const char *path, int *fd_r)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	int rc;
 
-	if (strlen(path) >= sizeof un.sun_path) {
-		fprintf(stderr, "umbra: the path is too long: %s\n", path);
-		return EX_USAGE;
-	}
+	if (strlen(path) >= sizeof un.sun_path)
+		return cli_fail(r, EX_USAGE, "the path is too long: %s", path);
 	memcpy(un.sun_path, path, strlen(path));
 	*fd_r = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (*fd_r < 0) {
-		perror("umbra: socket");
-		return EX_OSERR;
-	}
+	if (*fd_r < 0)
+		return cli_fail(r, EX_OSERR, "socket: %s", strerror(errno));
 	do
 		rc = connect(*fd_r, (const struct sockaddr *)&un, sizeof un);
 	while (rc < 0 && errno == EINTR);
@@ -75,7 +67,7 @@ static int open_socket(const char *path, int *fd_r)
 		return EX_OK;
 	rc = errno;
 	close(*fd_r);
-	return not_running(path, rc);
+	return not_running(r, path, rc);
 }
 
 static int send_all(int fd, struct span s)
@@ -181,7 +173,8 @@ static void say_waiting(int fd, const struct request *r)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	if (r->command == CMD_STATUS && poll(&p, 1, PATIENCE_MS) == 0)
+	if (r->command == CMD_STATUS && !r->json &&
+		poll(&p, 1, PATIENCE_MS) == 0)
 		fputs("umbra: no answer yet: umbrad is starting and reads its "
 		      "queue, or is very busy; waiting\n",
 			stderr);
@@ -222,15 +215,14 @@ static int ask(const struct request *r, const char *path,
 {
 	struct buf line;
 	int fd = -1;
-	int status = EX_USAGE;
+	int status;
 
 	buf_init(&line, REQUEST_SIZE + 1);
 	request_encode(r, &line);
 	buf_addc(&line, '\n');
-	if (line.full)
-		fputs("umbra: the command line is too long\n", stderr);
-	else
-		status = open_socket(path, &fd);
+	status = line.full
+			 ? cli_fail(r, EX_USAGE, "the command line is too long")
+			 : open_socket(r, path, &fd);
 	if (status == EX_OK) {
 		struct reply reply = {
 			.row = row,
@@ -250,13 +242,12 @@ static int ask(const struct request *r, const char *path,
 	return status;
 }
 
-static int no_end(const char *path)
+static int no_end(const struct request *r, const char *path)
 {
-	fprintf(stderr,
-		"umbra: the connection to %s ended before the answer did; "
-		"the log of umbrad may say why\n",
+	return cli_fail(r, EX_UNAVAILABLE,
+		"the connection to %s ended before the answer did; the log of "
+		"umbrad may say why",
 		path);
-	return EX_UNAVAILABLE;
 }
 
 int cli_ask_rows(const struct request *r, const char *path,
@@ -264,7 +255,7 @@ int cli_ask_rows(const struct request *r, const char *path,
 {
 	int status = ask(r, path, row, arg);
 
-	return status < 0 ? no_end(path) : status;
+	return status < 0 ? no_end(r, path) : status;
 }
 
 int cli_ask(const struct request *r, const char *path)
@@ -289,5 +280,5 @@ int cli_upgrade(const struct request *r, const char *path)
 		if (status >= 0)
 			return status;
 	}
-	return no_end(path);
+	return no_end(r, path);
 }

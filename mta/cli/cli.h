@@ -3,6 +3,17 @@
 
 #include "mta/ctl/commands.h"
 
+/* say.c: on stderr. With --json {"error": text, "status": N}, else "umbra: "
+ * and the text, which may have several lines. Gives back status. */
+int cli_fail(const struct request *r, int status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same with lines that have their form already (conf_load's, usage), and
+ * their ends; status 0: it is warnings. Nothing when there are none. */
+int cli_fail_lines(const struct request *r, int status, struct span why);
+void cli_warn(const struct request *r, struct span text);
+/* A text on stdout: as it is, or as the one member of an object. EX_IOERR when
+ * it is not whole. */
+int cli_print(const struct request *r, const char *key, struct buf *text);
 /* Which socket: --socket, else control.socket of -c FILE, else $UMBRA_SOCKET,
  * else the default. 0 and the path in a, or a status (said on stderr). */
 int cli_socket(const struct request *r, struct arena *a, const char **path_r);
@@ -28,6 +39,8 @@ struct files *files_begin(const struct request *r);
 int files_mark(struct files *f, struct span mark);
 int files_data(struct files *f, struct span s);
 void files_end(struct files **f); /* a half file goes */
+/* check.c: umbra config check; its status. */
+int cli_config_check(const struct request *r);
 /* umbra shadow keygen; its status. */
 int cli_keygen(const struct request *r);
 /* umbra db ...; its status. */

@@ -30,25 +30,22 @@ int db_dir(const struct request *r, unsigned i, struct buf *dir_r)
 	}
 	if (!r->config && access(file, F_OK) != 0) {
 		if (r->command == CMD_DB_IMPORT)
-			fprintf(stderr,
-				"umbra: into which node? There is no %s: name "
-				"the running daemon's configuration: umbra -c "
-				"FILE db import %s\n",
+			return cli_fail(r, EX_USAGE,
+				"into which node? There is no %s: name the "
+				"running daemon's configuration: umbra -c FILE "
+				"db import %s",
 				file, r->arg[0]);
-		else
-			fprintf(stderr,
-				"umbra: which directory? There is no %s: name "
-				"the directory (node.data), or the "
-				"configuration with -c FILE\n",
-				file);
-		return EX_USAGE;
+		return cli_fail(r, EX_USAGE,
+			"which directory? There is no %s: name the directory "
+			"(node.data), or the configuration with -c FILE",
+			file);
 	}
 	buf_init(&why, SAY_MAX);
 	e = conf_load(&c, file, &why);
 	if (e == ERR_OK)
 		buf_add(dir_r, c->node.data);
 	else
-		fputs(buf_str(&why), stderr);
+		(void)cli_fail_lines(r, EX_CONFIG, buf_span(&why));
 	buf_fini(&why);
 	conf_unref(&c);
 	return e == ERR_OK ? EX_OK : EX_CONFIG;
@@ -77,26 +74,8 @@ static int status_of(enum err e)
 
 int db_fail(const struct request *r, enum err e, struct buf *why)
 {
-	struct buf out;
-	struct json j;
-
-	if (!why->n)
-		buf_adds(why, err_text(e));
-	if (!r->json) {
-		fprintf(stderr, "umbra: %s\n", buf_str(why));
-		return status_of(e);
-	}
-	buf_init(&out, SAY_MAX);
-	json_init(&j, &out);
-	json_put_object(&j);
-	json_put_key(&j, "error");
-	json_put_str(&j, buf_span(why));
-	json_put_key(&j, "status");
-	json_put_i64(&j, status_of(e));
-	json_put_end(&j);
-	fprintf(stderr, "%s\n", buf_str(&out));
-	buf_fini(&out);
-	return status_of(e);
+	return cli_fail(
+		r, status_of(e), "%s", why->n ? buf_str(why) : err_text(e));
 }
 
 int db_broken(const struct request *r, const char *dir, int number)
@@ -114,6 +93,32 @@ int db_broken(const struct request *r, const char *dir, int number)
 	status = db_fail(r, ERR_CORRUPT, &why);
 	buf_fini(&why);
 	return status;
+}
+
+void db_name_fault(
+	const struct request *r, const struct care_message *m, const char *what)
+{
+	char id[MSG_ID_TEXT];
+	struct buf out;
+	struct json j;
+
+	msg_id_text(m->id, id);
+	if (!r->json) {
+		fprintf(stderr, "umbra: %s: %s: %s\n", id, what, m->why);
+		return;
+	}
+	buf_init(&out, SAY_MAX);
+	json_init(&j, &out);
+	json_put_object(&j);
+	json_put_key(&j, "id");
+	json_put_str(&j, span_str(id));
+	json_put_key(&j, "damaged");
+	json_put_str(&j, span_str(what));
+	json_put_key(&j, "why");
+	json_put_str(&j, span_str(m->why));
+	json_put_end(&j);
+	fprintf(stderr, "%s\n", buf_str(&out));
+	buf_fini(&out);
 }
 
 void db_note(const struct request *r, const char *fmt, ...)
@@ -156,10 +161,8 @@ static int wants_to(const struct request *r, const char *what)
 {
 	if (request_has(r, OPT_TO) && *r->text[OPT_TO])
 		return 0;
-	fprintf(stderr,
-		"umbra: to which directory? Type: umbra db %s --to "
-		"DIR\n",
-		what);
+	(void)cli_fail(r, EX_USAGE,
+		"to which directory? Type: umbra db %s --to DIR", what);
 	return 1;
 }
 

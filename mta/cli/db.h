@@ -13,6 +13,9 @@
 int db_dir(const struct request *r, unsigned i, struct buf *dir_r);
 /* Says why on stderr, as JSON when that is wanted; the status for e. */
 int db_fail(const struct request *r, enum err e, struct buf *why);
+/* What became of a message that is damaged, and why; on stderr as well. */
+void db_name_fault(const struct request *r, const struct care_message *m,
+	const char *what);
 /* A signal ended the process that read dir. */
 int db_broken(const struct request *r, const char *dir, int number);
 void db_note(const struct request *r, const char *fmt, ...)

@@ -47,16 +47,12 @@ static enum err say(struct export *x, const char *name, int code)
 	return e;
 }
 
-/* What is not as it should be goes to stderr with its reason. */
-static void name_fault(const struct care_message *m)
+/* What is not as it should be. */
+static void name_fault(const struct export *x, const struct care_message *m)
 {
-	char id[MSG_ID_TEXT];
-
-	msg_id_text(m->id, id);
-	fprintf(stderr, "umbra: %s: %s: %s\n", id,
+	db_name_fault(x->r, m,
 		m->fault == CARE_ENVELOPE ? "nothing can be written"
-					  : "written as .damaged",
-		m->why);
+					  : "written as .damaged");
 }
 
 /* --- one file ------------------------------------------------------------- */
@@ -118,7 +114,7 @@ static enum err finish(struct export *x, const struct care_message *m,
 	if (m->fault == CARE_ENVELOPE) {
 		unlinkat(x->dir, tmp, 0);
 		x->lost++;
-		name_fault(m);
+		name_fault(x, m);
 		return ERR_OK;
 	}
 	snprintf(name, sizeof name, "%s.%s", id, m->fault ? "damaged" : "eml");
@@ -126,7 +122,7 @@ static enum err finish(struct export *x, const struct care_message *m,
 		return say(x, name, errno);
 	if (m->fault) {
 		x->damaged++;
-		name_fault(m);
+		name_fault(x, m);
 		return ERR_OK;
 	}
 	x->written++;
@@ -169,7 +165,7 @@ static enum err visit(void *arg, struct care *c, struct care_message *m)
 
 	if (m->fault == CARE_ENVELOPE) {
 		x->lost++;
-		name_fault(m);
+		name_fault(x, m);
 		return ERR_OK;
 	}
 	if (m->copy && !request_has(x->r, OPT_COPIES)) {

@@ -268,11 +268,8 @@ static uint64_t batch_octets(const struct import *x)
 
 static void name_fault(struct import *x, const struct care_message *m)
 {
-	char id[MSG_ID_TEXT];
-
 	x->damaged++;
-	msg_id_text(m->id, id);
-	fprintf(stderr, "umbra: %s: not imported: %s\n", id, m->why);
+	db_name_fault(x->r, m, "not imported");
 }
 
 /* When there is no room for another one, what is there goes in first: its body
@@ -425,6 +422,13 @@ static int walk(struct import *x, int doing)
 	return x->status ? x->status : status;
 }
 
+static void put_taken(const struct import *x, struct json *j)
+{
+	json_put_count(j, "taken", x->taken);
+	json_put_count(j, "here_already", x->here);
+	json_put_count(j, "finished_here", x->had);
+}
+
 static void put_json(const struct import *x)
 {
 	struct buf b;
@@ -443,11 +447,8 @@ static void put_json(const struct import *x)
 	json_put_count(&j, "body_bytes", x->octets);
 	json_put_key(&j, "done");
 	json_put_bool(&j, x->doing);
-	if (x->doing) {
-		json_put_count(&j, "taken", x->taken);
-		json_put_count(&j, "here_already", x->here);
-		json_put_count(&j, "finished_here", x->had);
-	}
+	if (x->doing)
+		put_taken(x, &j);
 	json_put_end(&j);
 	printf("%s\n", buf_str(&b));
 	buf_fini(&b);
@@ -518,11 +519,23 @@ static int ended(const struct import *x)
 /* It ended early, and why was said. */
 static void say_how_far(const struct import *x)
 {
+	struct buf b;
+	struct json j;
+
 	db_note(x->r,
 		"umbra: so far %llu messages were taken over, %llu were here "
 		"already. It can be typed again: it skips what is here.",
 		(unsigned long long)x->taken,
 		(unsigned long long)(x->here + x->had));
+	if (!x->r->json)
+		return;
+	buf_init(&b, TEXT_MAX);
+	json_init(&j, &b);
+	json_put_object(&j);
+	put_taken(x, &j);
+	json_put_end(&j);
+	fprintf(stderr, "%s\n", buf_str(&b));
+	buf_fini(&b);
 }
 
 static int plan(struct import *x)

@@ -17,8 +17,8 @@
 enum { PATH_SIZE = 4096 };
 
 struct files {
+	const struct request *r;
 	const char *dir;
-	int json;
 	int fd; /* of the file that is being written, -1: none */
 	char id[32], part[PATH_SIZE], name[PATH_SIZE];
 	uint64_t size, n;
@@ -29,22 +29,25 @@ struct files *files_begin(const struct request *r)
 	struct files *f = x_calloc(1, sizeof *f);
 
 	f->dir = request_has(r, OPT_DIR) ? r->text[OPT_DIR] : ".";
-	f->json = r->json;
+	f->r = r;
 	f->fd = -1;
 	return f;
 }
 
 static int trouble(struct files *f, const char *name)
 {
-	fprintf(stderr, "umbra: %s: %s\n", name, strerror(errno));
+	int code = errno;
+
 	if (f->fd >= 0) {
 		close(f->fd);
 		unlink(f->part);
 	}
 	f->fd = -1;
-	return errno == EEXIST || errno == ENOENT || errno == EACCES
-		       ? EX_CANTCREAT
-		       : EX_IOERR;
+	return cli_fail(f->r,
+		code == EEXIST || code == ENOENT || code == EACCES
+			? EX_CANTCREAT
+			: EX_IOERR,
+		"%s: %s", name, strerror(code));
 }
 
 void files_end(struct files **fp)
@@ -73,8 +76,8 @@ static int set_names(struct files *f, struct span id)
 			SPAN_ARG(id)) >= (int)sizeof f->name ||
 		snprintf(f->part, sizeof f->part, "%s%s%.*s.part", f->dir,
 			slash, SPAN_ARG(id)) >= (int)sizeof f->part) {
-		fputs("umbra: a name that no file can have\n", stderr);
-		return EX_CANTCREAT;
+		return cli_fail(
+			f->r, EX_CANTCREAT, "a name that no file can have");
 	}
 	snprintf(f->id, sizeof f->id, "%.*s", SPAN_ARG(id));
 	return EX_OK;
@@ -95,11 +98,9 @@ static int begin(struct files *f, struct span id)
 	f->size = 0;
 	f->fd = open(f->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (f->fd < 0 && errno == ENOENT) {
-		fprintf(stderr,
-			"umbra: there is no directory %s; type: mkdir -m 700 "
-			"%s\n",
+		return cli_fail(f->r, EX_CANTCREAT,
+			"there is no directory %s; type: mkdir -m 700 %s",
 			f->dir, f->dir);
-		return EX_CANTCREAT;
 	}
 	return f->fd < 0 ? trouble(f, f->part) : EX_OK;
 }
@@ -126,7 +127,7 @@ static void say(const struct files *f)
 	struct json j;
 	struct buf b;
 
-	if (!f->json) {
+	if (!f->r->json) {
 		puts(f->name);
 		return;
 	}

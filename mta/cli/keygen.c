@@ -168,8 +168,8 @@ static int take_names(
 		struct span folded = domain_fold(s, mem);
 
 		if (s.n > 0 && folded.n == 0) {
-			fprintf(stderr, "umbra: \"%s\" is not a domain name\n",
-				r->arg[i]);
+			(void)cli_fail(r, EX_USAGE,
+				"\"%s\" is not a domain name", r->arg[i]);
 			return -1;
 		}
 		k->node[k->n++].name = arena_str(mem, folded);
@@ -190,9 +190,10 @@ static int run(const struct request *r, struct keygen *k)
 	if (out.n)
 		fwrite(out.p, 1, out.n, stdout);
 	fflush(stdout);
-	if (why.n)
-		fprintf(stderr, "umbra: %s%s\n", e == ERR_OK ? "warning: " : "",
-			buf_str(&why));
+	if (why.n && e == ERR_OK)
+		cli_warn(r, buf_span(&why));
+	else if (why.n)
+		(void)cli_fail(r, status_of(e), "%s", buf_str(&why));
 	buf_fini(&why);
 	buf_fini(&out);
 	return status_of(e);
@@ -206,7 +207,7 @@ int cli_keygen(const struct request *r)
 
 	k->dir = request_has(r, OPT_DIR) ? r->text[OPT_DIR] : ".";
 	if (!*k->dir)
-		fputs("umbra: --dir wants a directory\n", stderr);
+		(void)cli_fail(r, status, "--dir wants a directory");
 	else if (take_names(r, k, &mem) == 0)
 		status = run(r, k);
 	arena_fini(&mem);

@@ -1,5 +1,5 @@
-/* local - what umbra answers itself: checking a file, the defaults, the
- * manual; and which socket is the daemon's. */
+/* local - what umbra answers itself: the defaults, the manual; and which socket
+ * is the daemon's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -7,7 +7,6 @@
 #include "mta/cli/cli.h"
 #include "mta/base/check.h"
 #include "mta/conf/conf.h"
-#include "mta/flow.h"
 
 enum { TEXT_MAX = 4 << 20 };
 
@@ -20,54 +19,22 @@ static const char example[] =
 	"receive_connectors: [ { name: inbound, bind: [\"0.0.0.0:25\"] } ]\n"
 	"send_connectors: [ { name: internet, address_spaces: [\"*\"] } ]\n";
 
-static int load(const char *file, struct conf **c_r)
+static int put(const struct request *r, const char *key, struct buf *text)
 {
-	struct buf why;
-	enum err e;
-
-	buf_init(&why, TEXT_MAX);
-	e = node_check(c_r, file, 1, &why);
-	fputs(buf_str(&why), stderr);
-	buf_fini(&why);
-	return e == ERR_OK ? EX_OK : EX_CONFIG;
-}
-
-static int config_check(const struct request *r)
-{
-	const char *file = r->nargs ? r->arg[0] : r->config;
-	struct conf *c = NULL;
-	int status;
-
-	if (!file) {
-		fputs("umbra: check which file? Type: umbra config check "
-		      "FILE\n",
-			stderr);
-		return EX_USAGE;
-	}
-	status = load(file, &c);
-	if (status == EX_OK)
-		printf("%s: ok\n", file);
-	conf_unref(&c);
-	return status;
-}
-
-static int print(struct buf *text)
-{
-	size_t n = fwrite(text->p, 1, text->n, stdout);
-	int status = n == text->n && !text->full ? EX_OK : EX_IOERR;
+	int status = cli_print(r, key, text);
 
 	buf_fini(text);
 	return status;
 }
 
-static int config_defaults(void)
+static int config_defaults(const struct request *r)
 {
 	struct conf *c = NULL;
 	struct buf text;
 
 	buf_init(&text, TEXT_MAX);
 	if (conf_parse(&c, "defaults", span_str(example), &text) != ERR_OK) {
-		fputs(buf_str(&text), stderr);
+		(void)cli_fail_lines(r, EX_SOFTWARE, buf_span(&text));
 		buf_fini(&text);
 		return EX_SOFTWARE;
 	}
@@ -77,26 +44,26 @@ static int config_defaults(void)
 			"examples.\n");
 	conf_show(c, 0, &text);
 	conf_unref(&c);
-	return print(&text);
+	return put(r, "yaml", &text);
 }
 
-static int config_manual(void)
+static int config_manual(const struct request *r)
 {
 	struct buf text;
 
 	buf_init(&text, TEXT_MAX);
 	conf_manual(&text);
-	return print(&text);
+	return put(r, "markdown", &text);
 }
 
 int cli_local(const struct request *r, int *status_r)
 {
 	switch (r->command) {
 	case CMD_CONFIG_CHECK:
-		*status_r = config_check(r);
+		*status_r = cli_config_check(r);
 		return 1;
 	case CMD_CONFIG_MANUAL:
-		*status_r = config_manual();
+		*status_r = config_manual(r);
 		return 1;
 	case CMD_SHADOW_KEYGEN:
 		*status_r = cli_keygen(r);
@@ -111,9 +78,9 @@ int cli_local(const struct request *r, int *status_r)
 		return 1;
 	case CMD_CONFIG_SHOW:
 		if (request_has(r, OPT_MANUAL))
-			*status_r = config_manual();
+			*status_r = config_manual(r);
 		else if (request_has(r, OPT_DEFAULTS))
-			*status_r = config_defaults();
+			*status_r = config_defaults(r);
 		else
 			return 0;
 		return 1;
@@ -126,6 +93,8 @@ int cli_socket(const struct request *r, struct arena *a, const char **path_r)
 {
 	const char *env = getenv("UMBRA_SOCKET");
 	struct conf *c = NULL;
+	struct buf why;
+	int status;
 
 	*path_r = r->socket;
 	if (*path_r)
@@ -134,12 +103,16 @@ int cli_socket(const struct request *r, struct arena *a, const char **path_r)
 		*path_r = env && *env ? env : default_socket;
 		return EX_OK;
 	}
-	if (load(r->config, &c) != EX_OK)
-		return EX_CONFIG;
+	/* Who may ask the daemon need not be able to read its keys. */
+	buf_init(&why, TEXT_MAX);
+	status = conf_load(&c, r->config, &why) == ERR_OK ? EX_OK : EX_CONFIG;
+	(void)cli_fail_lines(r, status, buf_span(&why));
+	buf_fini(&why);
+	if (status != EX_OK)
+		return status;
 	*path_r = arena_str(a, c->control.socket);
 	conf_unref(&c);
 	if (**path_r)
 		return EX_OK;
-	fprintf(stderr, "umbra: %s has no control.socket\n", r->config);
-	return EX_CONFIG;
+	return cli_fail(r, EX_CONFIG, "%s has no control.socket", r->config);
 }

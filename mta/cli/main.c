@@ -102,6 +102,31 @@ static int sendmail(int argc, char **argv, int *status_r)
 	return 1;
 }
 
+/* Also of a command line that cannot be read. */
+static int wants_json(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--json") == 0)
+			return 1;
+	return 0;
+}
+
+static int wrong(int argc, char **argv, struct span say)
+{
+	struct request r = {.json = wants_json(argc, argv)};
+
+	if (argc > 1 && !r.json)
+		fputs("umbra: ", stderr);
+	return cli_fail_lines(&r, EX_USAGE, say);
+}
+
+static int help(int argc, char **argv, struct buf *say)
+{
+	struct request r = {.json = wants_json(argc, argv)};
+
+	return cli_print(&r, "help", say);
+}
+
 int main(int argc, char **argv)
 {
 	struct request r;
@@ -120,13 +145,10 @@ int main(int argc, char **argv)
 		status = run(&r);
 		break;
 	case REQUEST_HELP:
-		fputs(buf_str(&say), stdout);
+		status = help(argc, argv, &say);
 		break;
 	case REQUEST_WRONG:
-		if (argc > 1)
-			fputs("umbra: ", stderr);
-		fputs(buf_str(&say), stderr);
-		status = EX_USAGE;
+		status = wrong(argc, argv, buf_span(&say));
 		break;
 	}
 	buf_fini(&say);

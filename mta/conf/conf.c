@@ -143,10 +143,10 @@ static enum err add_directory(struct loader *l, struct span file)
 	return e;
 }
 
-/* finish - the tree into a snapshot, or only the report; e is what happened
- * so far. */
-static enum err finish(struct loader *l, enum err e, struct span file,
-	struct buf *errors, struct conf **c_r)
+/* finish - the tree into a snapshot, or only the report, which fini follows; e
+ * is what happened so far. */
+static enum err finish(
+	struct loader *l, enum err e, struct span file, struct conf **c_r)
 {
 	struct conf *c = x_calloc(1, sizeof *c);
 
@@ -158,29 +158,52 @@ static enum err finish(struct loader *l, enum err e, struct span file,
 		schema_read(c, l->root, &l->report);
 		validate(c, l->root, &l->report);
 	}
-	report_print(&l->report, errors);
 	if (e == ERR_OK && l->report.errors)
 		e = ERR_CONFIG;
-	report_fini(&l->report);
-	arena_fini(&l->arena);
 	if (e != ERR_OK)
 		conf_unref(&c);
 	*c_r = c;
 	return e;
 }
 
+static void fini(struct loader *l)
+{
+	report_fini(&l->report);
+	arena_fini(&l->arena);
+}
+
+static enum err load(struct loader *l, const char *file, struct conf **c_r)
+{
+	struct span name = span_str(file);
+	struct yaml_file *f = new_file(l, name);
+	enum err e = read_all(l, f);
+
+	if (e == ERR_OK && add_file(l, f) == ERR_NOMEM)
+		e = ERR_NOMEM;
+	if (e == ERR_OK)
+		e = add_directory(l, name);
+	return finish(l, e, name, c_r);
+}
+
 enum err conf_load(struct conf **c_r, const char *file, struct buf *errors)
 {
 	struct loader l = {0};
-	struct span name = span_str(file);
-	struct yaml_file *f = new_file(&l, name);
-	enum err e = read_all(&l, f);
+	enum err e = load(&l, file, c_r);
 
-	if (e == ERR_OK && add_file(&l, f) == ERR_NOMEM)
-		e = ERR_NOMEM;
-	if (e == ERR_OK)
-		e = add_directory(&l, name);
-	return finish(&l, e, name, errors, c_r);
+	report_print(&l.report, errors);
+	fini(&l);
+	return e;
+}
+
+enum err conf_load_each(struct conf **c_r, const char *file,
+	void (*fn)(void *arg, const struct conf_fault *f), void *arg)
+{
+	struct loader l = {0};
+	enum err e = load(&l, file, c_r);
+
+	report_each(&l.report, fn, arg);
+	fini(&l);
+	return e;
 }
 
 enum err conf_parse(struct conf **c_r, const char *file, struct span text,
@@ -191,8 +214,10 @@ enum err conf_parse(struct conf **c_r, const char *file, struct span text,
 	enum err e;
 
 	f->text = text;
-	e = add_file(&l, f);
-	return finish(&l, e, span_str(file), errors, c_r);
+	e = finish(&l, add_file(&l, f), span_str(file), c_r);
+	report_print(&l.report, errors);
+	fini(&l);
+	return e;
 }
 
 struct conf *conf_ref(struct conf *c)

@@ -273,7 +273,17 @@ struct conf {
  * the configuration are not opened here (tls/ checks its own). */
 enum err conf_load(
 	struct conf **c_r, const char *file, struct buf *errors) must_use;
-/* The same from memory, without conf.d, for tests: file is for messages. */
+/* The same, but each error and warning by itself, in the order in which they
+ * are printed; the spans live for the call. */
+struct conf_fault {
+	struct span file;   /* empty: of none */
+	unsigned line, col; /* from 1, in characters; 0: of no place in it */
+	int warning;
+	struct span text;
+};
+enum err conf_load_each(struct conf **c_r, const char *file,
+	void (*fn)(void *arg, const struct conf_fault *f), void *arg) must_use;
+/* conf_load from memory, without conf.d, for tests: file is for messages. */
 enum err conf_parse(struct conf **c_r, const char *file, struct span text,
 	struct buf *errors) must_use;
 struct conf *conf_ref(struct conf *c);

@@ -110,6 +110,8 @@ void report_error(struct report *r, struct ymark at, const char *fmt, ...)
 void report_warning(struct report *r, struct ymark at, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void report_print(struct report *r, struct buf *out);
+void report_each(struct report *r,
+	void (*fn)(void *arg, const struct conf_fault *f), void *arg);
 void report_fini(struct report *r);
 
 /* guess.c. Adds ` (did you mean "best"?)` when something is near enough. */

@@ -171,9 +171,11 @@ static int compare(const void *pa, const void *pb)
 	return a->seq < b->seq ? -1 : a->seq > b->seq;
 }
 
-void report_print(struct report *r, struct buf *out)
+#define MORE "and perhaps more; only the first are shown"
+
+static unsigned sorted(
+	const struct report *r, struct report_item *v[static ITEMS_MAX])
 {
-	struct report_item *v[ITEMS_MAX];
 	unsigned n = 0;
 
 	for (struct report_item *it = r->first; it; it = it->next)
@@ -181,11 +183,34 @@ void report_print(struct report *r, struct buf *out)
 	must(n == r->n);
 	if (n)
 		qsort(v, n, sizeof *v, compare);
+	return n;
+}
+
+void report_print(struct report *r, struct buf *out)
+{
+	struct report_item *v[ITEMS_MAX];
+	unsigned n = sorted(r, v);
+
 	for (unsigned i = 0; i < n; i++)
 		print_item(v[i], out);
 	if (n == ITEMS_MAX)
-		buf_adds(out, "error: and perhaps more; only the first are "
-			      "shown\n");
+		buf_adds(out, "error: " MORE "\n");
+}
+
+void report_each(struct report *r,
+	void (*fn)(void *arg, const struct conf_fault *f), void *arg)
+{
+	struct report_item *v[ITEMS_MAX];
+	unsigned n = sorted(r, v);
+
+	for (unsigned i = 0; i < n; i++)
+		fn(arg, &(struct conf_fault){.file = v[i]->at.file->name,
+				.line = v[i]->at.line,
+				.col = v[i]->at.line ? v[i]->at.col : 0,
+				.warning = v[i]->warning,
+				.text = span_str(v[i]->text)});
+	if (n == ITEMS_MAX)
+		fn(arg, &(struct conf_fault){.text = SPAN(MORE)});
 }
 
 void report_fini(struct report *r)
