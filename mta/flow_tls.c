@@ -5,11 +5,13 @@
 #include "mta/flow.h"
 
 static enum err load_receive(struct tls_context **c_r,
-	const struct conf_receive *c, struct arena *a, struct buf *why)
+	const struct conf_receive *c, struct tls_roots *roots, struct arena *a,
+	struct buf *why)
 {
 	struct tls_server_options o = {
 		.cert = arena_str(a, c->tls.cert),
 		.key = arena_str(a, c->tls.key),
+		.roots = roots,
 	};
 	struct buf text;
 	enum err e;
@@ -26,7 +28,7 @@ static enum err load_receive(struct tls_context **c_r,
 }
 
 static enum err load_send(struct tls_context **c_r, const struct conf_send *c,
-	struct arena *a, struct buf *why)
+	struct tls_roots *roots, struct arena *a, struct buf *why)
 {
 	struct buf text;
 	enum err e;
@@ -39,7 +41,7 @@ static enum err load_send(struct tls_context **c_r, const struct conf_send *c,
 					       : TLS_VERIFY_NONE,
 		c->tls.ca.n ? arena_str(a, c->tls.ca) : NULL,
 		c->tls.cert.n ? arena_str(a, c->tls.cert) : NULL,
-		c->tls.key.n ? arena_str(a, c->tls.key) : NULL, &text);
+		c->tls.key.n ? arena_str(a, c->tls.key) : NULL, roots, &text);
 	if (text.n)
 		buf_addf(why, "tls: send connector \"%.*s\": %s\n",
 			SPAN_ARG(c->name), buf_str(&text));
@@ -51,6 +53,7 @@ enum err node_tls_load(
 	struct node_tls **t_r, const struct conf *c, struct buf *why)
 {
 	struct node_tls *t = x_calloc(1, sizeof *t);
+	struct tls_roots *roots = tls_roots_create();
 	struct arena mem = {0};
 	enum err e = ERR_OK, one;
 
@@ -61,15 +64,17 @@ enum err node_tls_load(
 	t->send = x_calloc(c->nsend + 1u, sizeof(struct tls_context *));
 	/* All of them, so that all troubles are told at once. */
 	for (unsigned i = 0; i < c->nreceive; i++) {
-		one = load_receive(&t->receive[i], &c->receive[i], &mem, why);
+		one = load_receive(
+			&t->receive[i], &c->receive[i], roots, &mem, why);
 		e = one != ERR_OK ? one : e;
 	}
 	for (unsigned i = 0; i < c->nsend; i++) {
-		one = load_send(&t->send[i], &c->send[i], &mem, why);
+		one = load_send(&t->send[i], &c->send[i], roots, &mem, why);
 		e = one != ERR_OK ? one : e;
 	}
 	one = flow_peer_load(&t->peer, c, why);
 	e = one != ERR_OK ? one : e;
+	tls_roots_destroy(&roots);
 	arena_fini(&mem);
 	if (e != ERR_OK)
 		node_tls_unref(&t);

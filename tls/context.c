@@ -122,10 +122,10 @@ static enum err refused(const char *cert, struct buf *why)
 }
 
 enum err tls_context_own(struct tls_context *c, const char *cert,
-	const char *key, struct buf *why)
+	const char *key, struct tls_roots *roots, struct buf *why)
 {
 	struct tls_pair p;
-	enum err e = tls_pair_load(&p, cert, key, c->use, why);
+	enum err e = tls_pair_load(&p, cert, key, c->use, roots, why);
 
 	if (e == ERR_OK && SSL_CTX_use_certificate(c->ssl, p.leaf) != 1)
 		e = refused(cert, why);
@@ -144,22 +144,30 @@ enum err tls_context_own(struct tls_context *c, const char *cert,
 	return e;
 }
 
-enum err tls_context_roots(
-	struct tls_context *c, const char *ca, struct buf *why)
+static enum err use_system(
+	struct tls_context *c, struct tls_roots *roots, struct buf *why)
+{
+	X509_STORE *store = tls_roots_get(roots);
+
+	if (store) {
+		SSL_CTX_set_cert_store(c->ssl, store); /* the reference too */
+		return ERR_OK;
+	}
+	tls_note(why);
+	buf_adds(why, "cannot use the system's list of trusted roots. "
+		      "Type: apt install ca-certificates");
+	return ERR_CONFIG;
+}
+
+enum err tls_context_roots(struct tls_context *c, const char *ca,
+	struct tls_roots *roots, struct buf *why)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
 	STACK_OF(X509) *certs = NULL;
 	enum err e;
 
-	if (!ca) {
-		if (SSL_CTX_set_default_verify_paths(c->ssl) == 1)
-			return ERR_OK;
-		tls_note(why);
-		buf_adds(why, "cannot use the system's list of trusted roots. "
-			      "Type: apt install ca-certificates");
-		ERR_clear_error();
-		return ERR_CONFIG;
-	}
+	if (!ca)
+		return use_system(c, roots, why);
 	e = tls_load_certs(&certs, "CA file", ca, TLS_FILE_MAX, why);
 	for (int i = 0; e == ERR_OK && i < sk_X509_num(certs); i++) {
 		if (X509_STORE_add_cert(store, sk_X509_value(certs, i)) != 1)
@@ -169,8 +177,8 @@ enum err tls_context_roots(
 	return e;
 }
 
-static enum err use_verify(
-	struct tls_context *c, const char *ca, struct buf *why)
+static enum err use_verify(struct tls_context *c, const char *ca,
+	struct tls_roots *roots, struct buf *why)
 {
 	if (c->verify == TLS_VERIFY_NONE) {
 		/* Whatever is shown is better than plain text, so nothing is
@@ -181,7 +189,7 @@ static enum err use_verify(
 		return ERR_OK;
 	}
 	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, tls_verify_step);
-	return tls_context_roots(c, ca, why);
+	return tls_context_roots(c, ca, roots, why);
 }
 
 enum err tls_server_context(struct tls_context **c_r,
@@ -202,7 +210,7 @@ enum err tls_server_context(struct tls_context **c_r,
 		e = ERR_CONFIG;
 	}
 	if (e == ERR_OK)
-		e = tls_context_own(c, o->cert, o->key, why);
+		e = tls_context_own(c, o->cert, o->key, o->roots, why);
 	if (e == ERR_OK)
 		*c_r = c;
 	else
@@ -211,10 +219,11 @@ enum err tls_server_context(struct tls_context **c_r,
 }
 
 enum err tls_client_context(struct tls_context **c_r, enum tls_verify verify,
-	const char *ca, const char *cert, const char *key, struct buf *why)
+	const char *ca, const char *cert, const char *key,
+	struct tls_roots *roots, struct buf *why)
 {
 	struct tls_context *c = tls_context_create(TLS_USE_CLIENT, verify);
-	enum err e = c ? use_verify(c, ca, why) : ERR_NOMEM;
+	enum err e = c ? use_verify(c, ca, roots, why) : ERR_NOMEM;
 
 	*c_r = NULL;
 	if (e == ERR_OK && !cert != !key) {
@@ -224,7 +233,7 @@ enum err tls_client_context(struct tls_context **c_r, enum tls_verify verify,
 		e = ERR_CONFIG;
 	}
 	if (e == ERR_OK && cert)
-		e = tls_context_own(c, cert, key, why);
+		e = tls_context_own(c, cert, key, roots, why);
 	if (e == ERR_OK)
 		*c_r = c;
 	else

@@ -261,8 +261,8 @@ static enum err load_ca(struct keygen *k)
 	buf_init(&key, PATH_LIMIT);
 	add_path(&cert, k, CA_STEM, ".pem");
 	add_path(&key, k, CA_STEM, ".key");
-	e = tls_pair_load(
-		&k->ca, buf_str(&cert), buf_str(&key), TLS_USE_CA, k->why);
+	e = tls_pair_load(&k->ca, buf_str(&cert), buf_str(&key), TLS_USE_CA,
+		NULL, k->why);
 	if (e == ERR_OK && X509_check_ca(k->ca.leaf) != 1) {
 		tls_note(k->why);
 		buf_addf(k->why,

@@ -115,8 +115,8 @@ static int in_roots(X509_STORE *roots, X509 *x)
 
 /* Certificate i was not issued by the one after it, or is the last and not
  * issued by itself. */
-static void warn_link(
-	const struct tls_pair *p, int i, const char *cert, struct buf *why)
+static void warn_link(const struct tls_pair *p, int i, const char *cert,
+	struct tls_roots *all, struct buf *why)
 {
 	X509 *x = sk_X509_value(p->chain, i);
 	int n = sk_X509_num(p->chain);
@@ -133,9 +133,7 @@ static void warn_link(
 			cert, i + 1, j + 1);
 		return;
 	}
-	roots = X509_STORE_new();
-	if (roots)
-		(void)X509_STORE_set_default_paths(roots);
+	roots = tls_roots_get(all);
 	known = in_roots(roots, x);
 	X509_STORE_free(roots);
 	if (known)
@@ -148,8 +146,8 @@ static void warn_link(
 		      "to the file");
 }
 
-static void warn_chain(
-	const struct tls_pair *p, const char *cert, struct buf *why)
+static void warn_chain(const struct tls_pair *p, const char *cert,
+	struct tls_roots *roots, struct buf *why)
 {
 	int n = sk_X509_num(p->chain);
 
@@ -167,7 +165,7 @@ static void warn_chain(
 		}
 		if (issued(next, x) || issued(x, x))
 			continue;
-		warn_link(p, i, cert, why);
+		warn_link(p, i, cert, roots, why);
 		return;
 	}
 }
@@ -188,7 +186,7 @@ static void warn_purpose(const struct tls_pair *p, const char *cert,
 }
 
 enum err tls_pair_load(struct tls_pair *p, const char *cert, const char *key,
-	enum tls_use use, struct buf *why)
+	enum tls_use use, struct tls_roots *roots, struct buf *why)
 {
 	enum err e;
 
@@ -204,7 +202,7 @@ enum err tls_pair_load(struct tls_pair *p, const char *cert, const char *key,
 		e = check_dates(p, cert, why);
 	/* Whoever has a CA of its own compares with that instead. */
 	if (e == ERR_OK && (use == TLS_USE_SERVER || use == TLS_USE_CLIENT)) {
-		warn_chain(p, cert, why);
+		warn_chain(p, cert, roots, why);
 		warn_purpose(p, cert, use, why);
 	}
 	ERR_clear_error();

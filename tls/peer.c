@@ -79,7 +79,7 @@ static enum err use_ca(struct tls_context *c, const char *ca, struct buf *why)
 	/* What is in the file is trusted, also when another CA made it. */
 	X509_VERIFY_PARAM_set_flags(
 		SSL_CTX_get0_param(c->ssl), X509_V_FLAG_PARTIAL_CHAIN);
-	return tls_context_roots(c, ca, why);
+	return tls_context_roots(c, ca, NULL, why);
 }
 
 /* X509_V_OK or what a peer with the same CA file objects to. */
@@ -180,7 +180,7 @@ enum err tls_peer_context(struct tls_context **c_r,
 	if (e == ERR_OK)
 		e = use_ca(c, o->ca, why);
 	if (e == ERR_OK)
-		e = tls_context_own(c, o->cert, o->key, why);
+		e = tls_context_own(c, o->cert, o->key, NULL, why);
 	if (e == ERR_OK)
 		e = check_own(c, o, why);
 	if (e == ERR_OK)

@@ -27,9 +27,17 @@ enum tls_verify {         /* how a client treats the server's certificate */
 	TLS_VERIFY_NAME,  /* and the name given to tls_engine_client */
 };
 
+/* The roots that this system trusts, read when a context needs them, at most
+ * once: for contexts that are made together, on one thread. They may be used
+ * for longer than this lives. */
+struct tls_roots;
+struct tls_roots *tls_roots_create(void);
+void tls_roots_destroy(struct tls_roots **r);
+
 struct tls_server_options {
-	const char *cert; /* PEM chain, leaf first */
-	const char *key;  /* PEM */
+	const char *cert;        /* PEM chain, leaf first */
+	const char *key;         /* PEM */
+	struct tls_roots *roots; /* NULL: read for this one */
 };
 
 /* Messages (why) name file, owner and mode, our uid, errno and what to type,
@@ -40,10 +48,10 @@ struct tls_server_options {
 enum err tls_server_context(struct tls_context **c_r,
 	const struct tls_server_options *o, struct buf *why) must_use;
 /* ca: PEM bundle or NULL for the system's; cert and key: for the client to
- * show, or NULL. */
+ * show, or NULL; roots: or NULL, as above. */
 enum err tls_client_context(struct tls_context **c_r, enum tls_verify verify,
 	const char *ca, const char *cert, const char *key,
-	struct buf *why) must_use;
+	struct tls_roots *roots, struct buf *why) must_use;
 
 struct tls_peer_options {
 	const char *cert; /* of this node: PEM chain, leaf first */

@@ -90,18 +90,21 @@ enum err tls_load_certs(STACK_OF(X509) * *certs_r, const char *what,
 enum err tls_load_key(
 	EVP_PKEY **key_r, const char *path, struct buf *why) must_use;
 
+/* roots.c: a reference for the caller, or NULL; r NULL: read them now. */
+X509_STORE *tls_roots_get(struct tls_roots *r);
+
 /* pair.c */
 enum err tls_pair_load(struct tls_pair *p, const char *cert, const char *key,
-	enum tls_use use, struct buf *why) must_use;
+	enum tls_use use, struct tls_roots *roots, struct buf *why) must_use;
 void tls_pair_fini(struct tls_pair *p);
 
 /* context.c: a context with the rules that all have; then its parts. */
 struct tls_context *tls_context_create(
 	enum tls_use use, enum tls_verify verify);
 enum err tls_context_own(struct tls_context *c, const char *cert,
-	const char *key, struct buf *why) must_use;
-enum err tls_context_roots(
-	struct tls_context *c, const char *ca, struct buf *why) must_use;
+	const char *key, struct tls_roots *roots, struct buf *why) must_use;
+enum err tls_context_roots(struct tls_context *c, const char *ca,
+	struct tls_roots *roots, struct buf *why) must_use;
 /* No session of another context, or of one before a reload, is good here. */
 enum err tls_context_bind_sessions(struct tls_context *c) must_use;
 

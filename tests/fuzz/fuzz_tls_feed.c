@@ -36,7 +36,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	char cert[64], key[64];
 	FILE *c = memory_file(cert, sizeof cert);
 	FILE *k = memory_file(key, sizeof key);
-	struct tls_server_options o = {cert, key};
+	struct tls_server_options o = {.cert = cert, .key = key};
 	struct buf why;
 
 	(void)argc;

@@ -117,7 +117,8 @@ static inline struct tls_context *server_of(const char *name)
 
 	snprintf(cert, sizeof cert, "%s.pem", name);
 	snprintf(key, sizeof key, "%s.key", name);
-	o = (struct tls_server_options){path_in(dir, cert), path_in(dir, key)};
+	o = (struct tls_server_options){
+		.cert = path_in(dir, cert), .key = path_in(dir, key)};
 	buf_init(&why, 4096);
 	if (tls_server_context(&c, &o, &why) != ERR_OK)
 		fail_msg("%s", buf_str(&why));
@@ -132,7 +133,7 @@ static inline struct tls_context *client_of(enum tls_verify verify)
 
 	buf_init(&why, 4096);
 	if (tls_client_context(&c, verify, path_in(dir, "root.pem"), NULL, NULL,
-		    &why) != ERR_OK)
+		    NULL, &why) != ERR_OK)
 		fail_msg("%s", buf_str(&why));
 	buf_fini(&why);
 	return c;

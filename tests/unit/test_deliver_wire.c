@@ -233,14 +233,15 @@ static void keys_make(struct keys *k)
 	write_certs(k->dir, "mx.pem", m.x, NULL, NULL);
 	write_key(k->dir, "mx.key", m.key);
 	made_free(&m);
-	o = (struct tls_server_options){
-		path_in(k->dir, "mx.pem"), path_in(k->dir, "mx.key")};
+	o = (struct tls_server_options){.cert = path_in(k->dir, "mx.pem"),
+		.key = path_in(k->dir, "mx.key")};
 	assert_int_equal(tls_server_context(&k->server, &o, &why), ERR_OK);
 	assert_int_equal(tls_client_context(&k->none, TLS_VERIFY_NONE, NULL,
-				 NULL, NULL, &why),
+				 NULL, NULL, NULL, &why),
 		ERR_OK);
-	assert_int_equal(tls_client_context(&k->verify, TLS_VERIFY_NAME,
-				 path_in(k->dir, "root.pem"), NULL, NULL, &why),
+	assert_int_equal(
+		tls_client_context(&k->verify, TLS_VERIFY_NAME,
+			path_in(k->dir, "root.pem"), NULL, NULL, NULL, &why),
 		ERR_OK);
 	buf_fini(&why);
 }

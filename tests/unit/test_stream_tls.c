@@ -160,10 +160,10 @@ static void contexts(struct world *w)
 	write_key(dir, "mx.key", m.key);
 	made_free(&m);
 	o = (struct tls_server_options){
-		path_in(dir, "mx.pem"), path_in(dir, "mx.key")};
+		.cert = path_in(dir, "mx.pem"), .key = path_in(dir, "mx.key")};
 	assert_int_equal(tls_server_context(&w->to_server, &o, &why), ERR_OK);
 	assert_int_equal(tls_client_context(&w->to_client, TLS_VERIFY_NONE,
-				 NULL, NULL, NULL, &why),
+				 NULL, NULL, NULL, NULL, &why),
 		ERR_OK);
 	unlink(path_in(dir, "mx.pem"));
 	unlink(path_in(dir, "mx.key"));

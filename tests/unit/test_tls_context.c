@@ -434,8 +434,8 @@ static void test_digests(void **state)
 /* Several warnings stand in one message, apart from what the caller wrote. */
 static void test_warnings_add_up(void **state)
 {
-	struct tls_server_options o = {
-		path_in(dir, "soon.pem"), path_in(dir, "soon.key")};
+	struct tls_server_options o = {.cert = path_in(dir, "soon.pem"),
+		.key = path_in(dir, "soon.key")};
 	struct tls_context *c, *again;
 	struct buf why;
 
@@ -449,6 +449,51 @@ static void test_warnings_add_up(void **state)
 	again = tls_context_ref(c);
 	tls_context_unref(&c);
 	tls_context_unref(&again);
+	buf_fini(&why);
+}
+
+static unsigned said_of(struct tls_roots *roots)
+{
+	struct tls_server_options o = {.cert = path_in(dir, "good.pem"),
+		.key = path_in(dir, "good.key"),
+		.roots = roots};
+	struct tls_context *c;
+	struct buf why;
+	unsigned n;
+
+	buf_init(&why, 4096);
+	assert_int_equal(tls_server_context(&c, &o, &why), ERR_OK);
+	tls_context_unref(&c);
+	n = strstr(buf_str(&why), "lacks its issuer") != NULL;
+	buf_fini(&why);
+	return n;
+}
+
+/* The system's roots are read once for contexts that are made together, and
+ * not before one needs them; contexts keep them. */
+static void test_roots_are_shared(void **state)
+{
+	struct tls_roots *roots = tls_roots_create(), *late;
+	struct tls_context *c;
+	struct buf why;
+
+	(void)state;
+	buf_init(&why, 4096);
+	late = tls_roots_create();
+	assert_int_equal(said_of(roots), 0);
+	must(setenv("SSL_CERT_FILE", path_in(dir, "nowhere.pem"), 1) == 0);
+	assert_int_equal(said_of(roots), 0);
+	assert_int_equal(said_of(NULL), 1);
+	assert_int_equal(said_of(late), 1);
+	must(setenv("SSL_CERT_FILE", path_in(dir, "root.pem"), 1) == 0);
+	assert_int_equal(said_of(late), 1);
+	assert_int_equal(tls_client_context(&c, TLS_VERIFY_NAME, NULL, NULL,
+				 NULL, roots, &why),
+		ERR_OK);
+	tls_roots_destroy(&roots);
+	tls_roots_destroy(&late);
+	assert_null(roots);
+	tls_context_unref(&c);
 	buf_fini(&why);
 }
 
@@ -595,7 +640,7 @@ static void test_client(void **state)
 		e = tls_client_context(&c, r->verify,
 			r->ca ? path_in(dir, r->ca) : NULL,
 			r->cert ? path_in(dir, r->cert) : NULL,
-			r->key ? path_in(dir, r->key) : NULL, &why);
+			r->key ? path_in(dir, r->key) : NULL, NULL, &why);
 		if (e != r->err || (r->want == NULL) != (why.n == 0) ||
 			(r->want && !strstr(buf_str(&why), r->want)))
 			fail_msg("%s: %s: %s", r->name, err_name(e),
@@ -614,6 +659,7 @@ int main(void)
 		cmocka_unit_test(test_denied_own),
 		cmocka_unit_test(test_client),
 		cmocka_unit_test(test_warnings_add_up),
+		cmocka_unit_test(test_roots_are_shared),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
