@@ -273,7 +273,7 @@ def test_the_kernel_never_ends_it_for_its_memory():
             c.send(wire[:-1000])
             half.append((c, token, wire[-1000:]))
         assert r.code == 452 and "memory" in r.lines[0], r
-        assert len(half) * 60000 > 18 * MIB
+        assert len(half) * 60000 > 12 * MIB
         for c, _, _ in half[::2]:
             c.close()
         for c, token, rest in half[1::2]:
