@@ -126,6 +126,8 @@ void keeper_claim(struct shadow *s, struct peer *p, const struct wire_claim *w,
 			wire_busy_write(reply);
 		else
 			wire_ceded_write(reply, &none);
+	} else if (c->state == COPY_LOST) {
+		wire_ceded_write(reply, &none); /* all that we know of it */
 	} else if (!c->m || c->moving || c->state == COPY_LEAVING) {
 		wire_busy_write(reply);
 	} else if (c->state == COPY_HELD) {
