@@ -224,12 +224,14 @@ static void test_copy_first(void **state)
 }
 
 /* Rule: that a body is damaged is found out when its copy is to be sent to b:
- * the message leaves, and the others go on. */
+ * the message leaves, and the others go on. Whoever has a copy and takes it
+ * over is not kept waiting. */
 static void test_damaged(void **state)
 {
 	struct node *n;
 	struct far *b, *c;
 	struct copy *bad, *good;
+	struct mid mid;
 
 	begin(state, &n, &b);
 	c = far_new(n, 'c');
@@ -243,6 +245,7 @@ static void test_damaged(void **state)
 	assert_int_equal(b->stores, 0);
 	queue_drop_cached(n->w.q);
 	sim_disk_damage(n->w.disk, queue_id(bad->m), 'b');
+	mid = bad->mid;
 	move(n, 0);
 	check_view(n, 2, 0, 0);
 	node_step(n, 5000);
@@ -250,6 +253,8 @@ static void test_damaged(void **state)
 	assert_int_equal(b->stores, 1);
 	assert_int_equal(good->state, COPY_HELD);
 	assert_int_equal(ours(n), 0);
+	dial(b, 1);
+	claim(b, &mid, 2, "250 2.0.0 none\r\n");
 	far_fini(&c);
 	end(state, &b);
 }
