@@ -203,9 +203,15 @@ static enum err load_body(
 		return ERR_OK;
 	}
 	e = store_read_body(q->store, m->id, h->env.size, &mem);
-	if (e == ERR_OK)
-		h->body = body_from_blob(mem, &q->budget);
-	return e;
+	if (e != ERR_OK)
+		return e;
+	if (crc32c(0, blob_span(mem)) != h->env.crc) {
+		blob_unref(mem);
+		*why_r = "the body is not what was stored (checksum)";
+		return ERR_CORRUPT;
+	}
+	h->body = body_from_blob(mem, &q->budget);
+	return ERR_OK;
 }
 
 enum err held_get(struct queue *q, struct message *m, int with_body,
@@ -222,12 +228,15 @@ enum err held_get(struct queue *q, struct message *m, int with_body,
 		return e;
 	h->refs++;
 	uncache(q, h);
-	if (with_body && !h->body) {
+	if (with_body && m->bad_body) {
+		*why_r = "the file of the body is not what was stored";
+		e = ERR_CORRUPT;
+	} else if (with_body && !h->body) {
 		e = load_body(q, m, h, why_r);
-		if (e != ERR_OK) {
-			held_put(q, h);
-			return e;
-		}
+	}
+	if (e != ERR_OK) {
+		held_put(q, h);
+		return e;
 	}
 	*h_r = h;
 	return ERR_OK;

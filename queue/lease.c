@@ -257,7 +257,7 @@ static void put_back(
 {
 	if (g->expired)
 		leg_defer(q, l, queue_jitter(q, q->o.retry.glitch_interval));
-	else if (v == VERDICT_DEFER && !l->m->removal &&
+	else if (v == VERDICT_DEFER && !l->m->removal && !l->m->bad_body &&
 		 !message_too_old(q, l->m))
 		leg_defer(q, l, queue_jitter(q, q->o.retry.message_interval));
 	else
@@ -391,6 +391,15 @@ void queue_settle(
 		message_removing(q, m);
 	else if (moved)
 		message_reroute(q, m);
+}
+
+void queue_bad_body(struct queue *q, struct lease *l)
+{
+	struct grant *g = grant_of(l);
+
+	check_obj(q, QUEUE_MAGIC);
+	if (g->m)
+		g->m->bad_body = 1;
 }
 
 void queue_delay_noticed(struct queue *q, struct lease **take_l)

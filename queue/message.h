@@ -89,10 +89,10 @@ struct message {
 	uint8_t copy : 1;   /* another node's: in queue->copies, uncounted */
 	uint8_t barred : 1; /* ours, without legs */
 	uint8_t suspended : 1;
-	uint8_t removal : 2;  /* enum removal */
-	uint8_t priority : 2; /* enum priority */
-	uint16_t overtime;    /* hours of life beside expire_after */
-	void *tag;            /* whose copies somebody looks after, or NULL */
+	uint8_t removal : 2;                /* enum removal */
+	uint8_t priority : 2, bad_body : 1; /* enum priority; queue_bad_body */
+	uint16_t overtime; /* hours of life beside expire_after */
+	void *tag;         /* whose copies somebody looks after, or NULL */
 	union {
 		struct leg leg;      /* the first leg, while there are any */
 		struct store_op del; /* then the delete */

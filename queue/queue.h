@@ -245,6 +245,11 @@ struct settle {
 	struct span text, host;
 };
 
+/* The file of the lease's body is not there, or is not what was stored: once
+ * everything of the message is back that is leased, it is set aside as damaged
+ * instead of being tried again. The lease is settled as any other. (A body in
+ * the database is looked at before it is leased.) */
+void queue_bad_body(struct queue *q, struct lease *l);
 /* One per lease->rcpt. Ends the lease. The message leaves the queue when its
  * last recipient is final. */
 void queue_settle(

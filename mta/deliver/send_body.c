@@ -20,6 +20,7 @@ struct reader {
 	struct store *store;
 	struct body *body;
 	uint64_t at;
+	uint32_t crc, want;      /* of what was read; of what was stored */
 	struct convert *convert; /* pass two; its output is converted */
 	struct convert *survey;  /* pass one */
 	const char *why;         /* pass one failed */
@@ -99,6 +100,9 @@ static void read_piece(struct reader *r)
 		return;
 	r->in->n = r->got;
 	r->at += r->got;
+	r->crc = crc32c(r->crc, blob_span(r->in));
+	if (r->at == r->body->size && r->crc != r->want)
+		r->err = ERR_CORRUPT;
 }
 
 static void work_on(struct reader *r)
@@ -169,13 +173,23 @@ static void start_read(struct client *c, struct reader *r)
 	loop_work(c->d->o.loop, &r->work);
 }
 
-/* The message is at fault, or our disk: the host is not. */
-static void broken(struct client *c, struct reader *r)
+/* The message cannot be read. */
+static void unreadable(struct client *c, struct reader *r)
 {
 	struct outcome o = outcome_from_err(r->err);
+
+	if (r->err == ERR_CORRUPT || r->err == ERR_NOTFOUND)
+		queue_bad_body(c->d->o.queue, r->attempt->lease);
+	result_all(r->attempt, &o);
+}
+
+/* The message is at fault, or our disk: the host is not. It never hears the
+ * end of it, so that it takes nothing of it. */
+static void broken(struct client *c, struct reader *r)
+{
 	struct attempt *a = r->attempt;
 
-	result_all(a, &o);
+	unreadable(c, r);
 	attempt_end(c, a);
 	client_lost(c, LOST_OURS, NULL);
 }
@@ -192,8 +206,7 @@ static void surveyed(struct client *c, struct reader *r)
 			r->survey = NULL;
 		}
 	} else if (r->err != ERR_SYNTAX) {
-		o = outcome_from_err(r->err);
-		result_all(a, &o);
+		unreadable(c, r);
 	} else {
 		buf_clear(&c->said);
 		buf_addf(&c->said,
@@ -254,6 +267,7 @@ static struct reader *reader_create(struct client *c, struct attempt *a)
 	r->id = a->lease->env->id;
 	r->store = queue_store(c->d->o.queue);
 	r->body = body_ref(a->lease->body);
+	r->want = a->lease->env->crc;
 	c->reader = r;
 	return r;
 }

@@ -194,6 +194,19 @@ void sim_disk_walk(const struct sim_disk *d,
 	}
 }
 
+/* The blob may be somebody's who is not a disk. */
+static void rot(struct sim_record *r)
+{
+	struct blob *b = blob_create(r->body->n);
+
+	must(b && r->body->n);
+	memcpy(b->p, r->body->p, r->body->n);
+	b->n = r->body->n;
+	b->p[b->n / 2] ^= 0x20;
+	blob_unref(r->body);
+	r->body = b;
+}
+
 void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what)
 {
 	struct sim_record *r = disk_record(d, id.v);
@@ -202,6 +215,8 @@ void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what)
 	if (what == 'b') {
 		blob_unref(r->body);
 		r->body = NULL;
+	} else if (what == 'x') {
+		rot(r);
 	} else if (what == 's') {
 		must(r->status_n > 0);
 		r->status[r->status_n / 2] ^= 0x20;

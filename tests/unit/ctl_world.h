@@ -204,6 +204,7 @@ static struct msg_id take(struct fixture *f, const char *from,
 
 	memset(b->p, 'x', 100);
 	b->n = 100;
+	e.crc = crc32c(0, blob_span(b));
 	body = body_from_blob(b, queue_budget(f->queue));
 	t->f = f;
 	t->i.done = on_taken;

@@ -45,6 +45,7 @@ struct queue {
 	char text[200];
 	uint16_t code, enh[3];
 	enum err read_fails;
+	int bad_crc, bad_bodies;
 	struct budget budget;
 };
 
@@ -104,6 +105,7 @@ struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 		l->body = m->env.in_file ? body_from_file(i, m->env.size)
 					 : body_from_blob(blob_ref(m->blob),
 						   &q->budget);
+		m->env.crc = crc32c(0, blob_span(m->blob)) ^ !!q->bad_crc;
 		m->leased = 1;
 		m->attempts++;
 		count(q);
@@ -130,6 +132,12 @@ void queue_hop_ok(struct queue *q, struct nexthop *h)
 {
 	h->failures = 0;
 	q->oks++;
+}
+
+void queue_bad_body(struct queue *q, struct lease *l)
+{
+	(void)l;
+	q->bad_bodies++;
 }
 
 struct store *queue_store(struct queue *q)

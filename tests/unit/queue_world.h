@@ -283,6 +283,7 @@ static unused void take_in(struct world *w, struct intake *i,
 
 		memset(b->p, 'x', e->size);
 		b->n = e->size;
+		e->crc = crc32c(0, blob_span(b));
 		body = body_from_blob(b, queue_budget(w->q));
 	}
 	queue_intake(w->q, i, e, body);

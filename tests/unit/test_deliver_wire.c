@@ -112,6 +112,38 @@ static void test_large_converted(void **state)
 	}
 }
 
+/* A file that is not what was stored any more is never the peer's message,
+ * neither as it is nor converted, and the queue is told; when it only cannot be
+ * read now, it is not. */
+static void test_bad_file(void **state)
+{
+	static const struct peer_script scripts[] = {
+		{.keywords = ALL_EXT}, {.keywords = "PIPELINING"}};
+	static const struct {
+		enum err read;
+		int crc, bad;
+	} rows[] = {{ERR_OK, 1, 1}, {ERR_NOTFOUND, 0, 1}, {ERR_IO, 0, 0},
+		{ERR_OK, 0, 0}};
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * countof(rows); i++) {
+		struct scene *s = scene(&scripts[i % 2], NULL);
+		int ok = rows[i / 2].read == ERR_OK && !rows[i / 2].crc;
+
+		add_big(s, 700000, 1, 1);
+		s->w.q.read_fails = rows[i / 2].read;
+		s->w.q.bad_crc = rows[i / 2].crc;
+		world_start(&s->w);
+		step(s, 5000);
+		assert_string_equal(
+			s->w.q.msg[0].result[0], ok ? "S250" : "D451");
+		assert_int_equal(s->w.q.bad_bodies, rows[i / 2].bad);
+		assert_int_equal(sent(s), ok);
+		assert_int_equal(s->w.q.failures, 0);
+		scene_end(s);
+	}
+}
+
 /* What happens while a file is on its way: the disk fails, the peer goes away
  * or says no early; the next message is sent all the same. */
 static void test_large_trouble(void **state)
@@ -466,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_large_converted),
+		cmocka_unit_test(test_bad_file),
 		cmocka_unit_test(test_large_trouble),
 		cmocka_unit_test(test_dsn),
 		cmocka_unit_test(test_tls),

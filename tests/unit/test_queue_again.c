@@ -37,6 +37,7 @@ static struct card *again(struct world *w, const struct status *more)
 	snprintf(c->key, sizeof c->key, "note%u", ++nkeys);
 	memset(b->p, 'x', 100);
 	b->n = 100;
+	e.crc = crc32c(0, blob_span(b));
 	body = body_from_blob(b, queue_budget(w->q));
 	s.rcpt = t;
 	s.nrcpt = 3;

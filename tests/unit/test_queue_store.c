@@ -288,38 +288,75 @@ static void test_io_read(void **state)
 	assert_int_equal(w->nfatal, 1);
 }
 
+/* A file that turns out not to be what was stored while it is sent: its message
+ * is set aside as soon as nobody has a part of it, not tried again. */
+static void test_bad_body(void **state)
+{
+	struct mail m = {
+		.nrcpt = 2, .to = {"b@x", "c@y"}, .size = 3, .in_file = 1};
+	struct world *w = *state;
+	struct lease *l, *other;
+
+	take(w, &m);
+	sim_loop_step(w->loop, 10);
+	l = lease(w, "c0|x", 1);
+	other = lease(w, "c0|y", 1);
+	queue_bad_body(w->q, l);
+	settle_all(w, l, VERDICT_DEFER);
+	sim_loop_step(w->loop, 10);
+	assert_null(lease(w, "c0|x", 1));
+	assert_int_equal(logged(w, "queue.damaged"), 0);
+	settle_all(w, other, VERDICT_RELEASE);
+	assert_null(lease(w, "c0|y", 1));
+	assert_int_equal(logged(w, "queue.damaged"), 1);
+	assert_int_equal(w->disk->ndamaged, 1);
+	sim_loop_step(w->loop, 100);
+	assert_int_equal(sim_disk_messages(w->disk), 0);
+	/* The last recipient has it already: done, whatever the file is. */
+	take(w, &m);
+	sim_loop_step(w->loop, 10);
+	l = lease(w, "c0|x", 1);
+	other = lease(w, "c0|y", 1);
+	queue_bad_body(w->q, l);
+	settle_all(w, other, VERDICT_FINAL);
+	settle_all(w, l, VERDICT_FINAL);
+	assert_int_equal(logged(w, "queue.damaged"), 1);
+	assert_int_equal(w->nfatal, 0);
+}
+
 /* Damaged records are logged and set aside, at the start and at a lease; the
  * others are delivered. */
 static void test_damaged(void **state)
 {
-	static const char what[] = {'e', 's', 'b'};
+	static const char what[] = {'e', 's', 'b', 'x'};
 	struct world *w = *state;
-	struct msg_id id[4];
+	struct msg_id id[5];
 	struct lease *l;
 
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		id[i] = take_one(w, "b@x");
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		settle_all(w, lease(w, "c0|x", 1), VERDICT_DEFER);
 	sim_loop_step(w->loop, 100);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		sim_disk_damage(w->disk, id[i], what[i]);
 	assert_int_equal(queue_suspect(w->q), 0);
 	restart(w, 0);
 	assert_int_equal(queue_suspect(w->q), 1);
 	assert_int_equal(logged(w, "queue.damaged"), 2);
 	assert_int_equal(w->disk->ndamaged, 2);
-	assert_int_equal(retry_all(w), 2);
+	assert_int_equal(retry_all(w), 3);
 	l = lease(w, "c0|x", 1);
-	assert_int_equal(l->env->id.v, id[3].v);
-	assert_int_equal(w->disk->ndamaged, 3);
+	assert_int_equal(l->env->id.v, id[4].v);
+	assert_int_equal(w->disk->ndamaged, 4);
+	assert_non_null(strstr(buf_str(&w->lines), "(checksum)"));
 	settle_all(w, l, VERDICT_FINAL);
 	sim_loop_step(w->loop, 100);
 	assert_int_equal(sim_disk_messages(w->disk), 0);
 	assert_int_equal(w->nfatal, 0);
 	assert_non_null(strstr(buf_str(&w->lines), "damaged=2"));
 	/* Ids go on above those that were set aside. */
-	assert_true(queue_next_id(w->q).v > id[3].v);
+	assert_true(queue_next_id(w->q).v > id[4].v);
 	/* The lease that found one was in the second start; no later one is
 	 * suspect, however many there are. */
 	for (int i = 0; i < 3; i++) {
@@ -413,6 +450,7 @@ int main(void)
 		T(test_nospace),
 		T(test_io),
 		T(test_io_read),
+		T(test_bad_body),
 		T(test_damaged),
 		T(test_many),
 		T(test_cost),

@@ -1,0 +1,79 @@
+"""A body that is not what was taken in any more is never sent: the message is
+set aside, and a peer that holds a copy delivers that."""
+import os
+
+import pytest
+
+from pair import Pair
+from peer import Peer
+from test_db import LARGE, SMALL, body_file, filled, page_with  # noqa: F401
+from wait import until
+
+
+def damage(u, what, i):
+    """Of message i of u, which is not running."""
+    if what == "database":
+        head = b"for <u%d@example.org>" % i
+
+        def change(page):
+            at = page.index(head)
+            return page[:at] + page[at:].replace(b"small", b"smbll", 1)
+        page_with(u, head, change)
+        return
+    path = body_file(u, i)
+    if what == "file":
+        os.unlink(path)
+    elif what == "file_short":
+        os.truncate(path, 1000)
+    else:
+        with open(path, "r+b") as f:
+            f.seek(os.path.getsize(path) - 100)
+            f.write(b"X")
+
+
+@pytest.mark.parametrize("what", ["database", "file", "file_short",
+                                  "file_checksum"])
+def test_it_is_set_aside(filled, what):  # noqa: F811
+    u, i = filled, 4 if what == "database" else 3
+    damage(u, what, i)
+    u.peer.up()
+    at = u.mark()
+    u.start()
+    x = u.wait("queue.damaged", since=at, msg=u.ids[i])
+    assert "body" in x["reason"]
+    u.wait("message.done", since=at, count=9)
+    u.stop()
+    got = sorted(r for m in u.peer.messages for r in m.to)
+    assert got == sorted(f"u{k}@example.org" for k in range(10) if k != i)
+    if what == "file_checksum":
+        assert os.path.exists(f"{u.data}/damaged/{u.ids[i]}")
+    # It is not tried again after a start.
+    at = u.mark()
+    u.start()
+    assert u.wait("queue.recovered", since=at)["messages"] == "0"
+    u.stop()
+
+
+@pytest.mark.parametrize("what", ["database", "file", "file_short",
+                                  "file_checksum"])
+def test_a_peer_delivers_its_copy(what):
+    with Peer() as sink, Pair(
+            sink=sink, receive={"shadow": "require"},
+            shadow={"start_barrier": "3s"}) as p:
+        sink.down()
+        p.wait_up()
+        u, i = p.node(0), 4 if what == "database" else 3
+        u.ids = {k: u.send("a@b.test", f"u{k}@example.org",
+                           LARGE if k % 3 == 0 else SMALL) for k in (3, 4)}
+        u.stop()
+        damage(u, what, i)
+        sink.up()
+        u.start()
+        u.wait("queue.damaged", msg=u.ids[i])
+        p.node(1).wait("shadow.takeover", timeout=60)
+        until(lambda: len(sink.messages) == 2, text=p.tail)
+        assert sorted((m.to[0], m.body) for m in sink.messages) == [
+            ("u3@example.org", LARGE), ("u4@example.org", SMALL)]
+        until(lambda: not any(x.ctl("message", "list") for x in p.nodes),
+              text=p.tail)
+        assert len(sink.messages) == 2
