@@ -29,7 +29,7 @@
 #include "mta/route/route.h"
 #include "mta/shadow/shadow.h"
 #include "queue/hops.h"
-#include "queue/queue.h"
+#include "queue/lease.h"
 
 struct node_tls { /* contexts of one snapshot, by connector index */
 	unsigned refs;

@@ -6,7 +6,6 @@
  * machine, held by static assertions in message.c and by
  * test_queue_store.c, as queue_counts.index_bytes (without malloc's own, which
  * is 8 to 16 octets a block):
- *
  *   struct message, one leg included    184 bytes
  *   a further leg                        88 bytes (+ 4 per recipient above 1)
  *   marks                                 8 bytes per 32 messages
@@ -26,6 +25,7 @@
 #include "queue/control.h"
 #include "queue/copies.h"
 #include "queue/hops_state.h"
+#include "queue/lease.h"
 #include "queue/load_state.h"
 
 enum {

@@ -23,7 +23,7 @@
 #include "mta/conf/conf.h"
 #include "mta/net/stream.h"
 #include "mta/smtp/outcome.h"
-#include "queue/queue.h"
+#include "queue/lease.h"
 #include "tls/tls.h"
 
 struct deliver;

@@ -14,6 +14,7 @@
 #include "mta/base/check.h"
 #include "mta/ctl/ctl.h"
 #include "queue/control.h"
+#include "queue/lease.h"
 
 enum { ANSWER_MAX = 64 << 20 };
 
