@@ -216,9 +216,15 @@ static void ctl_upgrade_view(void *arg, struct ctl_upgrade *v_r)
 		n->upgrade.view(n->upgrade.arg, v_r);
 }
 
-static enum err ctl_reload(void *arg, unsigned *changes_r, struct buf *why)
+static struct loading *ctl_load(void *arg, const char *file, struct buf *why)
 {
-	return node_reload(arg, changes_r, why);
+	return node_load(arg, file, NULL, NULL, why);
+}
+
+static enum err ctl_reload(
+	void *arg, struct loading *l, unsigned *changes_r, struct buf *why)
+{
+	return node_reload(arg, l, changes_r, why);
 }
 
 /* --- start --------------------------------------------------------------- */
@@ -412,6 +418,7 @@ enum err flow_open_ctl(struct node *n, struct buf *why)
 		.sessions = ctl_sessions,
 		.health = ctl_health,
 		.delivery = ctl_delivery,
+		.load = ctl_load,
 		.reload = ctl_reload,
 		.diff = node_diff,
 		.upgrade = ctl_upgrade,

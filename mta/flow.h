@@ -23,6 +23,7 @@
 #include "mta/deliver/deliver.h"
 #include "mta/policy/hold.h"
 #include "mta/flow_drain.h"
+#include "mta/flow_load.h"
 #include "mta/pickup/pickup.h"
 #include "mta/pressure/pressure.h"
 #include "mta/receive/receive.h"
@@ -64,10 +65,11 @@ struct node {
 	struct drain *drain;
 	struct ctl *ctl;
 	struct http *http;
-	uint64_t started;      /* wall */
-	unsigned pools;        /* owners that exist */
-	unsigned closing;      /* pools that end; their hops may be gone */
-	struct list snapshots; /* that there are pools of, newest first */
+	uint64_t started;        /* wall */
+	uint64_t loads, applied; /* configurations: begun; the one in use */
+	unsigned pools;          /* owners that exist */
+	unsigned closing;        /* pools that end; their hops may be gone */
+	struct list snapshots;   /* that there are pools of, newest first */
 	struct hop_walk reloading, kicking; /* orders that are under way */
 	struct timer hops_turn;
 	enum { NODE_STARTING, NODE_RUNNING, NODE_STOPPING, NODE_STOPPED } state;
@@ -96,13 +98,17 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
  * names. why: errors, or warnings with ERR_OK. */
 enum err node_check(
 	struct conf **c_r, const char *file, int tls, struct buf *why) must_use;
-/* flow_reload.c. Reads the configuration again and applies it, or changes
- * nothing; logs which. changes_r may be NULL. */
-enum err node_reload(
-	struct node *n, unsigned *changes_r, struct buf *why) must_use;
-/* Calls fn for all that a reload of file (NULL: the node's own) would change,
- * once it is known to be without errors. */
-enum err node_diff(void *arg, const char *file,
+/* flow_reload.c. Begins to read file (NULL: the node's own), see load_begin.
+ * NULL: it has none (why). */
+struct loading *node_load(struct node *n, const char *file,
+	void (*done)(void *arg), void *arg, struct buf *why) must_use;
+/* Applies what was read, or changes nothing; logs which. One that was begun
+ * before the one in use changes nothing. changes_r may be NULL. */
+enum err node_reload(struct node *n, struct loading *l, unsigned *changes_r,
+	struct buf *why) must_use;
+/* Calls fn for all that a reload of it would change, once it is known to be
+ * without errors. */
+enum err node_diff(void *arg, struct loading *l,
 	void (*fn)(void *arg, const struct conf_change *c), void *fn_arg,
 	struct buf *why) must_use;
 /* Every address of c has a socket that listens, for those who open listeners

@@ -1,8 +1,8 @@
 /* flow_reload - a changed configuration goes live, or nothing changes.
  *
- * First everything that can fail: the file, certificates, sockets of new
- * addresses, resolvers. Then what cannot fail any more. Sessions keep their
- * connector, pools end what is in flight.
+ * First everything that can fail: the file and certificates (read on a pool
+ * thread, flow_load.c), sockets of new addresses, resolvers. Then what cannot
+ * fail any more. Sessions keep their connector, pools end what is in flight.
  */
 #include "mta/flow.h"
 
@@ -114,38 +114,20 @@ static void on_change(void *arg, const struct conf_change *c)
 			SPAN_ARG(all->to->file), SPAN_ARG(c->path));
 }
 
-/* The daemon's view of a file: the certificates too. */
-static enum err load(const char *file, struct conf **c_r,
-	struct node_tls **tls_r, struct buf *why)
-{
-	enum err e = conf_load(c_r, file, why);
-
-	if (e != ERR_OK)
-		return e;
-	e = node_tls_load(tls_r, *c_r, why);
-	if (e != ERR_OK)
-		conf_unref(c_r);
-	return e;
-}
-
-enum err node_diff(void *arg, const char *file,
+enum err node_diff(void *arg, struct loading *l,
 	void (*fn)(void *arg, const struct conf_change *c), void *fn_arg,
 	struct buf *why)
 {
 	struct node *n = arg;
 	struct conf *c;
 	struct node_tls *tls;
-	enum err e;
+	enum err e = load_take(l, &c, &tls, why);
 
-	if (!file && !n->file)
-		return ERR_BUSY;
-	e = load(file ? file : n->file, &c, &tls, why);
-	if (e != ERR_OK)
-		return e;
-	conf_diff(n->conf, c, fn, fn_arg);
+	if (e == ERR_OK)
+		conf_diff(n->conf, c, fn, fn_arg);
 	node_tls_unref(&tls);
 	conf_unref(&c);
-	return ERR_OK;
+	return e;
 }
 
 /* --- reload --------------------------------------------------------------- */
@@ -252,15 +234,27 @@ static enum err may_reload(const struct node *n, struct buf *why)
 							      : ERR_OK;
 }
 
-static enum err apply(struct node *n, struct changes *what, struct buf *why)
+struct loading *node_load(struct node *n, const char *file,
+	void (*done)(void *arg), void *arg, struct buf *why)
+{
+	file = file ? file : n->file;
+	if (!file) {
+		buf_adds(why, "there is no file that it could be read from");
+		return NULL;
+	}
+	return load_begin(n->loop, file, ++n->loads, done, arg);
+}
+
+static enum err apply(struct node *n, struct loading *l, struct changes *what,
+	struct buf *why)
 {
 	struct node_tls *tls, *old_tls = n->tls;
 	struct conf *c;
 	enum err e = may_reload(n, why);
 
-	if (e != ERR_OK)
+	if (e != ERR_OK || load_number(l) < n->applied)
 		return e;
-	e = load(n->file, &c, &tls, why);
+	e = load_take(l, &c, &tls, why);
 	if (e != ERR_OK)
 		return e;
 	what->to = c;
@@ -274,19 +268,21 @@ static enum err apply(struct node *n, struct changes *what, struct buf *why)
 		old_tls = tls;
 		conf_unref(&c);
 	} else {
+		n->applied = load_number(l);
 		go_live(n, c, what, why);
 	}
 	node_tls_unref(&old_tls);
 	return e;
 }
 
-enum err node_reload(struct node *n, unsigned *changes_r, struct buf *why)
+enum err node_reload(
+	struct node *n, struct loading *l, unsigned *changes_r, struct buf *why)
 {
 	struct changes what = {.why = why};
 	enum err e;
 
 	buf_init(&what.keys, KEYS_SHOWN + 1024);
-	e = apply(n, &what, why);
+	e = apply(n, l, &what, why);
 	if (e == ERR_OK)
 		log_event(n->log, EV_CONFIG_LOADED, F_U("changes", what.n),
 			F_SPAN("keys", buf_span(&what.keys)),

@@ -23,7 +23,9 @@ struct program {
 	struct node *node;
 	struct upgrade *upgrade;
 	uv_signal_t term, intr, hup, usr2;
-	int watching; /* hup and usr2 are open */
+	int watching;            /* hup and usr2 are open */
+	struct loading *loading; /* a configuration, after a signal; or NULL */
+	int again;               /* there was another signal meanwhile */
 };
 
 static void usage(FILE *f)
@@ -74,18 +76,46 @@ static void on_stop_signal(uv_signal_t *s, int signum)
 	node_stop(p->node);
 }
 
-static void reload(void *arg)
+static void reload(void *arg);
+
+/* It has been read. Between its beginning and now an upgrade may have begun;
+ * and another one may have been asked for, of a file that has changed since. */
+static void on_loaded(void *arg)
 {
 	struct program *p = arg;
 	struct buf why;
 	enum err e;
 
-	notify("RELOADING=1");
 	buf_init(&why, 256 * 1024);
-	e = node_reload(p->node, NULL, &why); /* it logs how it went */
-	(void)e;
+	if (!upgrade_hold_reload(p->upgrade)) {
+		/* It logs how it went. */
+		e = node_reload(p->node, p->loading, NULL, &why);
+		(void)e;
+	}
 	buf_fini(&why);
+	load_drop(&p->loading);
 	notify("READY=1");
+	if (p->again)
+		reload(p);
+}
+
+static void reload(void *arg)
+{
+	struct program *p = arg;
+	struct buf why;
+
+	p->again = p->loading != NULL;
+	if (p->again)
+		return;
+	notify("RELOADING=1");
+	buf_init(&why, 64 * 1024);
+	p->loading = node_load(p->node, NULL, on_loaded, p, &why);
+	if (!p->loading) {
+		log_event(p->log, EV_CONFIG_REFUSED,
+			F_SPAN("text", buf_span(&why)));
+		notify("READY=1");
+	}
+	buf_fini(&why);
 }
 
 /* The node is gone already in the last moments of an upgrade. */
@@ -218,6 +248,7 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		if (p->node->failed)
 			status = EX_IOERR;
 	}
+	load_drop(&p->loading);
 	node_free(&p->node);
 	/* The process before this one starts again when it hears of it, and
 	 * wants the queue's lock. */

@@ -15,6 +15,7 @@
 #include "mta/conf/conf.h"
 #include "mta/conf/diff.h"
 #include "mta/flow_drain.h"
+#include "mta/flow_load.h"
 #include "mta/policy/hold.h"
 #include "mta/pressure/pressure.h"
 #include "mta/pickup/pickup.h"
@@ -66,11 +67,15 @@ struct ctl_options {
 	uint64_t (*sessions)(void *arg, struct span connector);
 	void (*health)(void *arg, struct node_health *h_r);
 	void (*delivery)(void *arg, struct delivery_counts *c_r);
-	/* Reads the file again and applies it; changes: how many keys and
-	 * members of lists; why: errors or warnings. */
-	enum err (*reload)(void *arg, unsigned *changes_r, struct buf *why);
-	/* What that would change (file NULL: its own); why as above. */
-	enum err (*diff)(void *arg, const char *file,
+	/* Begins to read a configuration (file NULL: the node's own, to use
+	 * it); NULL: not now, why. */
+	struct loading *(*load)(void *arg, const char *file, struct buf *why);
+	/* Applies what was read; changes: how many keys and members of lists;
+	 * why: errors or warnings. */
+	enum err (*reload)(void *arg, struct loading *l, unsigned *changes_r,
+		struct buf *why);
+	/* What that would change; why as above. */
+	enum err (*diff)(void *arg, struct loading *l,
 		void (*fn)(void *arg, const struct conf_change *c),
 		void *fn_arg, struct buf *why);
 	/* Starts a new process (binary NULL: of the same file) to take over;

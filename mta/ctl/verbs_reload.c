@@ -17,6 +17,23 @@ static int refused(
 		"%s: %s\n%.*s", what, err_text(e), SPAN_ARG(why));
 }
 
+/* EX_OK when it has been read. what: it is refused with. */
+static int read_it(struct answer *a, struct loading **l, const char *file,
+	const char *what)
+{
+	struct buf why;
+	int status = ANSWER_LATER;
+
+	if (*l)
+		return load_ready(*l) ? EX_OK : ANSWER_LATER;
+	buf_init(&why, TEXT_MAX);
+	*l = a->o->load(a->o->arg, file, &why);
+	if (!*l)
+		status = refused(a, ERR_BUSY, what, buf_span(&why));
+	buf_fini(&why);
+	return status;
+}
+
 static const struct column reload_columns[] = {
 	{"changes", NULL, 0, COL_COUNT},
 	{"warnings", NULL, 0, COL_TEXT},
@@ -41,19 +58,39 @@ static void put_reloaded(struct answer *a, unsigned changes, struct span why)
 	answer_note(a, "%.*s", SPAN_ARG(why));
 }
 
+struct reload {
+	struct loading *l;
+};
+
+static void reload_drop(struct answer *a)
+{
+	struct reload *r = a->state;
+
+	load_drop(&r->l);
+}
+
 int verb_config_reload(struct answer *a)
 {
+	static const char what[] = "the configuration was not changed";
+	struct reload *r = a->state;
 	struct buf why;
 	unsigned changes = 0;
 	enum err e;
-	int status = EX_OK;
+	int status;
 
+	if (!r) {
+		log_event(a->o->log, EV_CTL_COMMAND,
+			F_STR("verb", "config reload"));
+		r = a->state = arena_alloc(&a->mem, sizeof *r);
+		a->drop = reload_drop;
+	}
+	status = read_it(a, &r->l, NULL, what);
+	if (status != EX_OK)
+		return status;
 	buf_init(&why, TEXT_MAX);
-	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "config reload"));
-	e = a->o->reload(a->o->arg, &changes, &why);
+	e = a->o->reload(a->o->arg, r->l, &changes, &why);
 	if (e != ERR_OK)
-		status = refused(a, e, "the configuration was not changed",
-			buf_span(&why));
+		status = refused(a, e, what, buf_span(&why));
 	else
 		put_reloaded(a, changes, buf_span(&why));
 	buf_fini(&why);
@@ -76,6 +113,7 @@ static const struct column columns[] = {
 
 /* What waits for each send connector, counted before the files are compared. */
 struct counts {
+	struct loading *l;
 	struct hop_walk walk;
 	struct conf *conf; /* the running one, when that began */
 	unsigned at;       /* the connector of the hop before */
@@ -120,6 +158,7 @@ static void counts_drop(struct answer *a)
 {
 	struct counts *c = a->state;
 
+	load_drop(&c->l);
 	queue_hop_walk_end(&c->walk);
 	conf_unref(&c->conf);
 }
@@ -130,6 +169,8 @@ static int count_some(struct answer *a)
 	struct counts *c = a->state;
 	struct nexthop *h;
 
+	if (c && c->l)
+		return 0;
 	if (!c) {
 		struct conf *f = a->o->conf(a->o->arg);
 
@@ -221,7 +262,9 @@ static void put_end(struct diff *d)
 
 int verb_config_diff(struct answer *a)
 {
+	static const char what[] = "this configuration cannot be used";
 	struct diff d = {.a = a};
+	struct counts *c;
 	const char *file = a->req.nargs ? a->req.arg[0] : NULL;
 	struct buf why;
 	enum err e;
@@ -229,13 +272,15 @@ int verb_config_diff(struct answer *a)
 
 	if (count_some(a))
 		return ANSWER_MORE;
-	d.counts = a->state;
+	d.counts = c = a->state;
+	status = read_it(a, &c->l, file, what);
+	if (status != EX_OK)
+		return status;
 	buf_init(&why, TEXT_MAX);
 	buf_init(&d.member, 1024);
-	e = a->o->diff(a->o->arg, file, on_change, &d, &why);
+	e = a->o->diff(a->o->arg, c->l, on_change, &d, &why);
 	if (e != ERR_OK) {
-		status = refused(a, e, "this configuration cannot be used",
-			buf_span(&why));
+		status = refused(a, e, what, buf_span(&why));
 	} else {
 		answer_note(a, "%.*s", SPAN_ARG(buf_span(&why)));
 		put_end(&d);

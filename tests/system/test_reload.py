@@ -2,7 +2,10 @@
 what each kind of change does, `umbra config diff`, and reloads under load."""
 import json
 import os
+import re
+import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -10,7 +13,7 @@ from dnsd import Dns
 from ledger import Ledger
 from load import Load, Sink
 from peer import Peer
-from umbra import Umbra, base, free_port
+from umbra import UMBRA, Adopted, Umbra, base, free_port
 from wait import LONG, until
 
 MESSAGE = b"Subject: reload\r\n\r\nbody\r\n"
@@ -285,3 +288,117 @@ def test_under_load():
         assert goodbyes == 0, "a reload ends no session"
         print(f"{RELOADS} reloads, {counts}, the longest wait for a greeting "
               f"{max(c.longest for c in load.clients) * 1000:.0f} ms")
+
+
+# --- while it is read ------------------------------------------------------------
+
+class Reading:
+    """The configuration is being read, and that takes long: one of its files is
+    a pipe. begin() asks for it; what it waits for comes with end()."""
+
+    def __init__(self, u, begin):
+        self.more = os.path.join(u.dir, "conf.d", "more.yaml")
+        os.makedirs(os.path.dirname(self.more), exist_ok=True)
+        os.mkfifo(self.more)
+        self.got = begin()
+        self.pipe = open(self.more, "wb", buffering=0)  # waits for its reader
+        os.unlink(self.more)
+
+    def end(self):
+        self.pipe.write(b"{}\n")
+        self.pipe.close()
+
+
+def limit(u, n):
+    conf = json.loads(open(u.file, encoding="utf-8").read())
+    conf["receive_connectors"][0].setdefault("limits", {})["commands"] = n
+    u.configure(conf)
+
+
+def limit_of(u):
+    return int(re.search(r"commands: (\d+)", u.cli(
+        "--socket", u.socket, "config", "show", "--all"))[1])
+
+
+def command(u, *args):
+    return subprocess.Popen(
+        [UMBRA, "--socket", u.socket, "config", *args, "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=u.env)
+
+
+def test_the_relay_goes_on_while_it_is_read():
+    """A file that is slow to read holds nobody up; what is asked for again
+    meanwhile is read again."""
+    with Peer() as peer, Umbra(base(peer.port)) as u:
+        limit(u, 701)
+        r = Reading(u, lambda: u.signal(signal.SIGHUP))
+        limit(u, 702)
+        u.send("a@b.test", "c@example.org", b"Subject: x\r\n\r\ny\r\n")
+        assert peer.to("c@example.org")
+        u.signal(signal.SIGHUP)
+        assert limit_of(u) not in (701, 702)
+        assert not u.seen("config.loaded")
+        r.end()
+        u.wait("config.loaded", count=2)
+        assert limit_of(u) == 702
+        # Without another signal it is not read again.
+        r = Reading(u, lambda: u.signal(signal.SIGHUP))
+        r.end()
+        u.wait("config.loaded", count=3)
+        u.reload()
+        assert len(u.seen("config.loaded")) == 4
+
+
+def test_an_older_reading_does_not_win():
+    """Two reload; the one that began first has read the older file, and ends
+    last."""
+    with Umbra(base()) as u:
+        limit(u, 701)
+        r = Reading(u, lambda: command(u, "reload"))
+        limit(u, 702)
+        assert json.loads(command(u, "reload").communicate()[0])["changes"] == 1
+        assert limit_of(u) == 702
+        r.end()
+        out, err = r.got.communicate()
+        assert json.loads(out)["changes"] == 0, (out, err)
+        assert limit_of(u) == 702
+
+
+@pytest.mark.parametrize("args", [["reload"], ["diff"], ["diff", "FILE"]])
+def test_who_asked_leaves(args):
+    """The client of a command ends while it is read, then the relay does."""
+    with Umbra(base()) as u:
+        limit(u, 701)
+        args = [a.replace("FILE", u.file) for a in args]
+        r = Reading(u, lambda: command(u, *args))
+        r.got.kill()
+        r.got.communicate()
+        assert "mx.umbra.test" in u.cli("status")
+        r.end()
+        u.cli("config", "diff", want=1)
+        r = Reading(u, lambda: command(u, *args))
+        u.signal(signal.SIGTERM)
+        u.wait("node.stopping")
+        r.end()
+        r.got.communicate()
+        assert u.ended() == 0
+        u.clean()
+        u.proc = None
+
+
+def test_an_upgrade_begins_while_it_is_read():
+    """The signal was for whoever goes on: held, as one that comes later."""
+    Adopted.prepare()
+    with Umbra(base()) as u:
+        limit(u, 701)
+        r = Reading(u, lambda: u.signal(signal.SIGHUP))
+        with subprocess.Popen(
+                [UMBRA, "--socket", u.socket, "upgrade", "--json"],
+                stdout=subprocess.PIPE, text=True, env=u.env) as p:
+            u.wait("upgrade.begun")
+            r.end()
+            u.wait("upgrade.reload_held")
+            child = json.loads(p.communicate()[0])["pid"]
+        u.succeeded(child)
+        u.wait("config.loaded", changes=0)
+        assert limit_of(u) == 701

@@ -124,10 +124,21 @@ static void get_receive(void *arg, struct receive_counts *c_r)
 	*c_r = (struct receive_counts){3, 40, 5, 60, 7};
 }
 
-static enum err reload(void *arg, unsigned *changes_r, struct buf *why)
+static struct loading *load(void *arg, const char *file, struct buf *why)
 {
 	struct fixture *f = arg;
 
+	(void)why;
+	return load_begin(f->loop, file ? file : "/own", 1, NULL, NULL);
+}
+
+static enum err reload(
+	void *arg, struct loading *l, unsigned *changes_r, struct buf *why)
+{
+	struct fixture *f = arg;
+
+	assert_true(load_ready(l));
+	assert_string_equal(load_file(l), "/own");
 	*changes_r = 2;
 	buf_adds(why, f->reload == ERR_OK
 			      ? "umbra.yaml:1:2: warning: beware\n"
@@ -135,7 +146,7 @@ static enum err reload(void *arg, unsigned *changes_r, struct buf *why)
 	return f->reload;
 }
 
-static enum err diff(void *arg, const char *file,
+static enum err diff(void *arg, struct loading *l,
 	void (*fn)(void *arg, const struct conf_change *c), void *fn_arg,
 	struct buf *why)
 {
@@ -143,9 +154,10 @@ static enum err diff(void *arg, const char *file,
 	struct conf *c;
 	enum err e;
 
-	if (file && strcmp(file, "/same") == 0)
+	assert_true(load_ready(l));
+	if (strcmp(load_file(l), "/same") == 0)
 		return ERR_OK;
-	if (file) {
+	if (strcmp(load_file(l), "/own") != 0) {
 		buf_adds(why, "/bad:3:4: error: no such key\n");
 		return ERR_CONFIG;
 	}
@@ -276,6 +288,7 @@ static int set_up(void **state)
 		.conf = get_conf,
 		.routes = get_routes,
 		.receive = get_receive,
+		.load = load,
 		.reload = reload,
 		.diff = diff,
 		.sessions = sessions,

@@ -79,6 +79,7 @@ static int run_slices(struct fixture *f, const char *request,
 		.arg = f,
 		.conf = get_conf,
 		.routes = get_routes,
+		.load = load,
 		.diff = diff,
 		.sessions = sessions,
 		.describe = describe};
