@@ -5,6 +5,8 @@
 
 #include "mta/base/check.h"
 
+enum { MOVE = 4 };
+
 #define ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
 
 static void sip_round(uint64_t v[4])
@@ -57,8 +59,22 @@ void map_init(struct map *m, const uint64_t key[2])
 void map_fini(struct map *m)
 {
 	free(m->v);
-	m->v = NULL;
+	free(m->old);
+	m->v = m->old = NULL;
 	m->n = m->cap = 0;
+}
+
+static size_t old_index(const struct map *m, uint64_t hash)
+{
+	return hash & (m->cap / 2 - 1);
+}
+
+/* The chain that members of this hash are in. */
+static struct map_node **chain(const struct map *m, uint64_t hash)
+{
+	if (m->old && old_index(m, hash) >= m->moved)
+		return &m->old[old_index(m, hash)];
+	return &m->v[hash & (m->cap - 1)];
 }
 
 struct map_node *map_get(const struct map *m, struct span key)
@@ -69,48 +85,60 @@ struct map_node *map_get(const struct map *m, struct span key)
 	if (m->n == 0)
 		return NULL;
 	h = siphash(m->k, key);
-	for (n = m->v[h & (m->cap - 1)]; n; n = n->next)
+	for (n = *chain(m, h); n; n = n->next)
 		if (n->hash == h && span_eq(n->key, key))
 			return n;
 	return NULL;
 }
 
+/* More than one chain a call: all of them long before the table is full. */
+static void move_some(struct map *m)
+{
+	for (int i = 0; i < MOVE && m->old; i++) {
+		struct map_node *n = m->old[m->moved++], *next;
+
+		for (; n; n = next) {
+			struct map_node **to = &m->v[n->hash & (m->cap - 1)];
+
+			next = n->next;
+			n->next = *to;
+			*to = n;
+		}
+		if (m->moved < m->cap / 2)
+			continue;
+		free(m->old);
+		m->old = NULL;
+	}
+}
+
 static void grow(struct map *m)
 {
-	size_t cap = m->cap ? m->cap * 2 : 16;
-	struct map_node **v = x_calloc(cap, sizeof(struct map_node *));
-
-	for (size_t i = 0; i < m->cap; i++) {
-		struct map_node *n, *next;
-
-		for (n = m->v[i]; n; n = next) {
-			next = n->next;
-			n->next = v[n->hash & (cap - 1)];
-			v[n->hash & (cap - 1)] = n;
-		}
-	}
-	free(m->v);
-	m->v = v;
-	m->cap = cap;
+	while (m->old)
+		move_some(m);
+	m->old = m->v;
+	m->moved = 0;
+	m->cap = m->cap ? m->cap * 2 : 16;
+	m->v = x_calloc(m->cap, sizeof(struct map_node *));
 }
 
 void map_put(struct map *m, struct map_node *n, struct span key)
 {
-	struct map_node **slot;
+	struct map_node **at;
 
 	if (m->n >= m->cap)
 		grow(m);
+	move_some(m);
 	n->key = key;
 	n->hash = siphash(m->k, key);
-	slot = &m->v[n->hash & (m->cap - 1)];
-	n->next = *slot;
-	*slot = n;
+	at = chain(m, n->hash);
+	n->next = *at;
+	*at = n;
 	m->n++;
 }
 
 void map_del(struct map *m, struct map_node *n)
 {
-	struct map_node **p = &m->v[n->hash & (m->cap - 1)];
+	struct map_node **p = chain(m, n->hash);
 
 	while (*p != n) {
 		must(*p != NULL);
@@ -121,17 +149,31 @@ void map_del(struct map *m, struct map_node *n)
 	m->n--;
 }
 
+static struct map_node *first(struct map_node **v, size_t i, size_t cap)
+{
+	for (; i < cap; i++)
+		if (v[i])
+			return v[i];
+	return NULL;
+}
+
+/* What is left of the old table, then the new one. */
 struct map_node *map_next(const struct map *m, const struct map_node *n)
 {
+	struct map_node *next = NULL;
 	size_t i = 0;
+	int old = m->old != NULL;
 
-	if (n) {
-		if (n->next)
-			return n->next;
+	if (n && n->next)
+		return n->next;
+	if (n)
+		old = old && old_index(m, n->hash) >= m->moved;
+	if (old) {
+		i = n ? old_index(m, n->hash) + 1 : m->moved;
+		next = first(m->old, i, m->cap / 2);
+		i = 0;
+	} else if (n) {
 		i = (n->hash & (m->cap - 1)) + 1;
 	}
-	for (; i < m->cap; i++)
-		if (m->v[i])
-			return m->v[i];
-	return NULL;
+	return next ? next : first(m->v, i, m->cap);
 }

@@ -193,7 +193,7 @@ static void test_growth(void **state)
 		{1000, 1024}, {1024, 1024}, {1025, 2048}};
 	struct member *v = x_calloc(KEYS, sizeof *v);
 	struct map m;
-	size_t n = 0;
+	size_t n = 0, half = 0;
 
 	(void)state;
 	map_init(&m, (const uint64_t[2]){1, 2});
@@ -202,6 +202,12 @@ static void test_growth(void **state)
 			v[n].n = (size_t)snprintf(
 				v[n].key, sizeof v[n].key, "%zu", n);
 			map_put(&m, &v[n].node, key_of(&v[n]));
+			v[n].in = 1;
+			/* Also while some have moved and some have not. */
+			check_walk(&m, v, n + 1);
+			half += m.old && m.moved > 0;
+			assert_ptr_equal(
+				map_get(&m, key_of(&v[n / 2])), &v[n / 2].node);
 		}
 		assert_int_equal(m.cap, cases[i].cap);
 		for (size_t k = 0; k < n; k++)
@@ -209,6 +215,13 @@ static void test_growth(void **state)
 				map_get(&m, key_of(&v[k])), &v[k].node);
 		assert_null(map_get(&m, SPAN("none")));
 	}
+	/* A table moves a little with each call, not all with the first. */
+	assert_true(half > 200);
+	for (size_t k = 0; k < n; k++) {
+		map_del(&m, &v[k].node);
+		assert_null(map_get(&m, key_of(&v[k])));
+	}
+	assert_null(map_next(&m, NULL));
 	map_fini(&m);
 	free(v);
 }
