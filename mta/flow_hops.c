@@ -179,7 +179,9 @@ void flow_ready(void *arg, struct nexthop *h)
 	check_obj(o, OWNER_MAGIC);
 	if (o->node->state != NODE_RUNNING)
 		return;
-	if (o->pool)
+	if (o->pool && !is_current(o->node, o->from))
+		close_pool(o, RELOAD_DEADLINE_MS); /* its turn has not come */
+	else if (o->pool)
 		pool_ready(o->pool);
 	else if (o->fail.code)
 		fail_all(o);

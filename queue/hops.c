@@ -89,14 +89,14 @@ unsigned queue_retry_now(struct queue *q, struct nexthop *h)
 }
 
 /* A hop with very many does not keep the others waiting. */
-int hop_run_hurried(struct queue *q)
+void hop_run_hurried(struct queue *q)
 {
 	for (int i = 1; i <= TURN_LEGS; i++) {
 		struct nexthop *h =
 			list_first(&q->set.hurried, struct nexthop, hurried);
 
 		if (!h)
-			return 0;
+			return;
 		if (!list_empty(&h->legs_hurried))
 			leg_ready(q, list_item(h->legs_hurried.next, struct leg,
 					     node));
@@ -107,5 +107,4 @@ int hop_run_hurried(struct queue *q)
 			list_append(&q->set.hurried, &h->hurried);
 		}
 	}
-	return !list_empty(&q->set.hurried);
 }

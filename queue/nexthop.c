@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { ORDER_STEPS = 8, TURN_HOPS = 64 };
+enum { ORDER_STEPS = 8, TURN_HOPS = 256 };
 
 static struct leg *leg_at(struct list *n)
 {
@@ -115,14 +115,15 @@ void hop_run_ready(struct queue *q)
 	struct list now;
 	struct nexthop *h;
 
-	/* What comes up while these run is for the next round, as are those
-	 * beyond some: each may begin a connection. */
+	/* What comes up while these run is for the next round; those beyond
+	 * some are for the next turn: each may begin a connection. */
 	list_init(&now);
 	list_splice(&now, &q->notify);
-	for (int i = 0; i < TURN_HOPS; i++) {
+	while (q->set.told < TURN_HOPS) {
 		h = list_first(&now, struct nexthop, notify);
 		if (!h)
 			return;
+		q->set.told++;
 		list_del(&h->notify);
 		if (hop_open(h) && h->ready)
 			q->ev.ready(q->ev.arg, h);

@@ -7,10 +7,15 @@
 
 enum { RECORD_MOST = 256 << 20, TURN_ROUNDS = 4 };
 
-/* There is a turn now: the hook does the rest. */
+/* What is done once in a turn: the hook, which does the rest, may run several
+ * times in it. */
 static void on_turn(struct timer *t)
 {
-	(void)t;
+	struct queue *q = container_of(t, struct queue, turn);
+
+	check_obj(q, QUEUE_MAGIC);
+	q->set.told = 0;
+	hop_run_hurried(q);
 }
 
 static void say_fatal(struct queue *q, enum err e, const char *text)
@@ -60,10 +65,8 @@ void queue_file_trouble(struct queue *q, enum err e)
 static void on_hook(struct hook *h)
 {
 	struct queue *q = container_of(h, struct queue, hook);
-	int more;
 
 	check_obj(q, QUEUE_MAGIC);
-	more = hop_run_hurried(q);
 	for (int i = 0; i < TURN_ROUNDS && q->turn_wanted; i++) {
 		q->turn_wanted = 0;
 		if (q->late_text)
@@ -74,7 +77,7 @@ static void on_hook(struct hook *h)
 		expire_run(q);
 		hop_run_ready(q);
 	}
-	if (more)
+	if (!list_empty(&q->set.hurried))
 		q->turn_wanted = 1;
 	if (!q->turn_wanted)
 		timer_stop(&q->turn);

@@ -199,6 +199,16 @@ static void about_hop(struct admin *a, struct queue *q)
 		(void)queue_hop_suspend(q, h->node.key, NULL);
 }
 
+/* Everything that waits where it does. */
+static void retry_hops(struct queue *q, const struct message_peek *p)
+{
+	const struct leg *at = p->legs;
+	struct leg_peek l;
+
+	while (queue_peek_leg(q, &at, &l))
+		queue_retry_now(q, queue_hop(q, l.hop->node.key));
+}
+
 static void about_message(struct admin *a, struct relay *r, struct queue *q)
 {
 	struct message_peek p;
@@ -230,7 +240,10 @@ static void about_message(struct admin *a, struct relay *r, struct queue *q)
 		(void)queue_message_resubmit(q, p.id, NULL);
 		break;
 	default:
-		(void)queue_message_retry(q, p.id);
+		if (p.id.v & 1)
+			(void)queue_message_retry(q, p.id);
+		else
+			retry_hops(q, &p);
 	}
 }
 

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+import lab
 from dnsd import Dns
 from ledger import Ledger
 from load import Load, Sink
@@ -164,6 +165,41 @@ def test_resolvers_change():
             assert "loops back" in line["said"], line.text
             assert ("x.test", "MX") in d.asked
     silent.close()
+
+
+def test_more_next_hops_than_a_turn_reloads():
+    """Each has what the new file says, however many there are, and is told to
+    be tried right behind the reload."""
+    with lab.network(), Dns() as d, Peer(host="192.0.2.2", port=2500) as host:
+        domains = [f"d{i}.test" for i in range(1400)]
+        for name in domains:
+            d.mx(name, (10, "mx.test"))
+        d.a("mx.test", "192.0.2.2")
+        conf = base(send_connectors=[
+            {"name": "mx", "address_spaces": ["*"], "port": 2501,
+             "tls": {"mode": "none"}}])
+        # A hop that is tried by the old file waits for longer than the test.
+        conf["queue"]["retry"]["glitch_interval"] = "1h"
+        conf["receive_connectors"][0]["limits"]["recipients"] = 200
+        conf["dns"] = {"servers": [d.address], "timeout": "5s", "tries": 2}
+        conf["log"]["level"] = "info"
+        with Umbra(conf) as u:
+            for i in range(0, len(domains), 200):
+                u.send("a@example.org", [f"x@{n}" for n in
+                                         domains[i:i + 200]], MESSAGE)
+
+            def in_retry():
+                return json.loads(u.cli("status", "--json"))[
+                    "next_hops_retry"]
+            until(lambda: in_retry() == len(domains), text=in_retry)
+            conf["send_connectors"][0]["port"] = 2500
+            assert u.reload(conf)["changes"] == "1"
+            u.cli("queue", "retry", "--all", "--yes")
+            until(lambda: len(host.messages) >= len(domains),
+                  text=lambda: len(host.messages))
+            assert {t for m in host.messages for t in m.to} == {
+                f"x@{n}" for n in domains}
+            until(lambda: in_retry() == 0, text=in_retry)
 
 
 def test_a_refused_reload_changes_nothing(peer):

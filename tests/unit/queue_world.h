@@ -370,8 +370,8 @@ static unused unsigned retry_all(struct world *w)
 	while ((h = queue_hop_next(w->q, h)))
 		if (h->state != HOP_UNREACHABLE)
 			n += queue_retry_now(w->q, h);
-	while (hop_run_hurried(w->q))
-		;
+	while (!list_empty(&w->q->set.hurried))
+		hop_run_hurried(w->q);
 	return n;
 }
 

@@ -9,7 +9,7 @@
 
 #include "tests/unit/queue_world.h"
 
-enum { MANY = 2 * TURN_LEGS + 500, HOPS = 700 };
+enum { MANY = 2 * TURN_LEGS + 500, HOPS = 700, CLOSED = 80 };
 
 /* n deferred messages to b@domain, the first one's id; all ids in a row. */
 static struct msg_id deferred(struct world *w, const char *domain, unsigned n)
@@ -357,6 +357,28 @@ static void test_retries(void **state)
 	assert_sums(w);
 }
 
+/* The end of a queue costs the same for each hop. */
+static void test_close(void **state)
+{
+	struct world *w = *state;
+	double few, many;
+
+	take_hops(w, 0, HOPS);
+	few = -cpu();
+	queue_close(&w->q);
+	few += cpu();
+	start(w);
+	take_hops(w, HOPS, CLOSED * HOPS);
+	many = -cpu();
+	queue_close(&w->q);
+	many += cpu();
+	printf("%d next hops closed in %.4f s, %d in %.3f s\n", HOPS, few,
+		(CLOSED + 1) * HOPS, many);
+	assert_true(many < 6 * (CLOSED + 1) * (few + 0.001));
+	assert_int_equal(w->nhops_gone, (CLOSED + 2) * HOPS);
+	start(w);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -369,6 +391,7 @@ int main(void)
 		T(ready_slices),
 		T(walk),
 		T(retries),
+		T(close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
