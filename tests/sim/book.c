@@ -407,7 +407,8 @@ void book_line(struct book *b, struct relay *r, struct span line)
 		linked(b, r, r);
 	else if (line_is(line, "report.queued"))
 		reported(b, r, line);
-	else if (line_is(line, "queue.damaged") ||
+	else if ((line_is(line, "queue.damaged") &&
+			 !(b->rots >> r->index & 1)) ||
 		 line_is(line, "message.expired"))
 		world_fault(
 			b->w, "%s: %.*s", r->name, SPAN_ARG(span_trim(line)));
@@ -450,6 +451,11 @@ void book_full(struct book *b, struct relay *r, int yes)
 		m->full[m->nfull] = (struct period){now, UINT64_MAX};
 	else if (m->full[m->nfull].to == UINT64_MAX)
 		m->full[m->nfull++].to = now;
+}
+
+void book_rots(struct book *b, struct relay *r)
+{
+	b->rots |= 1u << r->index;
 }
 
 void book_hopeless(struct book *b)

@@ -61,5 +61,7 @@ void book_lost(struct book *b, struct relay *r);
 void book_restored(struct book *b, struct relay *r, uint64_t since);
 /* All that was accepted up to now may be lost: no disk is left that has it. */
 void book_hopeless(struct book *b);
+/* What the relay finds damaged from now on is damaged. */
+void book_rots(struct book *b, struct relay *r);
 /* Everything is over: finds faults, counts. */
 void book_check(struct book *b, struct pair_facts *facts_r);

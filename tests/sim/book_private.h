@@ -119,6 +119,7 @@ struct book {
 	unsigned njob;
 	int lease;
 	uint64_t hopeless; /* until then nothing is promised */
+	unsigned rots;     /* bits of relays */
 	struct machine_book m[WORLD_RELAYS];
 	struct parcel *parcel;
 	struct notice *notice;

@@ -1,4 +1,4 @@
-/* scenario_table - a story for each row of the table of failures (a to k), and
+/* scenario_table - a story for each row of the table of failures (a to m), and
  * for orders of administrators: what is promised for it, with everything else
  * well. What the book and
  * the disks say in the end is checked as in every world of several relays. */
@@ -183,6 +183,42 @@ static void both_disks(struct pair *p)
 		"they are linked again");
 	next_hops(p, 1);
 	want_no_takeover(p);
+}
+
+/* Every body of the owner is another one when it comes back, in time: it sends
+ * none of them, and who holds them does. */
+static void owner_rots(struct pair *p)
+{
+	fill(p);
+	want(p, lying(p, A, 1) > 0, "the owner has mail");
+	pair_crash(&p->m[A]);
+	sim_disk_rot(p->m[A].r->disk);
+	book_rots(p->book, p->m[A].r);
+	timer_start(&p->m[A].boot, MINUTE);
+	pass(p, 3 * MINUTE);
+	next_hops(p, 1);
+	pass(p, 30 * MINUTE);
+	want(p, told(p, B, "shadow.takeover", "rolled back") > 0,
+		"the holder takes over what the owner cannot read");
+	want(p, lying(p, B, 1) == 0, "and delivers it");
+}
+
+/* The holder takes over and finds that its copies are none: the owner's are,
+ * when it is back. */
+static void holder_rots(struct pair *p)
+{
+	fill(p);
+	pair_crash(&p->m[B]);
+	sim_disk_rot(p->m[B].r->disk);
+	book_rots(p->book, p->m[B].r);
+	timer_start(&p->m[B].boot, SECOND);
+	crash(p, A, 40 * MINUTE);
+	next_hops(p, 1);
+	pass(p, 30 * MINUTE);
+	want(p, told(p, B, "shadow.takeover", "reason=silence") > 0,
+		"the holder takes over");
+	pass(p, 30 * MINUTE);
+	want(p, lying(p, A, 1) == 0, "the owner delivers");
 }
 
 /* --- e: the holder has no room -------------------------------------------- */
@@ -570,6 +606,12 @@ static const struct pair_story table[] = {
 		1},
 	{"(c) the owner's disk", owner_disk, 2, SPAN_MS, 10 * MINUTE, 1, 0},
 	{"(d) the holder's disk", holder_disk, 2, SPAN_MS, 10 * MINUTE, 1, 0},
+	{"(m) the owner's disk rots", owner_rots, 2, SPAN_MS, 10 * MINUTE, 1,
+		0},
+	{"(m) the owner's disk rots, of three", owner_rots, 3, SPAN_MS,
+		10 * MINUTE, 0, 0},
+	{"(m) the holder's disk rots", holder_rots, 2, SPAN_MS, 10 * MINUTE, 1,
+		0},
 	{"(e) the holder is full", holder_full, 3, SPAN_MS, 10 * MINUTE, 1, 0},
 	{"(f) both disks", both_disks, 2, SPAN_MS, 10 * MINUTE, 1, 0},
 	{"(g) the owner rolled back", rolled_back, 2, SPAN_MS, 10 * MINUTE, 1,

@@ -225,6 +225,24 @@ void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what)
 	}
 }
 
+void sim_disk_rot(struct sim_disk *d)
+{
+	struct map_node *n = NULL;
+
+	while ((n = map_next(&d->records, n))) {
+		struct sim_record *r = container_of(n, struct sim_record, node);
+
+		if (r->body && r->body->n)
+			rot(r);
+	}
+	while ((n = map_next(&d->files, n))) {
+		struct sim_file *f = container_of(n, struct sim_file, node);
+
+		if (f->n)
+			f->p[f->n / 2] ^= 0x20;
+	}
+}
+
 /* --- disks as a whole ----------------------------------------------------- */
 
 static void disk_empty(struct sim_disk *d)

@@ -513,12 +513,15 @@ enum err store_scan(struct store *s,
 enum err store_set_aside(struct store *s, struct msg_id id)
 {
 	struct sim_record *r = disk_record(s->d, id.v);
+	struct sim_file *f = disk_file(s->d, id.v);
 	char starts[8];
 	unsigned n;
 
 	if (!r || r->aside)
 		return ERR_NOTFOUND;
 	r->aside = 1;
+	if (f) /* to where nobody looks */
+		disk_file_del(s->d, f);
 	s->d->ndamaged++;
 	store_starts(s, &n);
 	for (unsigned i = 8; i-- > 0; n >>= 8)

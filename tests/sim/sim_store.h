@@ -101,6 +101,8 @@ void sim_disk_walk(const struct sim_disk *d,
 	void (*fn)(void *arg, struct msg_id id, struct span env,
 		struct span status),
 	void *arg);
-/* Turns a byte of the envelope over (of the status: what == 's'; the record
- * goes for a missing body: what == 'b'). */
+/* Turns a byte of the envelope over (of the status: what == 's'; of the body
+ * in the database: 'x'; the record goes for a missing body: what == 'b'). */
 void sim_disk_damage(struct sim_disk *d, struct msg_id id, char what);
+/* Turns a byte of every body over. */
+void sim_disk_rot(struct sim_disk *d);
