@@ -23,7 +23,7 @@ struct program {
 	struct node *node;
 	struct upgrade *upgrade;
 	uv_signal_t term, intr, hup, usr2;
-	int watching;            /* hup and usr2 are open */
+	int watching;            /* they are open */
 	struct loading *loading; /* a configuration, after a signal; or NULL */
 	int again;               /* there was another signal meanwhile */
 };
@@ -73,7 +73,8 @@ static void on_stop_signal(uv_signal_t *s, int signum)
 	(void)signum;
 	notify("STOPPING=1");
 	upgrade_cancel(p->upgrade);
-	node_stop(p->node);
+	if (p->node)
+		node_stop(p->node);
 }
 
 static void reload(void *arg);
@@ -255,12 +256,6 @@ static int run(struct program *p, struct conf *conf, const char *file)
 	if (e != ERR_OK)
 		upgrade_refuse(p->upgrade, buf_span(&why));
 	buf_fini(&why);
-	/* Only now: without them a second SIGTERM would kill us in the middle
-	 * of the queue's last commit. */
-	if (p->watching) {
-		uv_close((uv_handle_t *)&p->term, NULL);
-		uv_close((uv_handle_t *)&p->intr, NULL);
-	}
 	return status;
 }
 
@@ -280,8 +275,9 @@ static int load(
 	return e == ERR_OK ? EX_OK : EX_CONFIG;
 }
 
-/* The queue's lock is free: the next process may have it. Signals that are not
- * about an end are ours until it runs and the service manager knows it. */
+/* The queue's lock is free: the next process may have it. Signals are ours
+ * until it runs and the service manager knows it; without an upgrade a second
+ * SIGTERM has not killed us in the middle of the queue's last commit. */
 static void hand_over(struct program *p)
 {
 	unsigned next = upgrade_finish(p->upgrade);
@@ -291,9 +287,11 @@ static void hand_over(struct program *p)
 		snprintf(text, sizeof text, "MAINPID=%u", next);
 		notify(text);
 		loop_uv_turn(p->loop);
-		upgrade_pass_reload(p->upgrade);
+		upgrade_pass_on(p->upgrade);
 	}
 	if (p->watching) {
+		uv_close((uv_handle_t *)&p->term, NULL);
+		uv_close((uv_handle_t *)&p->intr, NULL);
 		uv_close((uv_handle_t *)&p->hup, NULL);
 		uv_close((uv_handle_t *)&p->usr2, NULL);
 	}

@@ -455,9 +455,39 @@ static void wait_for_end(const struct upgrade *u)
 	(void)waitpid(pid, NULL, 0);
 }
 
-unsigned upgrade_finish(struct upgrade *u)
+static void again_in_its_place(struct upgrade *u)
 {
 	struct buf b;
+
+	buf_init(&b, SAY_MAX);
+	buf_addf(&b,
+		"the new process failed (%.*s); this program starts again in "
+		"its place",
+		SPAN_ARG(buf_span(&u->said)));
+	failed(u, buf_span(&b));
+	buf_fini(&b);
+	wait_for_end(u);
+	start_again(u);
+}
+
+static unsigned change_hands(struct upgrade *u)
+{
+	unsigned child;
+
+	say_go(u);
+	child = wait_for_running(u) == 0 ? u->child : 0;
+	loop_uv_turn(u->loop); /* signals that came meanwhile */
+	if (child)
+		log_event(u->log, EV_UPGRADE_DONE, F_U("child", child));
+	else if (u->canceled)
+		failed(u, SPAN("a stop was asked for"));
+	else
+		again_in_its_place(u);
+	return child;
+}
+
+unsigned upgrade_finish(struct upgrade *u)
+{
 	unsigned child = 0;
 
 	check_obj(u, UPGRADE_MAGIC);
@@ -469,32 +499,19 @@ unsigned upgrade_finish(struct upgrade *u)
 		(void)upgrade_say(u->line, SPAN("stay\n"));
 		failed(u, SPAN("a stop was asked for"));
 	} else {
-		say_go(u);
-		if (wait_for_running(u) == 0)
-			child = u->child;
-	}
-	if (child) {
-		log_event(u->log, EV_UPGRADE_DONE, F_U("child", child));
-	} else if (!u->canceled) {
-		buf_init(&b, SAY_MAX);
-		buf_addf(&b,
-			"the new process failed (%.*s); this program "
-			"starts again in its place",
-			SPAN_ARG(buf_span(&u->said)));
-		failed(u, buf_span(&b));
-		buf_fini(&b);
-		wait_for_end(u);
-		start_again(u);
+		child = change_hands(u);
 	}
 	close_line(u);
 	return child;
 }
 
-/* It has said that it runs: from then on the signal is heard. */
-void upgrade_pass_reload(struct upgrade *u)
+/* It has said that it runs: from then on signals are heard. */
+void upgrade_pass_on(struct upgrade *u)
 {
 	check_obj(u, UPGRADE_MAGIC);
-	if (u->reload)
+	if (u->canceled)
+		(void)kill((pid_t)u->child, SIGTERM);
+	else if (u->reload)
 		(void)kill((pid_t)u->child, SIGHUP);
 	u->reload = 0;
 }

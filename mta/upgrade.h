@@ -25,7 +25,8 @@
  *                                its own program again, in its place, with
  *                                the sockets
  *   before dies (not: ends)      next takes over when its lock is gone
- *   before is told to stop       it says "stay"; both end
+ *   before is told to stop       it says "stay"; both end. After "go" next
+ *                                ends as soon as it runs
  *
  * A reload (SIGHUP) between the start of next and its "running" would be
  * applied by before and not seen by next: it is held, and done by whoever goes
@@ -83,8 +84,8 @@ void upgrade_cancel(struct upgrade *u);
  * that runs from now on; 0 when there was no upgrade. Does not return when
  * this program is started again. */
 unsigned upgrade_finish(struct upgrade *u);
-/* The last thing that is done after that: a reload that was held goes to the
- * next process. */
-void upgrade_pass_reload(struct upgrade *u);
+/* The last thing that is done after that: a stop that was asked for since, or a
+ * reload that was held, goes to the next process. */
+void upgrade_pass_on(struct upgrade *u);
 
 void upgrade_view(struct upgrade *u, struct ctl_upgrade *v_r);

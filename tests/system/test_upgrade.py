@@ -459,6 +459,35 @@ def test_stop_wins(peer):
         assert peer.to("held@example.org").body == MESSAGE
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_stop_wins_at_the_last_moment(peer, dies):
+    """SIGTERM for the old process when the queue is closed and the next one
+    was told to go: that one ends as soon as it runs; or, as when the service
+    manager stops all of them, before, and nobody starts again."""
+    with Umbra(base(peer.port)) as u:
+        with holding(u) as (c, p, child):
+            os.kill(child, signal.SIGSTOP)
+            end(c)
+            until(lambda: not any("data.mdb" in f for f in files_of(u.proc)))
+            u.signal(signal.SIGTERM)
+            at = u.mark()
+            if dies:
+                os.kill(child, signal.SIGKILL)
+            os.kill(child, signal.SIGCONT)
+            assert u.proc.wait(LONG) == 0
+            if dies:
+                assert "a stop was asked for" in u.wait(
+                    "upgrade.failed", since=at)["text"]
+                assert not u.seen("node.start", since=at)
+            else:
+                u.proc = Adopted(child)
+                assert u.proc.wait() == 0
+                u.wait("node.stopped", since=at, count=2)
+        u.proc = None
+        u.start()
+        assert peer.to("held@example.org").body == MESSAGE
+
+
 def test_status_says_that_nobody_answers(peer):
     """Sockets are open before the daemon answers: as in a long start."""
     with Umbra(base(peer.port)) as u:
