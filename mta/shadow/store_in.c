@@ -34,6 +34,7 @@ struct store_in {
 	struct envelope env;
 	struct intake intake;
 	struct copy *copy;
+	int lost; /* it was LOST before, and is again if this fails */
 };
 
 static void free_in(struct store_in *i)
@@ -256,8 +257,8 @@ static int known(struct store_in *i)
 		refuse(i, 451, 3, 0, "cannot be looked up now");
 	} else if (!c && done > 0) {
 		answer_held(i, 1);
-	} else if (!c) {
-		return 0;
+	} else if (!c || c->state == COPY_LOST) {
+		return 0; /* whatever its GEN was when we lost it */
 	} else if (!c->m || c->moving || c->state == COPY_LEAVING) {
 		refuse(i, 451, 3, 2, "busy");
 	} else if (c->state == COPY_HELD && c->owner == i->p &&
@@ -276,13 +277,23 @@ static int known(struct store_in *i)
 
 /* --- the commit ----------------------------------------------------------- */
 
+static void not_stored(struct store_in *i, struct copy *c)
+{
+	if (!i->lost) {
+		copy_free(c);
+		return;
+	}
+	copy_set(c, COPY_LOST);
+	list_append(&i->s->lost, &c->at);
+}
+
 static void on_committed(struct intake *in, enum err e)
 {
 	struct store_in *i = container_of(in, struct store_in, intake);
 	struct copy *c = i->copy;
 
 	if (e != ERR_OK) {
-		copy_free(c);
+		not_stored(i, c);
 		refuse(i, e == ERR_NOSPACE ? 452 : 451, 3, e == ERR_NOSPACE,
 			"the copy could not be stored");
 		return;
@@ -321,12 +332,17 @@ static const char *make_envelope(struct store_in *i)
 
 static void commit(struct store_in *i)
 {
+	struct copy *lost;
 	struct body *body;
 
 	if (known(i))
 		return;
 	body = spool_take(&i->spool);
 	i->spooling = 0;
+	lost = copy_find(i->s, &i->w.mid);
+	i->lost = lost != NULL;
+	if (lost)
+		copy_free(lost);
 	i->copy = copy_new(i->s, &i->w.mid, COPY_ACCEPT);
 	i->intake.tag = i->copy;
 	i->intake.done = on_committed;

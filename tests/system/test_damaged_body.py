@@ -54,6 +54,31 @@ def test_it_is_set_aside(filled, what):  # noqa: F811
     u.stop()
 
 
+def test_the_peer_makes_a_copy_again():
+    """Where it was damaged is as good for a copy as before."""
+    with Peer() as ours, Peer() as its, Pair(
+            sink=[ours, its], receive={"shadow": "require"},
+            shadow={"start_barrier": "3s", "reshadow_after": "0s"}) as p:
+        ours.down()
+        its.on["MAIL"] = "451 4.3.0 later"
+        p.wait_up()
+        u, v = p.nodes
+        u.ids = {3: u.send("a@b.test", "u3@example.org", LARGE)}
+        u.stop()
+        damage(u, "file_checksum", 3)
+        ours.up()
+        u.start()
+        v.wait("shadow.takeover", timeout=60)
+        u.wait("shadow.held", owner=v.name)
+        v.kill9()
+        v.wipe()
+        v.start()
+        u.wait("shadow.takeover", reason="new database")
+        until(lambda: ours.messages, text=p.tail)
+        assert [m.body for m in ours.messages] == [LARGE]
+        assert not its.messages
+
+
 @pytest.mark.parametrize("what", ["database", "file", "file_short",
                                   "file_checksum"])
 def test_a_peer_delivers_its_copy(what):
