@@ -90,13 +90,14 @@ struct body *body_from_blob(struct blob *take_mem, struct budget *b)
 	return body;
 }
 
-struct body *body_from_file(uint64_t file, uint64_t size)
+struct body *body_from_file(uint64_t file, uint64_t size, uint32_t crc)
 {
 	struct body *body = x_calloc(1, sizeof *body);
 
 	body->refs = 1;
 	body->size = size;
 	body->file = file;
+	body->crc = crc;
 	return body;
 }
 

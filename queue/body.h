@@ -52,11 +52,12 @@ struct body {
 	uint64_t size;
 	struct blob *mem;      /* or NULL */
 	struct budget *budget; /* accounted: mem->cap */
-	uint64_t file;         /* id of the body file when mem is NULL */
+	uint64_t file;         /* id of the body file when mem is NULL, */
+	uint32_t crc;          /* and the CRC32C that it has to have */
 };
 
 struct body *body_from_blob(struct blob *take_mem, struct budget *b);
-struct body *body_from_file(uint64_t file, uint64_t size);
+struct body *body_from_file(uint64_t file, uint64_t size, uint32_t crc);
 struct body *body_ref(struct body *b);
 /* The caller's reference is now, or is not any more, that of a cache: what
  * nobody else has counts as cached in the budget. */

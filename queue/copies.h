@@ -69,3 +69,6 @@ struct copy_view {
 enum err queue_read(struct queue *q, struct message *m, int with_body,
 	struct copy_view *v_r) must_use;
 void queue_read_end(struct queue *q, struct copy_view *v);
+/* The file of m's body is not there, or is not what was stored: who wants the
+ * body next finds m damaged, when nobody has a lease of it (then: ERR_BUSY). */
+void queue_bad_copy(struct queue *q, struct message *m);

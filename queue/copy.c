@@ -238,6 +238,13 @@ enum err queue_read(struct queue *q, struct message *m, int with_body,
 	return ERR_OK;
 }
 
+void queue_bad_copy(struct queue *q, struct message *m)
+{
+	check_obj(q, QUEUE_MAGIC);
+	check_obj(m, MESSAGE_MAGIC);
+	m->bad_body = 1;
+}
+
 void queue_read_end(struct queue *q, struct copy_view *v)
 {
 	body_unref(&v->body);

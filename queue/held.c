@@ -199,7 +199,7 @@ static enum err load_body(
 
 	*why_r = "body cannot be read";
 	if (h->env.in_file) {
-		h->body = body_from_file(m->id.v, h->env.size);
+		h->body = body_from_file(m->id.v, h->env.size, h->env.crc);
 		return ERR_OK;
 	}
 	e = store_read_body(q->store, m->id, h->env.size, &mem);
@@ -212,6 +212,15 @@ static enum err load_body(
 	}
 	h->body = body_from_blob(mem, &q->budget);
 	return ERR_OK;
+}
+
+static int is_leased(const struct message *m)
+{
+	const struct leg *l = m->legs;
+
+	while (l && l->state != LEG_LEASED)
+		l = l->next;
+	return l != NULL;
 }
 
 enum err held_get(struct queue *q, struct message *m, int with_body,
@@ -230,7 +239,7 @@ enum err held_get(struct queue *q, struct message *m, int with_body,
 	uncache(q, h);
 	if (with_body && m->bad_body) {
 		*why_r = "the file of the body is not what was stored";
-		e = ERR_CORRUPT;
+		e = is_leased(m) ? ERR_BUSY : ERR_CORRUPT;
 	} else if (with_body && !h->body) {
 		e = load_body(q, m, h, why_r);
 	}

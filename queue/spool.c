@@ -184,7 +184,7 @@ struct body *spool_take(struct spool *sp)
 
 	must(sp->ended && sp->err == ERR_OK);
 	if (sp->in_file)
-		return body_from_file(sp->file, sp->size);
+		return body_from_file(sp->file, sp->size, sp->crc);
 	body = body_from_blob(sp->mem, b);
 	budget_give(b, sp->mem->cap); /* the body accounts for it now */
 	sp->mem = NULL;

@@ -20,7 +20,7 @@ struct reader {
 	struct store *store;
 	struct body *body;
 	uint64_t at;
-	uint32_t crc, want;      /* of what was read; of what was stored */
+	uint32_t crc;            /* of what was read */
 	struct convert *convert; /* pass two; its output is converted */
 	struct convert *survey;  /* pass one */
 	const char *why;         /* pass one failed */
@@ -101,7 +101,7 @@ static void read_piece(struct reader *r)
 	r->in->n = r->got;
 	r->at += r->got;
 	r->crc = crc32c(r->crc, blob_span(r->in));
-	if (r->at == r->body->size && r->crc != r->want)
+	if (r->at == r->body->size && r->crc != r->body->crc)
 		r->err = ERR_CORRUPT;
 }
 
@@ -267,7 +267,6 @@ static struct reader *reader_create(struct client *c, struct attempt *a)
 	r->id = a->lease->env->id;
 	r->store = queue_store(c->d->o.queue);
 	r->body = body_ref(a->lease->body);
-	r->want = a->lease->env->crc;
 	c->reader = r;
 	return r;
 }

@@ -119,7 +119,7 @@ static void on_adopted(struct work *w)
 	struct one *o = container_of(w, struct one, work);
 
 	if (o->err == ERR_OK) {
-		hand_in(o, body_from_file(o->e.id.v, o->st.in_file));
+		hand_in(o, body_from_file(o->e.id.v, o->st.in_file, o->e.crc));
 		return;
 	}
 	import_cancel(&o->import);

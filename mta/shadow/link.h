@@ -53,7 +53,8 @@ struct store_call {
 	/* A body in a file, piece by piece. */
 	struct store *store;
 	struct blob *piece;
-	uint64_t at; /* read so far */
+	uint64_t at;  /* read so far */
+	uint32_t crc; /* of that */
 	size_t got;
 	enum err err;
 	int reading, abandoned;

@@ -73,6 +73,15 @@ static void run_read(struct work *w)
 
 	sc->err = store_file_read(sc->store, sc->body->file, sc->at,
 		sc->piece->p, sc->piece->cap, &sc->got);
+	sc->crc = crc32c(sc->crc, span(sc->piece->p, sc->got));
+}
+
+/* What is read of the file is not what was stored. */
+static int bad_file(const struct store_call *sc)
+{
+	return sc->err == ERR_NOTFOUND || (sc->err == ERR_OK && sc->got == 0) ||
+	       (sc->err == ERR_OK && sc->at + sc->got == sc->body->size &&
+		       sc->crc != sc->body->crc);
 }
 
 static void on_read(struct work *w)
@@ -87,9 +96,10 @@ static void on_read(struct work *w)
 		return;
 	}
 	check_obj(l, LINK_MAGIC);
-	if (sc->err != ERR_OK || sc->got == 0) {
-		/* It was announced, so that the link must end. The message
-		 * itself shows its trouble when it is delivered. */
+	if (sc->err != ERR_OK || bad_file(sc)) {
+		/* It was announced, so that the link must end. */
+		if (bad_file(sc) && sc->copy && sc->copy->m)
+			queue_bad_copy(l->p->s->o.queue, sc->copy->m);
 		link_fail(l, "a body cannot be read here");
 		return;
 	}

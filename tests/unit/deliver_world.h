@@ -102,10 +102,11 @@ struct lease *queue_lease(struct queue *q, struct nexthop *h, unsigned max)
 		for (unsigned r = 0; r < m->env.nrcpt && l->nrcpt < max; r++)
 			if (!m->final[r])
 				m->index[l->nrcpt++] = r;
-		l->body = m->env.in_file ? body_from_file(i, m->env.size)
-					 : body_from_blob(blob_ref(m->blob),
-						   &q->budget);
 		m->env.crc = crc32c(0, blob_span(m->blob)) ^ !!q->bad_crc;
+		l->body =
+			m->env.in_file
+				? body_from_file(i, m->env.size, m->env.crc)
+				: body_from_blob(blob_ref(m->blob), &q->budget);
 		m->leased = 1;
 		m->attempts++;
 		count(q);

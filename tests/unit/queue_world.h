@@ -277,7 +277,7 @@ static unused void take_in(struct world *w, struct intake *i,
 			store_file_create(queue_store(w->q), e->id.v, &h), 0);
 		assert_int_equal(store_file_write(h, 0, SPAN("xyz")), 0);
 		assert_int_equal(store_file_finish(&h), 0);
-		body = body_from_file(e->id.v, e->size);
+		body = body_from_file(e->id.v, e->size, e->crc);
 	} else {
 		struct blob *b = blob_create(e->size);
 

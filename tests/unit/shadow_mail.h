@@ -37,7 +37,7 @@ static unused struct body *letter_body(struct node *n, struct letter *l)
 		store_file_create(queue_store(n->w.q), l->env.id.v, &h), 0);
 	assert_int_equal(store_file_write(h, 0, blob_span(b)), 0);
 	assert_int_equal(store_file_finish(&h), 0);
-	body = body_from_file(l->env.id.v, b->n);
+	body = body_from_file(l->env.id.v, b->n, l->env.crc);
 	blob_unref(b);
 	return body;
 }

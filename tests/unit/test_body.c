@@ -167,7 +167,7 @@ static void over_drops_caches(void **state)
 /* A body in a file takes no memory. */
 static void file_is_free(void **state)
 {
-	struct body *f = body_from_file(77, (uint64_t)1 << 40);
+	struct body *f = body_from_file(77, (uint64_t)1 << 40, 0);
 
 	(void)state;
 	assert_null(f->mem);

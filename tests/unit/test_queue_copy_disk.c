@@ -284,6 +284,31 @@ static enum err act(struct card *c, int what, struct ask *a)
 	}
 }
 
+/* A file that is not what was stored any more: who reads the body next finds
+ * it, but not while somebody has a lease of it. */
+static void test_bad_copy(void **state)
+{
+	struct world *w = *state;
+	struct card *c = give_one(w, BARRED, "b@x");
+	struct copy_view v;
+	struct lease *l;
+
+	assert_int_equal(queue_unbar(w->q, c->m), ERR_OK);
+	l = lease(w, "c0|x", 1);
+	queue_bad_copy(w->q, c->m);
+	assert_int_equal(queue_read(w->q, c->m, 1, &v), ERR_BUSY);
+	assert_int_equal(queue_read(w->q, c->m, 0, &v), ERR_OK);
+	queue_read_end(w->q, &v);
+	assert_int_equal(c->ngone, 0);
+	settle_all(w, l, VERDICT_RELEASE);
+	assert_int_equal(queue_read(w->q, c->m, 1, &v), ERR_CORRUPT);
+	assert_int_equal(c->ngone, 1);
+	assert_int_equal(c->gone, ERR_CORRUPT);
+	assert_int_equal(w->disk->ndamaged, 1);
+	sim_loop_step(w->loop, 100);
+	assert_null(lease(w, "c0|x", 1));
+}
+
 /* Whatever finds a damaged record: the message is set aside and gone, at once;
  * nobody who waits is told anything else. Others are not concerned. */
 static void test_damaged(void **state)
@@ -696,6 +721,7 @@ int main(void)
 		T(test_nospace_close),
 		T(test_fatal),
 		T(test_close),
+		T(test_bad_copy),
 		T(test_damaged),
 		T(test_unreadable),
 		T(test_random),
