@@ -453,16 +453,6 @@ void book_full(struct book *b, struct relay *r, int yes)
 		m->full[m->nfull++].to = now;
 }
 
-void book_rots(struct book *b, struct relay *r)
-{
-	b->rots |= 1u << r->index;
-}
-
-void book_hopeless(struct book *b)
-{
-	b->hopeless = loop_now(b->w->loop);
-}
-
 static void changed(struct book *b, struct relay *r, uint64_t since, int lost)
 {
 	struct machine_book *m = &b->m[r->index];
@@ -470,6 +460,17 @@ static void changed(struct book *b, struct relay *r, uint64_t since, int lost)
 	must(m->nchange < BOOK_PERIODS);
 	m->change[m->nchange++] =
 		(struct change){loop_now(b->w->loop), since, lost};
+}
+
+void book_rots(struct book *b, struct relay *r)
+{
+	b->rots |= 1u << r->index;
+	changed(b, r, 0, 1); /* what only it has may be gone */
+}
+
+void book_hopeless(struct book *b)
+{
+	b->hopeless = loop_now(b->w->loop);
 }
 
 void book_lost(struct book *b, struct relay *r)

@@ -36,11 +36,11 @@
 struct pair_facts {
 	uint64_t hash, lines, bytes;
 	unsigned messages, copies, bounces;
-	unsigned crashes, failures, losses, restores;
+	unsigned crashes, failures, losses, restores, rots;
 	unsigned moves, solo, solo_lost, refused;
 	unsigned drains, drained_starts;
 	unsigned given, orders; /* messages; of relays to give all */
-	unsigned again[4]; /* extra copies by reason: D1, D2, move, restore */
+	unsigned again[5];      /* extra copies: D1, D2, move, restore, rot */
 };
 
 struct book;

@@ -10,7 +10,7 @@
 #include "mta/base/check.h"
 #include "tests/sim/book_private.h"
 
-enum reason { D1, D2, MOVE, RESTORE, REASONS };
+enum reason { D1, D2, MOVE, RESTORE, ROT, REASONS };
 
 enum { CAUSES_MOST = 256 };
 
@@ -120,6 +120,10 @@ static void add_restores(struct matching *m)
 						     .relay = r,
 						     .at = c->at,
 						     .since = c->since});
+			else if (m->b->rots >> r & 1)
+				add_cause(m, (struct cause){.why = ROT,
+						     .relay = r,
+						     .at = c->at});
 		}
 }
 
@@ -318,6 +322,8 @@ static int explains(
 	case RESTORE:
 		return c->at <= e->at && c->at >= h->at &&
 		       c->since <= forgets_until(m->b, h->relay, h->at);
+	case ROT: /* it has no record, which proves nothing any more */
+		return c->at <= e->at && h->relay == c->relay;
 	case REASONS:
 		break;
 	}

@@ -72,6 +72,7 @@ static void add_pair(struct run *r, const struct pair_facts *f)
 	s->failures += f->failures;
 	s->losses += f->losses;
 	s->restores += f->restores;
+	s->rots += f->rots;
 	s->moves += f->moves;
 	s->given += f->given;
 	s->orders += f->orders;
@@ -88,14 +89,17 @@ static void add_pair(struct run *r, const struct pair_facts *f)
 static void say_pair(const struct pair_facts *f)
 {
 	printf("%u messages, %u copies (%u D1, %u D2, %u by takeover, %u by "
-	       "restore), %u bounces, %u crashes, %u disk failures, %u disks "
-	       "lost, %u rolled back, %u takeovers, %u solo (%u lost), %u "
+	       "restore, %u by rot), %u bounces, %u crashes, %u disk failures, "
+	       "%u disks "
+	       "lost, %u rolled back, %u that rot, %u takeovers, %u solo (%u "
+	       "lost), %u "
 	       "refused, %u drained (%u starts so), %u given in %u orders, "
 	       "%" PRIu64 " octets\n",
 		f->messages, f->copies, f->again[0], f->again[1], f->again[2],
-		f->again[3], f->bounces, f->crashes, f->failures, f->losses,
-		f->restores, f->moves, f->solo, f->solo_lost, f->refused,
-		f->drains, f->drained_starts, f->given, f->orders, f->bytes);
+		f->again[3], f->again[4], f->bounces, f->crashes, f->failures,
+		f->losses, f->restores, f->rots, f->moves, f->solo,
+		f->solo_lost, f->refused, f->drains, f->drained_starts,
+		f->given, f->orders, f->bytes);
 }
 
 struct told {

@@ -144,6 +144,10 @@ static void on_boot(struct timer *t)
 		book_restored(p->book, m->r, m->backed_up);
 		pair_ranks_forget(p, m->r);
 		p->facts.restores++;
+	} else if (m->disk == ROT) {
+		sim_disk_rot(d);
+		book_rots(p->book, m->r);
+		p->facts.rots++;
 	}
 	m->drain_recorded = m->disk == LOSE      ? 0
 			    : m->disk == RESTORE ? -1
@@ -214,7 +218,7 @@ static void calm(struct pair *p)
 	disks_check_owners(w, 1, "at the end of calm");
 	disks_check_copies(w, &before, "at the end of calm");
 	disks_fini(&before);
-	p->spent = 0;
+	p->spent = p->rotten;
 	p->calm = 0;
 }
 

@@ -21,8 +21,8 @@ struct machine {
 	struct sim_disk *backup; /* or NULL */
 	uint64_t backed_up;
 	uint64_t changed; /* when its disk was lost or rolled back */
-	enum { KEEP, LOSE, RESTORE } disk; /* at the next boot */
-	uint64_t sick_disk, sick_link;     /* when it is over; 0: well */
+	enum { KEEP, LOSE, RESTORE, ROT } disk; /* at the next boot */
+	uint64_t sick_disk, sick_link;          /* when it is over; 0: well */
 	uint64_t sick_way[WORLD_RELAYS];
 	uint64_t drained;   /* until when; 0: in service */
 	uint64_t closed;    /* since when this life takes nothing; 0: it does */
@@ -50,6 +50,7 @@ struct pair {
 	struct rand drain_rand; /* for that alone: other worlds stay as they
 				   are */
 	int spent;  /* a disk was lost or rolled back since the last calm */
+	int rotten; /* one rots: some copy may be none until the end */
 	int healed; /* all is over: who ends does not come back */
 	struct rank *rank;
 	size_t nrank;

@@ -147,6 +147,10 @@ static void plan_loss(struct machine *m)
 		return;
 	p->spent = 1;
 	m->disk = m->backup && world_chance(p->w, 2) ? RESTORE : LOSE;
+	if (rand_below(&p->moves, 3) == 0) {
+		m->disk = ROT;
+		p->rotten = 1;
+	}
 	pair_crash(m);
 }
 
