@@ -285,7 +285,7 @@ class Peer:
         self.sock = socket.socket(fam, socket.SOCK_STREAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.sock.bind((self.host, self.port))
-        self.sock.listen(512)
+        self.sock.listen(4096)  # what does not fit waits a minute, unseen
         self.port = self.sock.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.sock,),
                          daemon=True).start()

@@ -196,7 +196,7 @@ def test_more_next_hops_than_a_turn_reloads():
             assert u.reload(conf)["changes"] == "1"
             u.cli("queue", "retry", "--all", "--yes")
             until(lambda: len(host.messages) >= len(domains),
-                  text=lambda: len(host.messages))
+                  timeout=2 * LONG, text=lambda: len(host.messages))
             assert {t for m in host.messages for t in m.to} == {
                 f"x@{n}" for n in domains}
             until(lambda: in_retry() == 0, text=in_retry)
