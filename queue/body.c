@@ -68,7 +68,24 @@ int budget_full(struct budget *b)
 
 void budget_wait(struct budget *b, struct budget_waiter *w)
 {
-	list_append(&b->waiters, &w->node);
+	if (w == b->ahead)
+		list_prepend(&b->waiters, &w->node);
+	else
+		list_append(&b->waiters, &w->node);
+	if (b->waits)
+		b->waits(b->arg);
+}
+
+void budget_pass(struct budget *b)
+{
+	struct budget_waiter *w =
+		list_first(&b->waiters, struct budget_waiter, node);
+
+	if (!w)
+		return;
+	list_del(&w->node);
+	b->ahead = w; /* only compared: it may be gone then */
+	w->fn(w);
 }
 
 void budget_unwait(struct budget_waiter *w)

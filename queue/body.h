@@ -21,7 +21,9 @@ struct budget {
 	uint64_t cached; /* of it: what over() would give back */
 	int squeezed;
 	struct list waiters;
-	void (*over)(void *arg); /* asks the owner to drop cached bodies */
+	struct budget_waiter *ahead; /* went on last without room */
+	void (*over)(void *arg);     /* asks the owner to drop cached bodies */
+	void (*waits)(void *arg); /* somebody does: budget_pass now and then */
 	void *arg;
 };
 
@@ -45,6 +47,10 @@ int budget_full(struct budget *b);
 void budget_set(struct budget *b, uint64_t limit, int squeezed);
 void budget_wait(struct budget *b, struct budget_waiter *w);
 void budget_unwait(struct budget_waiter *w);
+/* The first waiter goes on although there is no room: what is half received may
+ * be what uses it up, and nobody would ever end if all waited. When it waits
+ * again it is the first again, so that one ends before others grow. */
+void budget_pass(struct budget *b);
 
 struct body {
 	unsigned refs; /* one loop only */

@@ -5,6 +5,11 @@
 
 enum { HOPS_LOOKED_AT = 1024 };
 
+/* Between two that go on although there is no memory: each may read once, what
+ * its stream has for it. Far above the limit those that went on did not end:
+ * they are slow, and shall not all come in. */
+enum { PASS_MS = 5, FAR_PASS_MS = 1000 };
+
 /* Hops are in q->load.active in the order in which they last had nothing ready,
  * so those that have waited longest come first. */
 static uint64_t oldest_of(struct queue *q, struct nexthop *h)
@@ -62,6 +67,39 @@ void queue_drop_cached(struct queue *q)
 {
 	check_obj(q, QUEUE_MAGIC);
 	held_drop_all(q);
+}
+
+static void on_waits(void *queue)
+{
+	struct queue *q = queue;
+
+	const struct budget *b = &q->budget;
+	uint64_t most = b->limit + b->limit / 8 + 4 * q->o.large_body;
+	int far = b->squeezed || b->used > most;
+
+	if (!q->load.pass.armed)
+		timer_start(&q->load.pass, far ? FAR_PASS_MS : PASS_MS);
+}
+
+static void on_pass(struct timer *t)
+{
+	struct queue *q = container_of(t, struct queue, load.pass);
+
+	budget_pass(&q->budget);
+	if (!list_empty(&q->budget.waiters))
+		on_waits(q);
+}
+
+void load_init(struct queue *q)
+{
+	list_init(&q->load.active);
+	timer_init(&q->load.pass, q->o.loop, on_pass);
+	q->budget.waits = on_waits;
+}
+
+void load_fini(struct queue *q)
+{
+	timer_stop(&q->load.pass);
 }
 
 void load_set_budget(struct queue *q)

@@ -115,7 +115,6 @@ static void init(struct queue *q)
 	list_init(&q->set.hurried);
 	list_init(&q->idle);
 	list_init(&q->notify);
-	list_init(&q->load.active);
 	list_init(&q->expired);
 	list_init(&q->cached);
 	q->walk = &q->messages;
@@ -127,6 +126,7 @@ static void init(struct queue *q)
 	budget_init(&q->budget, q->o.memory);
 	q->budget.over = held_drop_some;
 	q->budget.arg = q;
+	load_init(q);
 	timer_init(&q->turn, l, on_turn);
 	timer_init(&q->due_timer, l, on_due);
 	timer_init(&q->age_timer, l, on_age);
@@ -145,6 +145,7 @@ static void fini(struct queue *q)
 	timer_stop(&q->idle_timer);
 	timer_stop(&q->again_timer);
 	timer_stop(&q->reroute_timer);
+	load_fini(q);
 	hook_remove(&q->hook);
 	heap_fini(&q->due_hops);
 	heap_fini(&q->due_legs);

@@ -21,6 +21,22 @@ def begin(clients, size):
         c.send("Subject: x\r\n\r\n" + LINE * (size // len(LINE)))
 
 
+def test_all_wait_and_all_get_on():
+    """Half received messages have used up the memory, and nobody else has
+    any: they end all the same, one after the other."""
+    with Peer() as sink, Umbra(base(
+            sink.port, queue={**base()["queue"], **SMALL})) as u:
+        clients = [u.smtp() for _ in range(12)]
+        begin(clients, 300000)
+        u.wait("queue.memory")
+        for c in clients:
+            c.send(".\r\n")
+        assert [c.reply().code for c in clients] == [250] * 12
+        for c in clients:
+            c.close()
+        until(lambda: len(sink.messages) == 12)
+
+
 def test_who_waits_for_memory_goes_away():
     """What a client that is gone gives back is what it waited for itself."""
     with Umbra(base(queue={**base()["queue"], **SMALL})) as u:

@@ -105,6 +105,42 @@ static void waits_again(void **state)
 	budget_unwait(&r.w);
 }
 
+static int waits;
+
+static void on_waits(void *arg)
+{
+	(void)arg;
+	waits++;
+}
+
+/* One at a time goes on although there is no room, in order; who then waits
+ * again is the first again. */
+static void passes(void **state)
+{
+	struct reader r[2];
+
+	(void)state;
+	b.waits = on_waits;
+	budget_take(&b, 900);
+	for (int i = 0; i < 2; i++) {
+		r[i] = (struct reader){
+			.w.fn = on_room, .b = &b, .again = i == 0};
+		budget_wait(&b, &r[i].w);
+	}
+	assert_int_equal(waits, 2);
+	budget_pass(&b);
+	assert_int_equal(r[0].called, 1);
+	assert_int_equal(waits, 3);
+	budget_pass(&b);
+	assert_int_equal(r[0].called, 2);
+	assert_int_equal(r[1].called, 0);
+	budget_unwait(&r[0].w);
+	budget_pass(&b);
+	assert_int_equal(r[1].called, 1);
+	budget_pass(&b);
+	assert_int_equal(r[0].called + r[1].called, 3);
+}
+
 /* Squeezed there is no room to read, but within the limit there is to begin;
  * who waited goes on when that is over, or when the limit is raised. */
 static void squeezed(void **state)
@@ -183,6 +219,7 @@ int main(void)
 		cmocka_unit_test_setup(waiter_wakes, setup),
 		cmocka_unit_test_setup(room_used_up, setup),
 		cmocka_unit_test_setup(waits_again, setup),
+		cmocka_unit_test_setup(passes, setup),
 		cmocka_unit_test_setup(squeezed, setup),
 		cmocka_unit_test_setup(over_drops_caches, setup),
 		cmocka_unit_test_setup(file_is_free, setup),
