@@ -6,7 +6,8 @@ import pytest
 
 from pair import Pair
 from peer import Peer
-from test_db import LARGE, SMALL, body_file, filled, page_with  # noqa: F401
+from test_db import (LARGE, SMALL, body_file, damage_file,  # noqa: F401
+                     filled, page_with)
 from wait import until
 
 
@@ -20,15 +21,7 @@ def damage(u, what, i):
             return page[:at] + page[at:].replace(b"small", b"smbll", 1)
         page_with(u, head, change)
         return
-    path = body_file(u, i)
-    if what == "file":
-        os.unlink(path)
-    elif what == "file_short":
-        os.truncate(path, 1000)
-    else:
-        with open(path, "r+b") as f:
-            f.seek(os.path.getsize(path) - 100)
-            f.write(b"X")
+    damage_file(body_file(u, i), what)
 
 
 @pytest.mark.parametrize("what", ["database", "file", "file_short",

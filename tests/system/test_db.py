@@ -95,6 +95,17 @@ def body_file(u, i):
         os.path.join(u.data, "bodies")) for n in names if n == u.ids[i])
 
 
+def damage_file(path, what):
+    if what == "file":
+        os.unlink(path)
+    elif what == "file_short":
+        os.truncate(path, 1000)
+    else:
+        with open(path, "r+b") as f:
+            f.seek(5000)
+            f.write(b"X")
+
+
 # --- check -------------------------------------------------------------------
 
 
@@ -123,15 +134,7 @@ def test_check_finds_what_is_damaged(filled, what):
         page_with(u, b"for <u4@example.org>", lambda p: p.replace(
             b"small small small", b"smbll small small"))
     else:
-        path = body_file(u, 3)
-        if what == "file":
-            os.unlink(path)
-        elif what == "file_short":
-            os.truncate(path, 1000)
-        else:
-            with open(path, "r+b") as f:
-                f.seek(5000)
-                f.write(b"X")
+        damage_file(body_file(u, 3), what)
     bad, all_ = check(u.data, want=65)
     name = "file" if what == "file_short" else what
     assert {x["damage"] for x in bad} == {name}
