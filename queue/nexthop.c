@@ -426,15 +426,16 @@ void message_set_priority(struct message *m, enum priority p)
 {
 	for (struct leg *l = m->legs; l; l = l->next) {
 		l->hop->by_priority[m->priority]--;
-		if (l->state == LEG_READY)
-			far(l->hop, l);
+		if (l->state != LEG_READY)
+			continue;
+		far(l->hop, l);
+		list_del(&l->node);
 	}
 	m->priority = (uint8_t)(p & 3);
 	for (struct leg *l = m->legs; l; l = l->next) {
 		l->hop->by_priority[p]++;
 		if (l->state != LEG_READY)
 			continue;
-		list_del(&l->node);
 		list_insert_before(place(l->hop, l), &l->node);
 	}
 }

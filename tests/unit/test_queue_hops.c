@@ -379,6 +379,50 @@ static void test_close(void **state)
 	start(w);
 }
 
+/* A message of two legs at one hop changes its priority: nothing points at
+ * where they were. */
+static void test_priority_of_two_legs(void **state)
+{
+	struct world *w = *state;
+	struct lease *l1, *l2, *l;
+	struct msg_id old, two;
+	struct nexthop *x;
+
+	two = take(w, &(struct mail){.nrcpt = 2, .to = {"a@x", "b@x"}});
+	sim_loop_step(w->loop, 100);
+	l1 = lease(w, "c0|x", 1);
+	l2 = lease(w, "c0|x", 1);
+	settle_all(w, l2, VERDICT_DEFER);
+	settle_all(w, l1, VERDICT_DEFER);
+	x = hop(w, "c0|x");
+	old = take_one(w, "b@x"); /* younger than two */
+	sim_loop_step(w->loop, 100);
+	settle_all(w, lease(w, "c0|x", 1), VERDICT_DEFER);
+	assert_int_equal(
+		queue_message_suspend(w->q, old, ADMIN, NULL), CHANGED);
+	queue_retry_now(w->q, x);
+	for (int i = 0; i < 5; i++)
+		sim_loop_turn(w->loop);
+	assert_int_equal(x->ready, 2);
+	assert_int_equal(
+		queue_message_priority(w->q, two, PRIORITY_LOW, NULL), CHANGED);
+	assert_null(x->near[PRIORITY_NORMAL]);
+	while ((l = lease(w, "c0|x", 1)))
+		settle_all(w, l, VERDICT_FINAL);
+	sim_loop_step(w->loop, 100);
+	/* Another that waits, and ten that are younger. */
+	queue_message_resume(w->q, old, NULL);
+	sim_loop_step(w->loop, 100);
+	settle_all(w, lease(w, "c0|x", 1), VERDICT_DEFER);
+	for (int i = 0; i < 10; i++)
+		take_one(w, "b@x");
+	sim_loop_step(w->loop, 100);
+	queue_retry_now(w->q, x);
+	for (int i = 0; i < 5; i++)
+		sim_loop_turn(w->loop);
+	assert_int_equal(x->ready, 11);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -388,6 +432,7 @@ int main(void)
 		T(retry_hop),
 		T(retry_stop),
 		T(retry_order),
+		T(priority_of_two_legs),
 		T(ready_slices),
 		T(walk),
 		T(retries),
