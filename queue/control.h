@@ -152,5 +152,5 @@ struct hop_order {
 };
 const struct hop_order *queue_hop_suspended(
 	struct queue *q, const struct hop_order *after);
-/* The one of this key, or NULL: it is not suspended. */
+/* The one of this key, also when it is no longer on; or NULL. */
 const struct hop_order *queue_hop_order(struct queue *q, struct span key);

@@ -370,9 +370,10 @@ void hop_row_set(struct hop_row *r, const struct nexthop *h)
 int hop_row_load(struct hop_row *r, struct span key)
 {
 	const struct nexthop *h = queue_hop(r->o->queue, key);
+	const struct hop_order *o = queue_hop_order(r->o->queue, key);
 
 	set(r, h, h ? h->node.key : key);
-	return h || queue_hop_order(r->o->queue, key) ? 0 : -1;
+	return h || (o && o->on) ? 0 : -1;
 }
 
 const char *hop_type(const struct ctl_options *o, struct span key)
