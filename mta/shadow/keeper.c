@@ -95,8 +95,8 @@ static void claim_held(
 	const uint8_t *mine = c->owner->sid[c->owner_sid];
 
 	if (c->owner == p && c->gen == gen) {
-		say_ceded(c, reply);
 		move_claimed(c);
+		say_ceded(c, reply); /* c may be gone */
 		return;
 	}
 	if (gen < c->gen || p->current < 0 ||

@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "mta/shadow/serve.h"
+#include "queue/load.h"
 #include "tests/unit/shadow_world.h"
+#include "tests/unit/shadow_far.h"
 #include "tests/unit/shadow_mail.h"
 
 enum { BLOCK = 1024, MOST = 1024, NOTE_KEY = 33 };
@@ -427,9 +430,38 @@ static void test_aloof(void **state)
 	assert_int_equal(has(n, m), 0);
 }
 
+/* Rule: a claim of a copy whose record is damaged: it is set aside, and the
+ * answer is as good as none. */
+static void test_claim_of_damaged(void **state)
+{
+	struct node *n = *state;
+	struct mid m = {.inc = 5, .seq = 7};
+	struct far *b;
+	struct copy *c;
+	struct peer *p;
+	struct buf reply;
+
+	b = far_new(n, 'b');
+	node_configure(n, 1, 0, "");
+	node_step(n, 100);
+	memcpy(m.sid, b->sid, 16);
+	c = hold_one(n, m);
+	p = c->owner;
+	queue_drop_cached(n->w.q);
+	sim_disk_damage(n->w.disk, queue_id(c->m), 'e');
+	buf_init(&reply, 1000);
+	keeper_claim(n->s, p, &(struct wire_claim){.mid = m, .gen = 1}, &reply);
+	assert_non_null(strstr(buf_str(&reply), "ceded"));
+	assert_null(copy_find(n->s, &m));
+	assert_int_equal(n->w.disk->ndamaged, 1);
+	buf_fini(&reply);
+	far_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TN(test_claim_of_damaged),
 		TN(test_add_has),
 		TN(test_one_note),
 		TN(test_many),
