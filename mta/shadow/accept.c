@@ -217,9 +217,12 @@ static void on_stored(struct store_call *sc, struct copy *c, int held)
 		a->held_by = sc->peer;
 		if (a->local == LOCAL_DURABLE)
 			acknowledged(a, LEVEL_SHADOWED, a->held_by);
+	} else if (a->local == LOCAL_DURABLE && sc->bad) {
+		refuse(a, ERR_IO);
 	} else if (a->local == LOCAL_DURABLE) {
 		next_peer(a);
 	} else {
+		a->bad = sc->bad;
 		a->state = AT_PARKED; /* until the commit is done */
 	}
 }
@@ -322,7 +325,9 @@ static void on_local(struct intake *i, enum err e)
 	}
 	c->m = i->message;
 	c->size = a->env->size;
-	if (a->state == AT_SOLO)
+	if (a->bad)
+		refuse(a, ERR_IO);
+	else if (a->state == AT_SOLO)
 		acknowledged(a, LEVEL_SOLO, NULL);
 	else if (a->state == AT_PARKED)
 		next_peer(a);

@@ -58,6 +58,7 @@ struct store_call {
 	size_t got;
 	enum err err;
 	int reading, abandoned;
+	int bad; /* it cannot be read, however often it is tried */
 	struct work work;
 };
 /* Sends c to p, whose link is up: record and body are referenced. finished:

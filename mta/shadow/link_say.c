@@ -98,6 +98,7 @@ static void on_read(struct work *w)
 	check_obj(l, LINK_MAGIC);
 	if (sc->err != ERR_OK || bad_file(sc)) {
 		/* It was announced, so that the link must end. */
+		sc->bad = bad_file(sc) || !err_temporary(sc->err);
 		if (bad_file(sc) && sc->copy && sc->copy->m)
 			queue_bad_copy(l->p->s->o.queue, sc->copy->m);
 		link_fail(l, "a body cannot be read here");

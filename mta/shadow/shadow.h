@@ -100,8 +100,8 @@ struct accept {
 	struct list node;
 	struct timer timer;
 	struct peer *held_by, *next;
-	uint32_t tried; /* bits of peers */
-	uint8_t state, local, progressed;
+	uint32_t tried;                        /* bits of peers */
+	uint8_t state, local, progressed, bad; /* bad: no body to copy */
 };
 void shadow_accept(struct shadow *s, struct accept *a, struct envelope *env,
 	struct body *body);

@@ -396,12 +396,59 @@ static void test_stop(void **state)
 		}
 }
 
+/* Rule: a body in a file that is not what was stored has no copy and no 250, is
+ * not sent again and again, and keeps nobody else waiting. */
+static void test_bad_file(void **state)
+{
+	struct node *n = *state;
+	struct letter *l = x_calloc(1, sizeof *l), *other;
+	struct body *body;
+	struct far *b;
+
+	b = far_new(n, 'b');
+	node_configure(n, 1, 0, "");
+	node_step(n, 100);
+	l->n = n;
+	l->at = loop_now(n->w.loop);
+	l->rcpt[0].address = SPAN("r@y.example");
+	l->env = (struct envelope){.id = queue_next_id(n->w.q),
+		.received = loop_wall(n->w.loop),
+		.sender = SPAN("a@a.example"),
+		.client = SPAN("192.0.2.1"),
+		.size = 300000,
+		.in_file = 1,
+		.rcpt = l->rcpt,
+		.nrcpt = 1};
+	l->a = (struct accept){.policy = SHADOW_PREFER,
+		.on_delay = DELAY_ACCEPT,
+		.done = on_letter,
+		.arg = l};
+	body = letter_body(n, l);
+	body->crc ^= 1;
+	l->env.crc ^= 1;
+	shadow_accept(n->s, &l->a, &l->env, body);
+	body_unref(&body);
+	node_step(n, 2000);
+	assert_int_equal(l->done, 1);
+	assert_int_not_equal(l->a.err, ERR_OK);
+	other = post(n, SHADOW_PREFER, 0);
+	letter_wait(other, 100000);
+	assert_int_equal(other->a.err, ERR_OK);
+	assert_int_equal(other->a.level, LEVEL_SHADOWED);
+	assert_true(other->ms < 1000);
+	assert_true(b->opened <= 3);
+	free(l);
+	free(other);
+	far_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		TN(test_target_first),
 		TN(test_target_first_again),
+		TN(test_bad_file),
 		cmocka_unit_test(test_next_hop),
 		cmocka_unit_test(test_stop),
 	};
