@@ -467,7 +467,16 @@ static void again_in_its_place(struct upgrade *u)
 	failed(u, buf_span(&b));
 	buf_fini(&b);
 	wait_for_end(u);
-	start_again(u);
+	/* A stop that came meanwhile is in the loop; one that comes from now on
+	 * would be lost in the exec with the loop, so it ends us at once. */
+	log_flush(u->log);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	loop_uv_turn(u->loop);
+	if (u->canceled)
+		failed(u, SPAN("a stop was asked for"));
+	else
+		start_again(u);
 }
 
 static unsigned change_hands(struct upgrade *u)

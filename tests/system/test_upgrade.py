@@ -393,16 +393,19 @@ time.sleep(1)
 """
 
 
+def refuses_late(u):
+    late = script(u, "")
+    with open(late, "w", encoding="utf-8") as f:
+        f.write(REFUSES_LATE.format(
+            python=sys.executable, lock=os.path.join(u.data, "umbra.lock")))
+    return late
+
+
 def test_next_refuses_with_the_queue_in_hands(peer):
     """The old program starts again when the lock is free, not before."""
     with Umbra(base(peer.port)) as u:
-        late = script(u, "")
-        with open(late, "w", encoding="utf-8") as f:
-            f.write(REFUSES_LATE.format(
-                python=sys.executable,
-                lock=os.path.join(u.data, "umbra.lock")))
         at = u.mark()
-        p = upgrade(u, "--binary", late)
+        p = upgrade(u, "--binary", refuses_late(u))
         assert "no control socket" in u.wait("upgrade.failed", since=at)["text"]
         u.wait("node.ready", since=at)
         p.kill()
@@ -486,6 +489,25 @@ def test_stop_wins_at_the_last_moment(peer, dies):
         u.proc = None
         u.start()
         assert peer.to("held@example.org").body == MESSAGE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_wins_while_the_failed_one_ends(peer, number):
+    """The next process has refused and has not ended yet: the old one is not
+    started again after that."""
+    with Umbra(base(peer.port)) as u:
+        at = u.mark()
+        p = upgrade(u, "--binary", refuses_late(u))
+        assert "starts again" in u.wait("upgrade.failed", since=at)["text"]
+        u.signal(number)
+        assert u.ended() == 0
+        p.kill()
+        p.communicate()
+        assert u.seen("upgrade.failed")[-1]["text"] == "a stop was asked for"
+        assert not u.seen("node.start", since=at)
+        u.proc = None
+        u.start()
+        works(u, peer, "after")
 
 
 def test_status_says_that_nobody_answers(peer):
