@@ -21,9 +21,10 @@ static enum import_known known(struct shadow *s, const struct mid *m)
 	struct copy *c = copy_find(s, m);
 	int done;
 
-	/* Not durable yet; or damaged here, and set aside. */
-	if (c && (c->state == COPY_ACCEPT || c->state == COPY_LOST))
+	if (c && c->state == COPY_ACCEPT) /* not durable yet */
 		return IMPORT_BUSY;
+	if (c && c->state == COPY_LOST) /* damaged here, whole there */
+		return IMPORT_NEW;
 	if (c)
 		return IMPORT_HERE;
 	done = holder_finished(s, m);
@@ -36,11 +37,16 @@ enum import_known import_begin(
 	struct shadow *s, struct import *i, const struct mid *m)
 {
 	enum import_known k;
+	struct copy *lost;
 
 	check_obj(s, SHADOW_MAGIC);
 	must(m->seq);
 	k = known(s, m);
 	if (k == IMPORT_NEW) {
+		lost = copy_find(s, m);
+		i->lost = lost != NULL;
+		if (lost)
+			copy_free(lost);
 		i->s = s;
 		i->copy = copy_new(s, m, COPY_ACCEPT);
 	}
@@ -49,7 +55,12 @@ enum import_known import_begin(
 
 void import_cancel(struct import *i)
 {
-	copy_free(i->copy);
+	if (!i->lost) {
+		copy_free(i->copy);
+		return;
+	}
+	copy_set(i->copy, COPY_LOST);
+	list_append(&i->s->lost, &i->copy->at);
 }
 
 static void on_imported(struct intake *in, enum err e)
@@ -60,7 +71,7 @@ static void on_imported(struct intake *in, enum err e)
 	char mid[MID_TEXT];
 
 	if (e != ERR_OK) {
-		copy_free(c);
+		import_cancel(i);
 		i->done(i, e);
 		return;
 	}

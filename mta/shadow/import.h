@@ -42,7 +42,7 @@ void import_forget(struct shadow *s);
 /* --- one message (import.c) ----------------------------------------------- */
 
 enum import_known {
-	IMPORT_NEW,      /* not known here */
+	IMPORT_NEW,      /* not known here; or lost here: damaged, set aside */
 	IMPORT_HERE,     /* in the queue, ours or a copy that we hold */
 	IMPORT_FINISHED, /* was here */
 	IMPORT_BUSY,     /* coming in just now: it may still fail */
@@ -56,6 +56,7 @@ struct import {
 	void (*done)(struct import *i, enum err e);
 	struct shadow *s; /* from here on the room's own */
 	struct copy *copy;
+	int lost; /* it was LOST before, and is again if this fails */
 	struct intake intake;
 	struct trace_id trace;
 	uint64_t size;

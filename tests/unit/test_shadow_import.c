@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "mta/shadow/import.h"
+#include "queue/load.h"
 #include "tests/unit/shadow_world.h"
 
 struct one {
@@ -79,6 +80,44 @@ static void test_known_when_durable(void **state)
 		assert_int_equal(o.e, full ? ERR_NOSPACE : ERR_OK);
 	}
 	assert_int_equal(known(n, &m), IMPORT_HERE);
+}
+
+/* Rule: one that was damaged here and set aside is taken in again, and then
+ * delivered; while that fails it is lost as before: nobody hears that it is
+ * finished. */
+static void test_lost_here(void **state)
+{
+	struct node *n = *state;
+	struct mid m = mid_at(9, 0, 5);
+	struct copy *c;
+	struct one o;
+
+	node_configure(n, 1, 0, "");
+	import(n, &o, m, REMOVE_NO);
+	node_step(n, 100);
+	c = copy_find(n->s, &m);
+	queue_drop_cached(n->w.q);
+	sim_disk_damage(n->w.disk, queue_id(c->m), 'x');
+	node_step(n, 3 * MINUTE);
+	assert_null(lease(&n->w, "c0|x", 10));
+	assert_int_equal(copy_find(n->s, &m)->state, COPY_LOST);
+	assert_int_equal(known(n, &m), IMPORT_NEW);
+	assert_int_equal(copy_find(n->s, &m)->state, COPY_LOST);
+	for (int full = 1; full >= 0; full--) {
+		n->w.disk->fail = full ? ERR_NOSPACE : ERR_OK;
+		import(n, &o, m, REMOVE_NO);
+		assert_int_equal(known(n, &m), IMPORT_BUSY);
+		node_step(n, 100);
+		assert_int_equal(o.e, full ? ERR_NOSPACE : ERR_OK);
+		c = copy_find(n->s, &m);
+		assert_int_equal(c->state == COPY_LOST, full);
+	}
+	assert_int_equal(known(n, &m), IMPORT_HERE);
+	node_step(n, 3 * MINUTE);
+	settle_all(&n->w, lease(&n->w, "c0|x", 10), VERDICT_FINAL);
+	node_step(n, 100);
+	assert_null(copy_find(n->s, &m));
+	assert_int_equal(known(n, &m), IMPORT_FINISHED);
 }
 
 /* Rule: what an administrator ordered to be removed there is removed here. */
@@ -333,6 +372,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TN(test_known_when_durable),
+		TN(test_lost_here),
 		TN(test_removed_stays_removed),
 		TN(test_run),
 		TN(test_run_full),
