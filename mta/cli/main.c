@@ -63,12 +63,17 @@ static int run(struct request *r)
 	return status;
 }
 
-static int flush(int status)
+/* What was written before has been flushed, and may have been lost then. */
+static int flush(int json, int status)
 {
-	if (fflush(stdout) == 0 || status != EX_OK)
+	struct request r = {.json = json};
+	int lost = ferror(stdout);
+
+	if (fflush(stdout) == 0 && !lost)
 		return status;
-	perror("umbra: standard output");
-	return EX_IOERR;
+	return cli_fail(&r, status == EX_OK ? EX_IOERR : status,
+		"the answer could not be written to standard output, or not "
+		"whole: is there room for it?");
 }
 
 static int is_sendmail(const char *name)
@@ -135,10 +140,10 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
 		puts("umbra " UMBRA_VERSION);
-		return EX_OK;
+		return flush(0, EX_OK);
 	}
 	if (argc > 0 && sendmail(argc, argv, &status))
-		return flush(status);
+		return flush(0, status);
 	buf_init(&say, SAY_MAX);
 	switch (request_parse(argc - 1, argv + 1, &r, &say)) {
 	case REQUEST_OK:
@@ -152,5 +157,5 @@ int main(int argc, char **argv)
 		break;
 	}
 	buf_fini(&say);
-	return flush(status);
+	return flush(wants_json(argc, argv), status);
 }

@@ -169,6 +169,29 @@ def test_nobody_answers(relay, folder):
             assert objects(p.stderr)[-1]["status"] == p.returncode
 
 
+@pytest.mark.parametrize("args", [
+    ["status"], ["log", "level"], ["config", "show", "--manual"], ["--help"],
+    ["sendmail", "-bp"], ["--version"]])
+def test_answer_is_lost(relay, args):
+    """Nothing of what was asked for could be written: that is no success, and
+    it is said."""
+    plain = args[0] in ("sendmail", "--version")
+    for json_too in [False] if plain else [False, True]:
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            p = subprocess.run(
+                [UMBRA, *([] if args == ["--version"] else
+                          ["--socket", relay.socket]), *args,
+                 *(["--json"] if json_too else [])], env=relay.env, stdout=full,
+                stderr=subprocess.PIPE, text=True, check=False)
+        assert p.returncode == 74, p
+        if json_too:
+            said, = objects(p.stderr)
+            assert said["status"] == 74
+            assert "could not be written" in said["error"]
+        else:
+            assert p.stderr.startswith("umbra: the answer could not be written")
+
+
 def test_config_check(relay, folder):
     """Errors and warnings with their places; certificates have none."""
     p = typed(relay, ["config", "check", "FILE"], folder, "--json")
