@@ -40,7 +40,7 @@ struct db_walk {
 	char text[4096];  /* why it could not be opened, or what a call said */
 };
 struct db_walk *db_walk_new(const char *dir);
-/* ERR_OK also with breaks; else w->text. */
+/* ERR_OK also with breaks, and with last_broken; else w->text. */
 enum err db_walk(struct db_walk *w);
 /* For visit: e, with what is wrong. */
 enum err db_walk_say(struct db_walk *w, enum err e, struct buf *why);

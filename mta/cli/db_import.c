@@ -187,6 +187,23 @@ static enum err give_up(struct import *x, const struct said *s)
 	return e;
 }
 
+/* The process that reads has ended while it waited for the daemon. */
+static enum err cut_off(struct import *x)
+{
+	struct buf why;
+	enum err e;
+
+	buf_init(&why, TEXT_MAX);
+	buf_addf(&why,
+		"what reads %s was ended (%s) before the daemon had taken in "
+		"the last %u messages; type it again",
+		x->from, strsignal(x->w->signal), x->staged);
+	x->status = EX_TEMPFAIL;
+	e = db_walk_say(x->w, ERR_CANCELED, &why);
+	buf_fini(&why);
+	return e;
+}
+
 /* Who else writes to import/ and clears it. */
 static enum err lost(struct import *x, uint64_t n)
 {
@@ -412,6 +429,8 @@ static int walk(struct import *x, int doing)
 	x->own = x->copies = x->finished = x->damaged = x->octets = 0;
 	x->status = EX_OK;
 	e = db_walk(w);
+	if (e == ERR_OK && x->staged)
+		e = cut_off(x);
 	if (e == ERR_OK)
 		return EX_OK;
 	if (e == ERR_CORRUPT && w->signal)

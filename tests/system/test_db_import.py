@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -426,6 +427,25 @@ def test_it_waits_with_words(rescued, relay):
     assert p.returncode == 0, (out, said)
     assert json.loads(said) == {"waits": "disk space of the queue", "taken": 0}
     assert json.loads(out)["taken"] == 10
+    relay.start()
+
+
+def test_what_reads_is_killed(rescued, relay):
+    """While the last messages wait: they were not imported, and it says so."""
+    relay.stop()
+    failed = {"failed": 10, "reason": "no space left",
+              "waits": "disk space of the queue"}
+    with Daemon(relay, {}, failed), subprocess.Popen(
+            [UMBRA, "-c", relay.file, "db", "import", rescued.data, "--yes"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+        assert "waiting" in p.stderr.readline()
+        with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
+            os.kill(int(f.read()), signal.SIGKILL)
+        out, said = p.communicate(timeout=60)
+    assert p.returncode == 75, (out, said)
+    assert "before the daemon had taken in the last 10 messages" in said
+    assert "so far 0 messages were taken over" in said
+    assert not os.path.exists(relay.data + "/import")
     relay.start()
 
 
