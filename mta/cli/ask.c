@@ -4,6 +4,7 @@
  * that begins with ANSWER_END is the last and says the status; ANSWER_FRAME is
  * about a file. */
 #include <errno.h>
+#include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +86,7 @@ static int send_all(int fd, struct span s)
 }
 
 struct reply {
+	const struct request *r;
 	void (*row)(void *arg, struct span line); /* NULL: to stdout */
 	void *arg;
 	struct files *files;
@@ -113,6 +115,24 @@ static void frame(struct reply *r, struct span mark)
 		end(r, status);
 }
 
+/* Rows that a program reads come as JSON, and so do the words beside them. */
+static void note(const struct reply *r, struct span text)
+{
+	json_t *o = NULL;
+	const char *say;
+
+	if (r->row && !r->r->json)
+		o = json_loadb(text.p, text.n, 0, NULL);
+	say = json_string_value(json_object_get(o, "error"));
+	/* In the order of the two streams, should they be one. */
+	fflush(stdout);
+	if (say)
+		fprintf(stderr, "umbra: %s\n", say);
+	else
+		fwrite(text.p, 1, text.n, stderr);
+	json_decref(o);
+}
+
 /* One whole line with its end. */
 static void one_line(struct reply *r, struct span line)
 {
@@ -121,9 +141,7 @@ static void one_line(struct reply *r, struct span line)
 
 	switch (line.p[0]) {
 	case ANSWER_NOTE:
-		/* In the order of the two streams, should they be one. */
-		fflush(stdout);
-		fwrite(line.p + 2, 1, line.n - 2, stderr);
+		note(r, span_skip(line, 2));
 		break;
 	case ANSWER_FRAME:
 		frame(r, rest);
@@ -213,18 +231,21 @@ static void copy(struct reply *r, int fd)
 static int ask(const struct request *r, const char *path,
 	void (*row)(void *arg, struct span line), void *arg)
 {
+	struct request sent = *r;
 	struct buf line;
 	int fd = -1;
 	int status;
 
+	sent.json |= row != NULL;
 	buf_init(&line, REQUEST_SIZE + 1);
-	request_encode(r, &line);
+	request_encode(&sent, &line);
 	buf_addc(&line, '\n');
 	status = line.full
 			 ? cli_fail(r, EX_USAGE, "the command line is too long")
 			 : open_socket(r, path, &fd);
 	if (status == EX_OK) {
 		struct reply reply = {
+			.r = r,
 			.row = row,
 			.arg = arg,
 			.files = files_begin(r),

@@ -22,8 +22,8 @@ int cli_ask(const struct request *r, const char *path);
 /* The same for umbra upgrade, which two processes answer one after the other.
  */
 int cli_upgrade(const struct request *r, const char *path);
-/* The same, but the rows of the answer go to row, each with its line end; none
- * above 256 KiB. */
+/* The same, but the rows of the answer go to row, as JSON, each with its line
+ * end; none above 256 KiB. r->json is only about what goes to stderr. */
 int cli_ask_rows(const struct request *r, const char *path,
 	void (*row)(void *arg, struct span line), void *arg);
 /* sendmail.c: sendmail, mailq and newaliases, by the last part of argv[0].

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sysexits.h>
 #include <time.h>
@@ -58,20 +57,6 @@ struct import {
 
 /* --- the daemon ----------------------------------------------------------- */
 
-/* What cli_ask prints goes to fd meanwhile. */
-static int ask_into(struct import *x, const struct request *r, int fd)
-{
-	int out = dup(STDOUT_FILENO), status;
-
-	fflush(stdout);
-	must(out >= 0 && dup2(fd, STDOUT_FILENO) >= 0);
-	status = cli_ask(r, x->socket);
-	fflush(stdout);
-	must(dup2(out, STDOUT_FILENO) >= 0);
-	close(out);
-	return status;
-}
-
 static uint64_t count_of(json_t *o, const char *key)
 {
 	json_t *v = json_object_get(o, key);
@@ -84,6 +69,7 @@ struct said {
 	uint64_t taken, here, had, damaged; /* have left import/ */
 	uint64_t failed;                    /* are still there */
 	char waits[100], reason[200];
+	struct import *x;
 };
 
 static void text_of(json_t *o, const char *key, char *to, size_t n)
@@ -93,13 +79,11 @@ static void text_of(json_t *o, const char *key, char *to, size_t n)
 	snprintf(to, n, "%s", json_is_string(v) ? json_string_value(v) : "");
 }
 
-static void read_answer(struct import *x, int fd, struct said *s)
+static void on_row(void *arg, struct span line)
 {
-	json_error_t je;
-	json_t *o;
+	struct said *s = arg;
+	json_t *o = json_loadb(line.p, line.n, 0, NULL);
 
-	lseek(fd, 0, SEEK_SET);
-	o = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, &je);
 	s->taken = count_of(o, "taken");
 	s->here = count_of(o, "here");
 	s->had = count_of(o, "finished");
@@ -108,29 +92,25 @@ static void read_answer(struct import *x, int fd, struct said *s)
 	text_of(o, "waits", s->waits, sizeof s->waits);
 	text_of(o, "reason", s->reason, sizeof s->reason);
 	json_decref(o);
-	x->taken += s->taken;
-	x->here += s->here;
-	x->had += s->had;
-	x->damaged += s->damaged;
+	s->x->taken += s->taken;
+	s->x->here += s->here;
+	s->x->had += s->had;
+	s->x->damaged += s->damaged;
 }
 
 static enum err ask(struct import *x, struct said *s)
 {
-	struct request r = {.command = CMD_DB_IMPORT, .json = 1, .nargs = 1};
+	struct request r = {
+		.command = CMD_DB_IMPORT, .json = x->r->json, .nargs = 1};
 	struct buf sid;
-	int fd = memfd_create("umbra", MFD_CLOEXEC);
 
-	*s = (struct said){0};
-	must(fd >= 0);
+	*s = (struct said){.x = x};
 	buf_init(&sid, 64);
 	buf_addhex(&sid, x->sid, sizeof x->sid);
 	r.arg[0] = buf_str(&sid);
-	x->status = ask_into(x, &r, fd);
-	if (x->status == EX_OK || x->status == EX_TEMPFAIL)
-		read_answer(x, fd, s);
+	x->status = cli_ask_rows(&r, x->socket, on_row, s);
 	buf_fini(&sid);
-	close(fd);
-	/* A refusal has no counts; cli_ask has said why. */
+	/* A refusal has no counts; why was said. */
 	return x->status == EX_OK || s->failed || *s->waits ? ERR_OK
 							    : ERR_CANCELED;
 }
@@ -436,7 +416,7 @@ static int walk(struct import *x, int doing)
 	if (e == ERR_CORRUPT && w->signal)
 		return db_broken(x->r, x->from, w->signal);
 	if (e == ERR_CANCELED && !*w->text)
-		return x->status; /* cli_ask has said why */
+		return x->status; /* why was said */
 	status = say(x->r, e, w->text);
 	return x->status ? x->status : status;
 }

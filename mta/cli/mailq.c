@@ -76,7 +76,6 @@ int sendmail_list(const struct sendmail *m)
 	struct request r = {
 		.command = CMD_MESSAGE_LIST,
 		.given = 1u << OPT_LIMIT, /* of nought: all of them */
-		.json = 1,
 		.config = m->config,
 		.socket = m->socket,
 	};

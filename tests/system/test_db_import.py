@@ -273,6 +273,24 @@ def test_without_a_daemon(rescued, relay):
     assert not os.path.exists(relay.data + "/import")
 
 
+def in_words(u, where, want):
+    """What somebody reads who did not ask for JSON."""
+    p = subprocess.run([UMBRA, "-c", u.file, "db", "import", where, "--yes"],
+                       capture_output=True, text=True, timeout=120,
+                       check=False)
+    assert p.returncode == want and "{" not in p.stderr, p
+    assert p.stderr.startswith("umbra: "), p
+    return p.stderr
+
+
+def test_words_without_json(rescued, relay):
+    relay.cli("drain", "--no-wait")
+    assert "umbra: the node is out of service" in in_words(
+        relay, rescued.data, 69)
+    relay.stop()
+    assert "umbra: umbrad is not running" in in_words(relay, rescued.data, 69)
+
+
 @pytest.mark.parametrize("when", ["held", "owned", "finished"])
 def test_what_a_peer_has_is_not_delivered_twice(when):
     """relay1 is lost, its disk is found; relay3 imports it. relay2 holds its

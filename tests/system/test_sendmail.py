@@ -397,6 +397,11 @@ def test_mailq(programs):
                                   capture_output=True, text=True, check=True,
                                   timeout=60).stdout
         assert mailq() == "Mail queue is empty\n"
+        p = subprocess.run([os.path.join(programs, "mailq")], text=True,
+                           env={**env, "UMBRA_SOCKET": u.dir + "/none"},
+                           capture_output=True, timeout=60, check=False)
+        assert p.returncode == 69 and not p.stdout
+        assert p.stderr.startswith("umbra: umbrad is not running"), p
         qid = u.send("a@x.example", ["b@y.example", "c@y.example"],
                      b"Subject: x\r\n\r\n")
         u.wait("nexthop.delayed")
