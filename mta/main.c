@@ -284,7 +284,8 @@ static void hand_over(struct program *p)
 	char text[80];
 
 	if (next) {
-		snprintf(text, sizeof text, "MAINPID=%u", next);
+		/* Ready: a reload that we had begun is over. */
+		snprintf(text, sizeof text, "READY=1\nMAINPID=%u", next);
 		notify(text);
 		loop_uv_turn(p->loop);
 		upgrade_pass_on(p->upgrade);
