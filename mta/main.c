@@ -278,9 +278,10 @@ static int load(
 /* The queue's lock is free: the next process may have it. Signals are ours
  * until it runs and the service manager knows it; without an upgrade a second
  * SIGTERM has not killed us in the middle of the queue's last commit. */
-static void hand_over(struct program *p)
+static enum err hand_over(struct program *p)
 {
-	unsigned next = upgrade_finish(p->upgrade);
+	unsigned next;
+	enum err e = upgrade_finish(p->upgrade, &next);
 	char text[80];
 
 	if (next) {
@@ -296,6 +297,7 @@ static void hand_over(struct program *p)
 		uv_close((uv_handle_t *)&p->hup, NULL);
 		uv_close((uv_handle_t *)&p->usr2, NULL);
 	}
+	return e;
 }
 
 /* Everything, once the configuration is read. */
@@ -319,7 +321,9 @@ static int serve(struct program *p, struct conf *conf, const char *file)
 		fprintf(stderr, "umbrad: %s\n", buf_str(&why));
 	buf_fini(&why);
 	conf_unref(&conf);
-	hand_over(p);
+	/* The service manager starts again what has failed. */
+	if (hand_over(p) != ERR_OK && status == EX_OK)
+		status = EX_OSERR;
 	listener_unreserve(p->loop);
 	log_event(p->log, EV_NODE_STOPPED, F_U("status", status));
 	/* The log reads the loop's clock, so it ends first. */

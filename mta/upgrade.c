@@ -400,13 +400,17 @@ void upgrade_cancel(struct upgrade *u)
 /* --- the change of hands ----------------------------------------------------
  */
 
-/* In our place, with our pid: who watches us sees nothing of it. */
-static void start_again(struct upgrade *u)
+/* In our place, with our pid: who watches us sees nothing of it. Comes back
+ * only with an error. */
+static enum err start_again(struct upgrade *u)
 {
 	static char opt[] = "-c", self[] = "/proc/self/exe";
 	char *name = x_strdup(u->binary ? u->binary : self);
 	char *file = x_strdup(u->file), *argv[] = {name, opt, file, NULL};
 	char *sockets = env_line(ENV_SOCKETS, u->kept, u->nkept, 0);
+	char **env = make_env(NULL, sockets);
+	struct buf b;
+	int code;
 
 	for (unsigned i = 0; i < u->nkept; i++)
 		(void)fcntl(u->kept[i], F_SETFD, 0);
@@ -414,9 +418,20 @@ static void start_again(struct upgrade *u)
 	/* What is ignored stays so in the new program. */
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGUSR2, SIG_IGN);
-	execve(self, argv, make_env(NULL, sockets));
-	failed(u, SPAN("this program cannot be started again: start it by "
-		       "hand, nothing is lost"));
+	execve(self, argv, env);
+	code = errno;
+	free(env);
+	free(sockets);
+	free(file);
+	free(name);
+	buf_init(&b, SAY_MAX);
+	buf_addf(&b,
+		"this program cannot be started again (%s): nobody runs, and "
+		"nothing is lost; start it, if the service manager does not",
+		strerror(code));
+	failed(u, buf_span(&b));
+	buf_fini(&b);
+	return ERR_SYSTEM;
 }
 
 static void say_go(struct upgrade *u)
@@ -455,7 +470,7 @@ static void wait_for_end(const struct upgrade *u)
 	(void)waitpid(pid, NULL, 0);
 }
 
-static void again_in_its_place(struct upgrade *u)
+static enum err again_in_its_place(struct upgrade *u)
 {
 	struct buf b;
 
@@ -473,45 +488,46 @@ static void again_in_its_place(struct upgrade *u)
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGINT, SIG_DFL);
 	loop_uv_turn(u->loop);
-	if (u->canceled)
-		failed(u, SPAN("a stop was asked for"));
-	else
-		start_again(u);
+	if (!u->canceled)
+		return start_again(u);
+	failed(u, SPAN("a stop was asked for"));
+	return ERR_OK;
 }
 
-static unsigned change_hands(struct upgrade *u)
+static enum err change_hands(struct upgrade *u, unsigned *next_r)
 {
-	unsigned child;
+	enum err e = ERR_OK;
 
 	say_go(u);
-	child = wait_for_running(u) == 0 ? u->child : 0;
+	*next_r = wait_for_running(u) == 0 ? u->child : 0;
 	loop_uv_turn(u->loop); /* signals that came meanwhile */
-	if (child)
-		log_event(u->log, EV_UPGRADE_DONE, F_U("child", child));
+	if (*next_r)
+		log_event(u->log, EV_UPGRADE_DONE, F_U("child", *next_r));
 	else if (u->canceled)
 		failed(u, SPAN("a stop was asked for"));
 	else
-		again_in_its_place(u);
-	return child;
+		e = again_in_its_place(u);
+	return e;
 }
 
-unsigned upgrade_finish(struct upgrade *u)
+enum err upgrade_finish(struct upgrade *u, unsigned *next_r)
 {
-	unsigned child = 0;
+	enum err e = ERR_OK;
 
+	*next_r = 0;
 	check_obj(u, UPGRADE_MAGIC);
 	stop_listening(u);
 	close_process(u);
 	if (u->stage != UPGRADE_HANDING)
-		return 0;
+		return ERR_OK;
 	if (u->canceled) {
 		(void)upgrade_say(u->line, SPAN("stay\n"));
 		failed(u, SPAN("a stop was asked for"));
 	} else {
-		child = change_hands(u);
+		e = change_hands(u, next_r);
 	}
 	close_line(u);
-	return child;
+	return e;
 }
 
 /* It has said that it runs: from then on signals are heard. */

@@ -80,10 +80,11 @@ enum err upgrade_begin(struct upgrade *u, const char *binary,
 int upgrade_hold_reload(struct upgrade *u) must_use;
 /* A stop was asked for: it wins. */
 void upgrade_cancel(struct upgrade *u);
-/* After the queue was closed and its lock given back. The pid of the process
- * that runs from now on; 0 when there was no upgrade. Does not return when
- * this program is started again. */
-unsigned upgrade_finish(struct upgrade *u);
+/* After the queue was closed and its lock given back. next_r: the pid of the
+ * process that runs from now on; 0: there was no upgrade, or a stop was asked
+ * for. Does not return when this program is started again; ERR_SYSTEM: it
+ * should have been and could not, so that nobody runs (logged). */
+enum err upgrade_finish(struct upgrade *u, unsigned *next_r) must_use;
 /* The last thing that is done after that: a stop that was asked for since, or a
  * reload that was held, goes to the next process. */
 void upgrade_pass_on(struct upgrade *u);

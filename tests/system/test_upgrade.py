@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -414,6 +415,27 @@ def test_next_refuses_with_the_queue_in_hands(peer):
         works(u, peer, "after")
         u.upgrade()
         works(u, peer, "again")
+
+
+def test_nobody_can_be_started_again(peer):
+    """The new process fails, and the old program cannot be executed: that is
+    no clean end, so that the service manager starts the unit."""
+    # More than an exec may bring along under a small limit of the stack.
+    env = {f"UMBRA_TEST_{i}": "x" * 100_000 for i in range(3)}
+    with Umbra(base(peer.port), env=env) as u:
+        with holding(u) as (c, _p, child):
+            resource.prlimit(
+                u.proc.pid, resource.RLIMIT_STACK, (1 << 19, 1 << 19))
+            os.kill(child, signal.SIGKILL)
+            at = u.mark()
+            end(c)
+            assert u.ended() == 71
+        assert "cannot be started again" in \
+            u.seen("upgrade.failed", since=at)[-1]["text"]
+        assert u.wait("node.stopped", since=at)["status"] == "71"
+        u.proc = None
+        u.start()
+        assert peer.to("held@example.org").body == MESSAGE
 
 
 def test_old_is_killed_after_ready(peer):
