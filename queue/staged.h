@@ -49,3 +49,6 @@ enum err store_staged_read(
 enum err store_staged_adopt(
 	struct store *s, uint64_t id, uint64_t file) must_use;
 void store_staged_drop(struct store *s, uint64_t id);
+/* All of it: nobody waits for it any more. store_open does it, too. What cannot
+ * be removed stays. */
+void store_staged_clear(struct store *s);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "mta/base/check.h"
+#include "queue/staged.h"
 #include "queue/store_private.h"
 
 enum { START_KEY = 9, START_VALUE = 16 };
@@ -261,6 +262,7 @@ enum err store_open(
 		return e;
 	}
 	doing_open(s);
+	store_staged_clear(s);
 	*s_r = s;
 	return ERR_OK;
 }

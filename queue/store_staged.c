@@ -319,3 +319,9 @@ void store_staged_drop(struct store *s, uint64_t id)
 	path_of(id, "body", path);
 	unlinkat(s->dir.fd, path, 0);
 }
+
+void store_staged_clear(struct store *s)
+{
+	check_obj(s, STORE_MAGIC);
+	(void)staged_clear(s->dir.fd);
+}

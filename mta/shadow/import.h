@@ -36,7 +36,7 @@ struct import_counts {     /* all but failed have left import/ */
 typedef void import_done(void *arg, enum err e, const struct import_counts *c);
 enum err import_start(struct shadow *s, import_done *done, void *arg) must_use;
 /* Nobody waits any more: done does not fire, what has begun ends, no more is
- * begun. Harmless without a run. */
+ * begun, and what is left is removed. Harmless without a run. */
 void import_forget(struct shadow *s);
 
 /* --- one message (import.c) ----------------------------------------------- */

@@ -245,12 +245,37 @@ static void finish(struct import_run *r)
 	shadow_stream_gone(s);
 }
 
+static void do_clear(struct work *w)
+{
+	struct import_run *r = container_of(w, struct import_run, list);
+
+	store_staged_clear(queue_store(r->s->o.queue));
+}
+
+static void on_cleared(struct work *w)
+{
+	finish(container_of(w, struct import_run, list));
+}
+
+/* Whoever put there what is left has gone away. The next one may not put
+ * anything there before this run has ended. */
+static void clear(struct import_run *r)
+{
+	r->list.run = do_clear;
+	r->list.done = on_cleared;
+	loop_work(r->s->o.loop, &r->list);
+}
+
 static void pump(struct import_run *r)
 {
 	while (r->at < r->n && r->busy < AT_ONCE && r->done && !r->s->stopping)
 		begin_one(r, r->id[r->at++]);
-	if (r->busy == 0)
+	if (r->busy)
+		return;
+	if (r->done)
 		finish(r);
+	else
+		clear(r);
 }
 
 static void do_list(struct work *w)

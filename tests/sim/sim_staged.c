@@ -76,3 +76,11 @@ void store_staged_drop(struct store *s, uint64_t id)
 	if (v)
 		v->gone = 1;
 }
+
+void store_staged_clear(struct store *s)
+{
+	struct sim_disk *d = staged_disk(s);
+
+	for (unsigned i = 0; i < d->nstaged; i++)
+		d->staged[i].gone = 1;
+}

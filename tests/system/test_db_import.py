@@ -225,6 +225,36 @@ def test_the_client_is_killed(rescued, relay):
     arrived(relay)
 
 
+def test_a_start_removes_what_is_left(relay):
+    """Nobody can still wait for it; what is no file there stays, and a link
+    is not followed."""
+    where = relay.data + "/import"
+    for extra in (None, "directory", "link"):
+        relay.stop()
+        other = f"{relay.dir}/other.{extra}"
+        os.makedirs(other)
+        if extra == "link":
+            with open(other + "/0000000000000001.msg", "wb"):
+                pass
+            os.symlink(other, where)
+        else:
+            os.makedirs(where, mode=0o700)
+            for name in ("0000000000000001.msg", "0000000000000002.tmp",
+                         "0000000000000003.body"):
+                with open(f"{where}/{name}", "wb") as f:
+                    f.write(LARGE)
+        if extra == "directory":
+            os.mkdir(where + "/d")
+        relay.start()
+        if extra == "link":
+            assert os.listdir(other)
+        elif extra == "directory":
+            assert os.path.isdir(where + "/d")
+            shutil.rmtree(where)
+        else:
+            assert not os.path.exists(where)
+
+
 def ask(u, line):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(u.socket)

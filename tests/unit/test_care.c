@@ -268,11 +268,14 @@ static void staged(void **state)
 	struct care *c;
 	struct staged st;
 	unsigned n;
-	int code, at = open(dir, O_RDONLY | O_DIRECTORY);
+	int code, aside, at = open(dir, O_RDONLY | O_DIRECTORY);
 	char text[8], path[320];
 	size_t got;
 
 	(void)state;
+	/* What is there when the store is opened is removed. */
+	assert_int_equal(mkdirat(at, "aside", 0700), 0);
+	aside = openat(at, "aside", O_RDONLY | O_DIRECTORY);
 	add(first, OURS, 5000);
 	add(first + 1, OURS, 5000);
 	c = look(CARE_ANY);
@@ -281,10 +284,15 @@ static void staged(void **state)
 			care_next(c, (struct msg_id){first + i - 1}, &m), 0);
 		assert_int_equal(
 			staged_write(at, o, c, &m, i == 1, &code), ERR_OK);
+		assert_int_equal(
+			staged_write(aside, o, c, &m, i == 1, &code), ERR_OK);
 		assert_int_equal(m.fault, CARE_FINE);
 	}
 	care_close(&c);
 	assert_int_equal(open_store(), ERR_OK);
+	assert_int_not_equal(faccessat(at, STAGED_DIR, F_OK, 0), 0);
+	assert_int_equal(renameat(aside, STAGED_DIR, at, STAGED_DIR), 0);
+	close(aside);
 	assert_int_equal(store_staged_list(store, id, 8, &n), ERR_OK);
 	assert_int_equal(n, 2);
 	assert_int_equal(store_staged_read(store, first, &st), ERR_OK);
