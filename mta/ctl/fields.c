@@ -150,7 +150,8 @@ void message_row_fini(struct message_row *r)
 static int loaded(struct message_row *r, int rc)
 {
 	r->viewed = 0;
-	r->wall = loop_wall(r->o->loop);
+	if (!r->wall)
+		r->wall = loop_wall(r->o->loop);
 	return rc;
 }
 
@@ -358,6 +359,8 @@ static void set(struct hop_row *r, const struct nexthop *h, struct span key)
 {
 	r->h = h;
 	r->key = key;
+	if (r->wall)
+		return;
 	r->wall = loop_wall(r->o->loop);
 	r->now = loop_now(r->o->loop);
 }

@@ -100,6 +100,8 @@ struct message_row {
 	struct buf text;
 };
 
+/* The time that ages are counted to is that of the first that is loaded, for
+ * all of them: else they would not be in order. The same for next hops. */
 void message_row_init(struct message_row *r, const struct ctl_options *o);
 void message_row_fini(struct message_row *r);
 /* The message with this id: 0, or -1: there is none. */
