@@ -10,12 +10,15 @@
  * short (mta/pressure) the command says so, waits, and goes on by itself: what
  * is needed is time to deliver. What is put there takes a small part of the
  * room that there is. */
+#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -193,8 +196,9 @@ static enum err lost(struct import *x, uint64_t n)
 	buf_init(&why, TEXT_MAX);
 	buf_addf(&why,
 		"%llu messages are gone from %s/" STAGED_DIR
-		" before the daemon took them in: is another umbra db import "
-		"at work? Type it again when that one has ended",
+		" before the daemon took them in: was umbrad started again, or "
+		"is another umbra db import at work? Type it again, when that "
+		"one has ended",
 		(unsigned long long)n, x->data);
 	x->status = EX_TEMPFAIL;
 	e = db_walk_say(x->w, ERR_CANCELED, &why);
@@ -558,6 +562,48 @@ static int plan(struct import *x)
 	return EX_OK;
 }
 
+/* A process that waits until all others of this command have ended, those that
+ * read too, by whatever signal: then what is left in import/ is removed. They
+ * have *end_r open; -1: there is none. */
+static pid_t sweeper(int at, int *end_r)
+{
+	int p[2];
+	pid_t pid;
+	char c;
+
+	*end_r = -1;
+	if (pipe2(p, O_CLOEXEC) != 0)
+		return -1;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGINT, SIG_IGN);
+		signal(SIGHUP, SIG_IGN);
+		signal(SIGTERM, SIG_IGN);
+		close(p[1]);
+		while (read(p[0], &c, 1) < 0 && errno == EINTR)
+			;
+		_exit(staged_clear(at) != 0);
+	}
+	close(p[0]);
+	*end_r = p[1];
+	return pid;
+}
+
+static int walk_and_sweep(struct import *x)
+{
+	int end, status;
+	pid_t pid = sweeper(x->at, &end);
+
+	status = walk(x, 1);
+	if (end >= 0)
+		close(end);
+	if (pid > 0)
+		(void)waitpid(pid, NULL, 0);
+	(void)staged_clear(x->at);
+	return status;
+}
+
 static int carry_out(struct import *x)
 {
 	struct buf why;
@@ -573,8 +619,7 @@ static int carry_out(struct import *x)
 		buf_fini(&why);
 	} else {
 		x->owner = care_owner_of(x->data);
-		status = walk(x, 1);
-		(void)staged_clear(x->at);
+		status = walk_and_sweep(x);
 	}
 	if (x->at >= 0)
 		close(x->at);

@@ -488,12 +488,34 @@ def test_what_reads_is_killed(rescued, relay):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
         assert "waiting" in p.stderr.readline()
         with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
-            os.kill(int(f.read()), signal.SIGKILL)
+            os.kill(int(f.read().split()[-1]), signal.SIGKILL)
         out, said = p.communicate(timeout=60)
     assert p.returncode == 75, (out, said)
     assert "before the daemon had taken in the last 10 messages" in said
     assert "so far 0 messages were taken over" in said
     assert not os.path.exists(relay.data + "/import")
+    relay.start()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM,
+                                 signal.SIGKILL])
+def test_ended_while_it_waits(rescued, relay, how):
+    """Ctrl-C, or whatever ends it: nothing is left in import/."""
+    relay.stop()
+    where = relay.data + "/import"
+    failed = {"failed": 10, "reason": "no space left",
+              "waits": "disk space of the queue"}
+    with Daemon(relay, {}, failed), subprocess.Popen(
+            [UMBRA, "-c", relay.file, "db", "import", rescued.data, "--yes"],
+            stderr=subprocess.PIPE, text=True, start_new_session=True) as p:
+        assert "waiting" in p.stderr.readline()
+        assert os.listdir(where)
+        if how == signal.SIGINT:
+            os.killpg(p.pid, how)  # as the terminal does
+        else:
+            p.send_signal(how)
+        assert p.wait(60) == -how
+        until(lambda: not os.path.exists(where))
     relay.start()
 
 
