@@ -12,6 +12,7 @@ struct loading {
 	unsigned magic;
 	struct work work;
 	char *file;
+	int named;
 	uint64_t number;
 	void (*done)(void *arg);
 	void *arg;
@@ -37,7 +38,8 @@ static void do_load(struct work *w)
 {
 	struct loading *l = container_of(w, struct loading, work);
 
-	l->e = conf_load(&l->c, l->file, &l->why);
+	l->e = l->named ? conf_load_named(&l->c, l->file, &l->why)
+			: conf_load(&l->c, l->file, &l->why);
 	if (l->e == ERR_OK)
 		l->e = node_tls_load(&l->tls, l->c, &l->why);
 	if (l->e != ERR_OK)
@@ -56,13 +58,14 @@ static void on_loaded(struct work *w)
 		l->done(l->arg);
 }
 
-struct loading *load_begin(struct loop *loop, const char *file, uint64_t number,
-	void (*done)(void *arg), void *arg)
+struct loading *load_begin(struct loop *loop, const char *file, int named,
+	uint64_t number, void (*done)(void *arg), void *arg)
 {
 	struct loading *l = x_calloc(1, sizeof *l);
 
 	l->magic = LOADING_MAGIC;
 	l->file = x_strdup(file);
+	l->named = named;
 	l->number = number;
 	l->done = done;
 	l->arg = arg;

@@ -13,10 +13,11 @@
 struct loading;
 struct node_tls;
 
-/* file is copied. number: the order in which they were begun. done may be NULL;
- * it fires once, never inside the call, and not after load_drop. */
-struct loading *load_begin(struct loop *l, const char *file, uint64_t number,
-	void (*done)(void *arg), void *arg);
+/* file is copied. named: by a client, see conf_load_named. number: the order in
+ * which they were begun. done may be NULL; it fires once, never inside the
+ * call, and not after load_drop. */
+struct loading *load_begin(struct loop *l, const char *file, int named,
+	uint64_t number, void (*done)(void *arg), void *arg);
 int load_ready(const struct loading *l);
 uint64_t load_number(const struct loading *l);
 const char *load_file(const struct loading *l);

@@ -237,12 +237,15 @@ static enum err may_reload(const struct node *n, struct buf *why)
 struct loading *node_load(struct node *n, const char *file,
 	void (*done)(void *arg), void *arg, struct buf *why)
 {
+	/* What the administrator has put in its own place may be anything. */
+	int named = file && (!n->file || strcmp(file, n->file) != 0);
+
 	file = file ? file : n->file;
 	if (!file) {
 		buf_adds(why, "there is no file that it could be read from");
 		return NULL;
 	}
-	return load_begin(n->loop, file, ++n->loads, done, arg);
+	return load_begin(n->loop, file, named, ++n->loads, done, arg);
 }
 
 static enum err apply(struct node *n, struct loading *l, struct changes *what,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
@@ -18,7 +19,8 @@ struct loader {
 	struct report report;
 	struct ynode *root;
 	unsigned files;
-	int failed; /* some file has no tree: say no more about the whole */
+	int regular; /* nothing else is opened: it could take for ever */
+	int failed;  /* some file has no tree: say no more about the whole */
 };
 
 static enum err io_fault(
@@ -29,19 +31,37 @@ static enum err io_fault(
 	return err_from_errno(code);
 }
 
+/* Of a pipe that nobody writes to an open would wait, but for O_NONBLOCK. */
+static enum err open_file(
+	struct loader *l, const struct yaml_file *f, int *fd_r)
+{
+	int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY;
+	struct stat st;
+
+	*fd_r = open(arena_str(&l->arena, f->name),
+		l->regular ? flags | O_NONBLOCK : flags);
+	if (*fd_r < 0)
+		return io_fault(l, f, "cannot be opened", errno);
+	if (!l->regular || (fstat(*fd_r, &st) == 0 && S_ISREG(st.st_mode)))
+		return ERR_OK;
+	close(*fd_r);
+	report_error(&l->report, (struct ymark){.file = f},
+		"cannot be used: it is not a regular file");
+	return ERR_CONFIG;
+}
+
 /* read_all - at most one byte more than is allowed, which yaml_read then
  * refuses. */
 static enum err read_all(struct loader *l, struct yaml_file *f)
 {
-	const char *path = arena_str(&l->arena, f->name);
 	char *p = arena_alloc(&l->arena, YAML_MAX_SIZE + 1);
 	size_t n = 0;
 	ssize_t got;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	enum err e = ERR_OK;
+	int fd;
+	enum err e = open_file(l, f, &fd);
 
-	if (fd < 0)
-		return io_fault(l, f, "cannot be opened", errno);
+	if (e != ERR_OK)
+		return e;
 	do {
 		got = read(fd, p + n, YAML_MAX_SIZE + 1 - n);
 		if (got > 0)
@@ -185,14 +205,29 @@ static enum err load(struct loader *l, const char *file, struct conf **c_r)
 	return finish(l, e, name, c_r);
 }
 
+static enum err load_and_print(struct loader *l, struct conf **c_r,
+	const char *file, struct buf *errors)
+{
+	enum err e = load(l, file, c_r);
+
+	report_print(&l->report, errors);
+	fini(l);
+	return e;
+}
+
 enum err conf_load(struct conf **c_r, const char *file, struct buf *errors)
 {
 	struct loader l = {0};
-	enum err e = load(&l, file, c_r);
 
-	report_print(&l.report, errors);
-	fini(&l);
-	return e;
+	return load_and_print(&l, c_r, file, errors);
+}
+
+enum err conf_load_named(
+	struct conf **c_r, const char *file, struct buf *errors)
+{
+	struct loader l = {.regular = 1};
+
+	return load_and_print(&l, c_r, file, errors);
 }
 
 enum err conf_load_each(struct conf **c_r, const char *file,

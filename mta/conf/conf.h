@@ -273,8 +273,12 @@ struct conf {
  * the configuration are not opened here (tls/ checks its own). */
 enum err conf_load(
 	struct conf **c_r, const char *file, struct buf *errors) must_use;
-/* The same, but each error and warning by itself, in the order in which they
- * are printed; the spans live for the call. */
+/* The same for a file that a client names: it, and those in conf.d beside it,
+ * must be regular ones, so that no pipe or device holds up the thread. */
+enum err conf_load_named(
+	struct conf **c_r, const char *file, struct buf *errors) must_use;
+/* The same as conf_load, but each error and warning by itself, in the order in
+ * which they are printed; the spans live for the call. */
 struct conf_fault {
 	struct span file;   /* empty: of none */
 	unsigned line, col; /* from 1, in characters; 0: of no place in it */

@@ -3,6 +3,7 @@ what each kind of change does, `umbra config diff`, and reloads under load."""
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -324,6 +325,28 @@ def test_under_load():
         assert goodbyes == 0, "a reload ends no session"
         print(f"{RELOADS} reloads, {counts}, the longest wait for a greeting "
               f"{max(c.longest for c in load.clients) * 1000:.0f} ms")
+
+
+def test_diff_of_what_is_no_file(peer, tmp_path):
+    """A pipe that nobody writes to, or a device without an end, would hold up
+    a thread for ever: named, or in the conf.d beside the file."""
+    with Umbra(base(peer.port)) as u:
+        pipe = str(tmp_path / "pipe.yaml")
+        os.mkfifo(pipe)
+        good = str(tmp_path / "good.yaml")
+        shutil.copy(u.file, good)
+        assert u.cli("config", "diff", good, want=0) is not None
+        (tmp_path / "conf.d").mkdir()
+        os.mkfifo(tmp_path / "conf.d" / "more.yaml")
+        for name in (pipe, "/dev/zero", good):
+            p = subprocess.run(
+                [UMBRA, "--socket", u.socket, "config", "diff", name],
+                env=u.env, capture_output=True, text=True, timeout=LONG,
+                check=False)
+            assert p.returncode == 78, p
+            assert "not a regular file" in p.stderr
+        u.send("a@b.test", "x@example.org", MESSAGE)
+        assert peer.to("x@example.org")
 
 
 # --- while it is read ------------------------------------------------------------

@@ -129,7 +129,8 @@ static struct loading *load(void *arg, const char *file, struct buf *why)
 	struct fixture *f = arg;
 
 	(void)why;
-	return load_begin(f->loop, file ? file : "/own", 1, NULL, NULL);
+	return load_begin(
+		f->loop, file ? file : "/own", file != NULL, 1, NULL, NULL);
 }
 
 static enum err reload(
