@@ -497,6 +497,11 @@ def test_what_reads_is_killed(rescued, relay):
     relay.start()
 
 
+def ended_by_ctrl_c():
+    """Below a shell that runs it in the background it would not be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM,
                                  signal.SIGKILL])
 def test_ended_while_it_waits(rescued, relay, how):
@@ -507,14 +512,18 @@ def test_ended_while_it_waits(rescued, relay, how):
               "waits": "disk space of the queue"}
     with Daemon(relay, {}, failed), subprocess.Popen(
             [UMBRA, "-c", relay.file, "db", "import", rescued.data, "--yes"],
-            stderr=subprocess.PIPE, text=True, start_new_session=True) as p:
-        assert "waiting" in p.stderr.readline()
-        assert os.listdir(where)
-        if how == signal.SIGINT:
-            os.killpg(p.pid, how)  # as the terminal does
-        else:
-            p.send_signal(how)
-        assert p.wait(60) == -how
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+            preexec_fn=ended_by_ctrl_c) as p:
+        try:
+            assert "waiting" in p.stderr.readline()
+            assert os.listdir(where)
+            if how == signal.SIGINT:
+                os.killpg(p.pid, how)  # as the terminal does
+            else:
+                p.send_signal(how)
+            assert p.wait(60) == -how
+        finally:
+            p.kill()
         until(lambda: not os.path.exists(where))
     relay.start()
 
