@@ -76,9 +76,8 @@ int queue_bar(struct queue *q, struct message *m)
 	check_obj(q, QUEUE_MAGIC);
 	check_obj(m, MESSAGE_MAGIC);
 	must(!m->copy);
-	for (struct leg *l = m->legs; l; l = l->next)
-		if (l->state == LEG_LEASED)
-			return -1;
+	if (message_leased(m))
+		return -1;
 	while (m->legs) {
 		struct leg *l = m->legs;
 

@@ -6,7 +6,7 @@
  * the budget, whose over() drops it, oldest first: what has waited longest is
  * most likely behind a next hop that is not there.
  */
-#include "queue/message.h"
+#include "queue/control_private.h"
 
 #include <stdlib.h>
 
@@ -214,15 +214,6 @@ static enum err load_body(
 	return ERR_OK;
 }
 
-static int is_leased(const struct message *m)
-{
-	const struct leg *l = m->legs;
-
-	while (l && l->state != LEG_LEASED)
-		l = l->next;
-	return l != NULL;
-}
-
 enum err held_get(struct queue *q, struct message *m, int with_body,
 	struct held **h_r, const char **why_r)
 {
@@ -239,7 +230,7 @@ enum err held_get(struct queue *q, struct message *m, int with_body,
 	uncache(q, h);
 	if (with_body && m->bad_body) {
 		*why_r = "the file of the body is not what was stored";
-		e = is_leased(m) ? ERR_BUSY : ERR_CORRUPT;
+		e = message_leased(m) ? ERR_BUSY : ERR_CORRUPT;
 	} else if (with_body && !h->body) {
 		e = load_body(q, m, h, why_r);
 	}

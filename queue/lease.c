@@ -52,13 +52,9 @@ static void grant_free(struct queue *q, struct grant *g)
 /* The message of l cannot be read. In the end l is not where it was. */
 static void trouble(struct queue *q, struct leg *l, enum err e, const char *why)
 {
-	struct leg *o = l->m->legs;
-
 	if (e == ERR_IO)
 		queue_fatal_later(q, e, why);
-	while (o && o->state != LEG_LEASED)
-		o = o->next;
-	if (e == ERR_IO || err_temporary(e) || o) {
+	if (e == ERR_IO || err_temporary(e) || message_leased(l->m)) {
 		leg_defer(q, l, queue_jitter(q, q->o.retry.glitch_interval));
 		return;
 	}
