@@ -55,6 +55,19 @@ struct copy *copy_new(struct shadow *s, const struct mid *m, enum copy_state st)
 	return c;
 }
 
+struct copy *copy_coming(struct shadow *s, const struct mid *m)
+{
+	struct copy *old = copy_find(s, m), *c;
+	int lost = old != NULL;
+
+	must(!old || old->state == COPY_LOST);
+	if (old)
+		copy_free(old);
+	c = copy_new(s, m, COPY_ACCEPT);
+	c->lost = lost != 0;
+	return c;
+}
+
 /* Out of whatever list it is in, with the counts. */
 static void leave(struct copy *c)
 {
@@ -352,6 +365,15 @@ static void lost(struct copy *c)
 	c->m = NULL;
 	copy_set(c, COPY_LOST);
 	list_append(&c->s->lost, &c->at);
+}
+
+void copy_not_come(struct copy *c)
+{
+	must(c->state == COPY_ACCEPT && !c->m);
+	if (c->lost)
+		lost(c);
+	else
+		copy_free(c);
 }
 
 /* What is set aside here is still whole elsewhere: nobody is told that it is

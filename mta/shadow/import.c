@@ -37,30 +37,20 @@ enum import_known import_begin(
 	struct shadow *s, struct import *i, const struct mid *m)
 {
 	enum import_known k;
-	struct copy *lost;
 
 	check_obj(s, SHADOW_MAGIC);
 	must(m->seq);
 	k = known(s, m);
 	if (k == IMPORT_NEW) {
-		lost = copy_find(s, m);
-		i->lost = lost != NULL;
-		if (lost)
-			copy_free(lost);
 		i->s = s;
-		i->copy = copy_new(s, m, COPY_ACCEPT);
+		i->copy = copy_coming(s, m);
 	}
 	return k;
 }
 
 void import_cancel(struct import *i)
 {
-	if (!i->lost) {
-		copy_free(i->copy);
-		return;
-	}
-	copy_set(i->copy, COPY_LOST);
-	list_append(&i->s->lost, &i->copy->at);
+	copy_not_come(i->copy);
 }
 
 static void on_imported(struct intake *in, enum err e)

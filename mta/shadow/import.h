@@ -56,7 +56,6 @@ struct import {
 	void (*done)(struct import *i, enum err e);
 	struct shadow *s; /* from here on the room's own */
 	struct copy *copy;
-	int lost; /* it was LOST before, and is again if this fails */
 	struct intake intake;
 	struct trace_id trace;
 	uint64_t size;

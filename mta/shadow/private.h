@@ -56,7 +56,6 @@ enum {
 	PENDING_MOST = 1 << 20, /* octets in a link's stream before it waits */
 };
 
-struct link;
 struct move;
 struct serve;
 
@@ -105,11 +104,9 @@ struct peer {
 	struct list kept;    /* LIVE copies that it is the holder of */
 	struct list waiting; /* WAIT copies whose next answer is its */
 	uint64_t nheld, held_bytes, nwaiting;
-	uint32_t epoch;    /* of our link: what was not asked in it is due */
-	unsigned asking;   /* STATUS calls under way */
-	int taking;        /* takeover_reason + 1: what is held for it */
-	unsigned ntaking;  /* takeovers under way */
-	unsigned claiming; /* CLAIMs under way */
+	uint32_t epoch; /* of our link: what was not asked in it is due */
+	int taking;     /* takeover_reason + 1: what is held for it */
+	unsigned asking, ntaking, claiming; /* STATUS, takeovers, CLAIMs */
 };
 
 enum copy_state {
@@ -142,7 +139,7 @@ struct copy {
 	uint8_t unsendable; /* its body could not be read */
 	uint8_t busy;       /* a peer asked us to claim again */
 	uint8_t asked;      /* WAIT: bits of targets that need not be asked */
-	uint8_t ntarget, owner_sid;
+	uint8_t ntarget, owner_sid, lost; /* lost: LOST before ACCEPT */
 	struct copy_target target[TARGETS_MAX];
 	uint32_t gen, next_gen; /* next: moving to it */
 	uint32_t unclaimed;     /* bits: peers that are to hear of a takeover */
@@ -259,6 +256,9 @@ void serve_stop(struct shadow *s);
 struct copy *copy_find(struct shadow *s, const struct mid *m);
 struct copy *copy_new(
 	struct shadow *s, const struct mid *m, enum copy_state st);
+/* ACCEPT, of what was LOST too; it does not come: gone, or LOST as before. */
+struct copy *copy_coming(struct shadow *s, const struct mid *m);
+void copy_not_come(struct copy *c);
 void copy_free(struct copy *c);
 void copy_set(struct copy *c, enum copy_state st); /* leaves its list */
 void copy_tell_done(const struct copy *c, const unsigned *rcpt, unsigned n);

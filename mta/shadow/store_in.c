@@ -34,7 +34,6 @@ struct store_in {
 	struct envelope env;
 	struct intake intake;
 	struct copy *copy;
-	int lost; /* it was LOST before, and is again if this fails */
 };
 
 static void free_in(struct store_in *i)
@@ -277,23 +276,13 @@ static int known(struct store_in *i)
 
 /* --- the commit ----------------------------------------------------------- */
 
-static void not_stored(struct store_in *i, struct copy *c)
-{
-	if (!i->lost) {
-		copy_free(c);
-		return;
-	}
-	copy_set(c, COPY_LOST);
-	list_append(&i->s->lost, &c->at);
-}
-
 static void on_committed(struct intake *in, enum err e)
 {
 	struct store_in *i = container_of(in, struct store_in, intake);
 	struct copy *c = i->copy;
 
 	if (e != ERR_OK) {
-		not_stored(i, c);
+		copy_not_come(c);
 		refuse(i, e == ERR_NOSPACE ? 452 : 451, 3, e == ERR_NOSPACE,
 			"the copy could not be stored");
 		return;
@@ -332,18 +321,13 @@ static const char *make_envelope(struct store_in *i)
 
 static void commit(struct store_in *i)
 {
-	struct copy *lost;
 	struct body *body;
 
 	if (known(i))
 		return;
 	body = spool_take(&i->spool);
 	i->spooling = 0;
-	lost = copy_find(i->s, &i->w.mid);
-	i->lost = lost != NULL;
-	if (lost)
-		copy_free(lost);
-	i->copy = copy_new(i->s, &i->w.mid, COPY_ACCEPT);
+	i->copy = copy_coming(i->s, &i->w.mid);
 	i->intake.tag = i->copy;
 	i->intake.done = on_committed;
 	queue_intake(i->s->o.queue, &i->intake, &i->env, body);
