@@ -237,8 +237,6 @@ static int not_ours(int dir, const char *name)
 		       : ENOTEMPTY;
 }
 
-/* Beside a directory that is not there yet; inside of one that is, which may
- * be the root of a file system. */
 /* Only the last part of the path is made: who may look into the others is not
  * ours to say. */
 static enum err above(struct span dir, struct buf *why)
@@ -264,6 +262,8 @@ static enum err above(struct span dir, struct buf *why)
 	return e;
 }
 
+/* Beside a directory that is not there yet; inside of one that is, which may
+ * be the root of a file system. */
 enum err care_part(const char *dir, struct buf *part, struct buf *why)
 {
 	size_t n = strlen(dir);

@@ -1,5 +1,5 @@
-/* every - all next hops, over as many slices as it takes; those that are named
- * by their domain, and how much mail each send connector has.
+/* every - all next hops, over as many slices as it takes; and those that are
+ * named by their domain.
  */
 #pragma once
 

@@ -79,15 +79,17 @@ static void run_read(struct work *w)
 /* What is read of the file is not what was stored. */
 static int bad_file(const struct store_call *sc)
 {
-	return sc->err == ERR_NOTFOUND || (sc->err == ERR_OK && sc->got == 0) ||
-	       (sc->err == ERR_OK && sc->at + sc->got == sc->body->size &&
-		       sc->crc != sc->body->crc);
+	if (sc->err != ERR_OK)
+		return sc->err == ERR_NOTFOUND;
+	return sc->got == 0 ||
+	       (sc->at + sc->got == sc->body->size && sc->crc != sc->body->crc);
 }
 
 static void on_read(struct work *w)
 {
 	struct store_call *sc = container_of(w, struct store_call, work);
 	struct link *l = sc->call.link;
+	int bad;
 
 	sc->reading = 0;
 	shadow_stream_gone(sc->peer->s);
@@ -96,10 +98,11 @@ static void on_read(struct work *w)
 		return;
 	}
 	check_obj(l, LINK_MAGIC);
-	if (sc->err != ERR_OK || bad_file(sc)) {
+	bad = bad_file(sc);
+	if (sc->err != ERR_OK || bad) {
 		/* It was announced, so that the link must end. */
-		sc->bad = bad_file(sc) || !err_temporary(sc->err);
-		if (bad_file(sc) && sc->copy && sc->copy->m)
+		sc->bad = bad || !err_temporary(sc->err);
+		if (bad && sc->copy && sc->copy->m)
 			queue_bad_copy(l->p->s->o.queue, sc->copy->m);
 		link_fail(l, "a body cannot be read here");
 		return;
