@@ -1,269 +1,37 @@
 /* db_import - umbra db import: what another node's directory has queued is
  * handed to the running daemon.
  *
- * First everything is looked at and counted. With --yes what is whole is put,
- * some messages at a time, into import/ of the daemon's own directory
- * (queue/staged.h), and the daemon is asked to take it in; it knows again what
- * it has had, so the command can be typed as often as it is needed.
- *
- * The daemon is also asked before anything is put there. While something is
- * short (mta/pressure) the command says so, waits, and goes on by itself: what
- * is needed is time to deliver. What is put there takes a small part of the
- * room that there is. */
-#include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
-#include <signal.h>
+ * First everything is looked at and counted. With --yes what is whole goes into
+ * the daemon (db_stage.h); it knows again what it has had, so the command can
+ * be typed as often as it is needed. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
 #include "mta/base/json.h"
-#include "mta/cli/db.h"
+#include "mta/cli/db_stage.h"
 #include "mta/ctl/answer.h"
 #include "queue/staged.h"
 
 enum {
-	BATCH = 500,
-	BATCH_OCTETS = 64 << 20,
-	ROOM_PART = 16,
-	IN_FILE = 256 * 1024, /* a body from here on is one of its own */
 	TEXT_MAX = 64 * 1024,
 	FORGOTTEN_DAYS = 7, /* peers remember so long what is finished */
-	PAUSE_S = 2,        /* as samples are taken, if not set otherwise */
-	TRIES = 3, /* of what cannot be taken in, for no reason to wait */
 };
 
 /* Of the processes that read, in shared memory. */
 struct import {
 	struct db_walk *w;
 	const struct request *r;
-	const char *from, *data, *socket;
-	int at; /* the daemon's directory */
-	struct care_owner owner;
+	const char *from, *data;
 	int doing; /* else only counted */
-	uint8_t sid[16], ours[16];
+	uint8_t ours[16];
 	uint64_t own, copies, finished, damaged, octets;
 	uint64_t newest; /* wall, ms: the message that came last */
-	unsigned staged; /* of this batch */
-	uint64_t staged_octets, most;
-	uint64_t taken, here, had; /* what the daemon said */
-	int status;                /* of asking it */
-	int waits;                 /* that it waits was said */
+	struct stage stage;
 };
-
-/* --- the daemon ----------------------------------------------------------- */
-
-static uint64_t count_of(json_t *o, const char *key)
-{
-	json_t *v = json_object_get(o, key);
-
-	return json_is_integer(v) ? (uint64_t)json_integer_value(v) : 0;
-}
-
-/* What the daemon says of what is staged. */
-struct said {
-	uint64_t taken, here, had, damaged; /* have left import/ */
-	uint64_t failed;                    /* are still there */
-	char waits[100], reason[200];
-	struct import *x;
-};
-
-static void text_of(json_t *o, const char *key, char *to, size_t n)
-{
-	json_t *v = json_object_get(o, key);
-
-	snprintf(to, n, "%s", json_is_string(v) ? json_string_value(v) : "");
-}
-
-static void on_row(void *arg, struct span line)
-{
-	struct said *s = arg;
-	json_t *o = json_loadb(line.p, line.n, 0, NULL);
-
-	s->taken = count_of(o, "taken");
-	s->here = count_of(o, "here");
-	s->had = count_of(o, "finished");
-	s->damaged = count_of(o, "damaged");
-	s->failed = count_of(o, "failed");
-	text_of(o, "waits", s->waits, sizeof s->waits);
-	text_of(o, "reason", s->reason, sizeof s->reason);
-	json_decref(o);
-	s->x->taken += s->taken;
-	s->x->here += s->here;
-	s->x->had += s->had;
-	s->x->damaged += s->damaged;
-}
-
-static enum err ask(struct import *x, struct said *s)
-{
-	struct request r = {
-		.command = CMD_DB_IMPORT, .json = x->r->json, .nargs = 1};
-	struct buf sid;
-
-	*s = (struct said){.x = x};
-	buf_init(&sid, 64);
-	buf_addhex(&sid, x->sid, sizeof x->sid);
-	r.arg[0] = buf_str(&sid);
-	x->status = cli_ask_rows(&r, x->socket, on_row, s);
-	buf_fini(&sid);
-	/* A refusal has no counts; why was said. */
-	return x->status == EX_OK || s->failed || *s->waits ? ERR_OK
-							    : ERR_CANCELED;
-}
-
-/* --- waiting -------------------------------------------------------------- */
-
-static void say_waiting(struct import *x, const char *what)
-{
-	struct buf b;
-	struct json j;
-
-	if (x->waits)
-		return;
-	x->waits = 1;
-	db_note(x->r,
-		"umbra: waiting: %s is short (\"umbra pressure\" shows it). "
-		"%llu "
-		"messages are taken over so far; it goes on by itself. To end "
-		"it: Ctrl-C; typed again, it skips what is here.",
-		what, (unsigned long long)x->taken);
-	if (!x->r->json)
-		return;
-	buf_init(&b, TEXT_MAX);
-	json_init(&j, &b);
-	json_put_object(&j);
-	json_put_key(&j, "waits");
-	json_put_str(&j, span_str(what));
-	json_put_count(&j, "taken", x->taken);
-	json_put_end(&j);
-	fprintf(stderr, "%s\n", buf_str(&b));
-	buf_fini(&b);
-}
-
-static void say_goes_on(struct import *x)
-{
-	if (x->waits)
-		db_note(x->r, "umbra: goes on");
-	x->waits = 0;
-}
-
-static enum err give_up(struct import *x, const struct said *s)
-{
-	struct buf why;
-	enum err e;
-
-	buf_init(&why, TEXT_MAX);
-	buf_addf(&why,
-		"the daemon could not take in %llu messages: %s; type it again "
-		"when that is over",
-		(unsigned long long)s->failed, *s->reason ? s->reason : "?");
-	x->status = EX_TEMPFAIL;
-	e = db_walk_say(x->w, ERR_CANCELED, &why);
-	buf_fini(&why);
-	return e;
-}
-
-/* The process that reads has ended while it waited for the daemon. */
-static enum err cut_off(struct import *x)
-{
-	struct buf why;
-	enum err e;
-
-	buf_init(&why, TEXT_MAX);
-	buf_addf(&why,
-		"what reads %s was ended (%s) before the daemon had taken in "
-		"the last %u messages; type it again",
-		x->from, strsignal(x->w->signal), x->staged);
-	x->status = EX_TEMPFAIL;
-	e = db_walk_say(x->w, ERR_CANCELED, &why);
-	buf_fini(&why);
-	return e;
-}
-
-/* Who else writes to import/ and clears it. */
-static enum err lost(struct import *x, uint64_t n)
-{
-	struct buf why;
-	enum err e;
-
-	buf_init(&why, TEXT_MAX);
-	buf_addf(&why,
-		"%llu messages are gone from %s/" STAGED_DIR
-		" before the daemon took them in: was umbrad started again, or "
-		"is another umbra db import at work? Type it again, when that "
-		"one has ended",
-		(unsigned long long)n, x->data);
-	x->status = EX_TEMPFAIL;
-	e = db_walk_say(x->w, ERR_CANCELED, &why);
-	buf_fini(&why);
-	return e;
-}
-
-/* Everything that is staged goes in. */
-static enum err flush(struct import *x)
-{
-	uint64_t gone = 0, now;
-	struct said s;
-	enum err e;
-
-	for (unsigned tries = 0;; sleep(PAUSE_S)) {
-		e = ask(x, &s);
-		if (e != ERR_OK)
-			return e;
-		now = s.taken + s.here + s.had + s.damaged;
-		gone += now;
-		if (!s.failed)
-			break;
-		tries = now ? 0 : tries + 1;
-		if (*s.waits)
-			say_waiting(x, s.waits);
-		else if (tries > TRIES)
-			return give_up(x, &s);
-	}
-	if (gone < x->staged)
-		return lost(x, x->staged - gone);
-	x->staged = 0;
-	x->staged_octets = 0;
-	return ERR_OK;
-}
-
-/* Nothing is staged: may something be? */
-static enum err wait_for_room(struct import *x)
-{
-	struct said s;
-	enum err e;
-
-	for (;; sleep(PAUSE_S)) {
-		e = ask(x, &s);
-		if (e != ERR_OK)
-			return e;
-		if (!*s.waits)
-			break;
-		say_waiting(x, s.waits);
-	}
-	say_goes_on(x);
-	return ERR_OK;
-}
-
-/* Octets of a batch: a small part of what is free, for the daemon needs as much
- * once more. */
-static uint64_t batch_octets(const struct import *x)
-{
-	struct statvfs v;
-	uint64_t part;
-
-	if (fstatvfs(x->at, &v) != 0)
-		return BATCH_OCTETS;
-	part = (uint64_t)v.f_bavail * v.f_frsize / ROOM_PART;
-	return part < BATCH_OCTETS ? part : BATCH_OCTETS;
-}
 
 /* --- one message ---------------------------------------------------------- */
 
@@ -273,59 +41,10 @@ static void name_fault(struct import *x, const struct care_message *m)
 	db_name_fault(x->r, m, "not imported");
 }
 
-/* When there is no room for another one, what is there goes in first: its body
- * files then take no more. The daemon may need a moment to see that something
- * is short. */
-static enum err write_staged(
-	struct import *x, struct care *c, struct care_message *m, int *code_r)
-{
-	int file = m->env.in_file || m->env.size >= IN_FILE;
-	enum err e = ERR_NOSPACE, asked = ERR_OK;
-
-	for (int i = 0; e == ERR_NOSPACE && i <= TRIES; i++) {
-		if (i > 1)
-			sleep(PAUSE_S);
-		if (i && x->staged)
-			asked = flush(x);
-		if (asked == ERR_OK && !x->staged) {
-			asked = wait_for_room(x);
-			x->most = batch_octets(x);
-		}
-		if (asked != ERR_OK) {
-			*code_r = 0;
-			return asked;
-		}
-		e = staged_write(x->at, x->owner, c, m, file, code_r);
-	}
-	return e;
-}
-
-static enum err stage(struct import *x, struct care *c, struct care_message *m)
-{
-	struct buf why;
-	int code;
-	enum err e = write_staged(x, c, m, &code);
-
-	if (e == ERR_OK && m->fault)
-		name_fault(x, m);
-	if (e != ERR_OK && e != ERR_CANCELED) {
-		buf_init(&why, TEXT_MAX);
-		buf_addf(&why, "%s/" STAGED_DIR ": %s", x->data,
-			code ? strerror(code) : err_text(e));
-		e = db_walk_say(x->w, e, &why);
-		buf_fini(&why);
-	}
-	if (e != ERR_OK || m->fault)
-		return e;
-	x->staged++;
-	x->staged_octets += m->env.size;
-	return x->staged >= BATCH || x->staged_octets >= x->most ? flush(x)
-								 : ERR_OK;
-}
-
 static enum err visit(void *arg, struct care *c, struct care_message *m)
 {
 	struct import *x = arg;
+	enum err e;
 
 	if (m->fault) {
 		if (x->doing)
@@ -345,14 +64,19 @@ static enum err visit(void *arg, struct care *c, struct care_message *m)
 	if (m->copy && !request_has(x->r, OPT_COPIES))
 		return ERR_OK;
 	x->octets += m->env.size;
-	return x->doing ? stage(x, c, m) : ERR_OK;
+	if (!x->doing)
+		return ERR_OK;
+	e = stage_put(&x->stage, c, m);
+	if (e == ERR_OK && m->fault)
+		name_fault(x, m);
+	return e;
 }
 
 static enum err first(void *arg, struct care *c)
 {
 	struct import *x = arg;
 
-	memcpy(x->sid, care_facts(c)->sid, sizeof x->sid);
+	memcpy(x->stage.sid, care_facts(c)->sid, sizeof x->stage.sid);
 	return ERR_OK;
 }
 
@@ -361,7 +85,7 @@ static enum err last(void *arg, struct care *c)
 	struct import *x = arg;
 
 	(void)c;
-	return x->staged ? flush(x) : ERR_OK;
+	return x->stage.n ? stage_flush(&x->stage) : ERR_OK;
 }
 
 /* --- before and after ----------------------------------------------------- */
@@ -396,6 +120,15 @@ static int say(const struct request *r, enum err e, const char *text)
 	return status;
 }
 
+/* The process that reads has ended while it waited for the daemon. */
+static enum err cut_off(struct import *x)
+{
+	return stage_end(&x->stage,
+		"what reads %s was ended (%s) before the daemon had taken in "
+		"the last %u messages; type it again",
+		x->from, strsignal(x->w->signal), x->stage.n);
+}
+
 /* Reads all of it, doing or only counting. A status. */
 static int walk(struct import *x, int doing)
 {
@@ -408,28 +141,34 @@ static int walk(struct import *x, int doing)
 	w->visit = visit;
 	w->last = doing ? last : NULL;
 	w->arg = x;
-	x->w = w;
+	x->w = x->stage.w = w;
 	x->doing = doing;
 	x->own = x->copies = x->finished = x->damaged = x->octets = 0;
-	x->status = EX_OK;
+	x->stage.status = EX_OK;
 	e = db_walk(w);
-	if (e == ERR_OK && x->staged)
+	if (e == ERR_OK && x->stage.n)
 		e = cut_off(x);
 	if (e == ERR_OK)
 		return EX_OK;
 	if (e == ERR_CORRUPT && w->signal)
 		return db_broken(x->r, x->from, w->signal);
 	if (e == ERR_CANCELED && !*w->text)
-		return x->status; /* why was said */
+		return x->stage.status; /* why was said */
 	status = say(x->r, e, w->text);
-	return x->status ? x->status : status;
+	return x->stage.status ? x->stage.status : status;
+}
+
+/* Seen here, and by the daemon. */
+static uint64_t damaged(const struct import *x)
+{
+	return x->damaged + x->stage.damaged;
 }
 
 static void put_taken(const struct import *x, struct json *j)
 {
-	json_put_count(j, "taken", x->taken);
-	json_put_count(j, "here_already", x->here);
-	json_put_count(j, "finished_here", x->had);
+	json_put_count(j, "taken", x->stage.taken);
+	json_put_count(j, "here_already", x->stage.here);
+	json_put_count(j, "finished_here", x->stage.had);
 }
 
 static void put_json(const struct import *x)
@@ -445,7 +184,7 @@ static void put_json(const struct import *x)
 	json_put_count(&j, "messages", x->own);
 	json_put_count(&j, "copies_for_others", x->copies);
 	json_put_count(&j, "finished", x->finished);
-	json_put_count(&j, "damaged", x->damaged);
+	json_put_count(&j, "damaged", damaged(x));
 	json_put_count(&j, "unreadable_places", x->w->breaks);
 	json_put_count(&j, "body_bytes", x->octets);
 	json_put_key(&j, "done");
@@ -474,7 +213,7 @@ static void put_plan(const struct import *x)
 		buf_addc(&b, '\n');
 	}
 	buf_addf(&b, "%-22s%llu\n", "damaged",
-		(unsigned long long)(x->damaged + x->w->breaks));
+		(unsigned long long)(damaged(x) + x->w->breaks));
 	fputs(buf_str(&b), stdout);
 	buf_fini(&b);
 }
@@ -506,17 +245,17 @@ static int ended(const struct import *x)
 	else
 		printf("%llu messages taken over, %llu were here already, %llu "
 		       "had been here and are finished\n",
-			(unsigned long long)x->taken,
-			(unsigned long long)x->here,
-			(unsigned long long)x->had);
-	if (x->damaged || x->w->breaks)
+			(unsigned long long)x->stage.taken,
+			(unsigned long long)x->stage.here,
+			(unsigned long long)x->stage.had);
+	if (damaged(x) || x->w->breaks)
 		db_note(x->r,
 			"%llu messages are damaged, %llu places cannot be "
 			"read: umbra db export %s --to DIR writes out what is "
 			"left of them",
-			(unsigned long long)x->damaged,
+			(unsigned long long)damaged(x),
 			(unsigned long long)x->w->breaks, x->from);
-	return x->damaged || x->w->breaks ? EX_DATAERR : EX_OK;
+	return damaged(x) || x->w->breaks ? EX_DATAERR : EX_OK;
 }
 
 /* It ended early, and why was said. */
@@ -528,8 +267,8 @@ static void say_how_far(const struct import *x)
 	db_note(x->r,
 		"umbra: so far %llu messages were taken over, %llu were here "
 		"already. It can be typed again: it skips what is here.",
-		(unsigned long long)x->taken,
-		(unsigned long long)(x->here + x->had));
+		(unsigned long long)x->stage.taken,
+		(unsigned long long)(x->stage.here + x->stage.had));
 	if (!x->r->json)
 		return;
 	buf_init(&b, TEXT_MAX);
@@ -547,7 +286,7 @@ static int plan(struct import *x)
 
 	if (status != EX_OK)
 		return status;
-	if (memcmp(x->sid, x->ours, sizeof x->sid) == 0)
+	if (memcmp(x->stage.sid, x->ours, sizeof x->ours) == 0)
 		return say(x->r, ERR_EXISTS,
 			"it is this node's own database, or a copy of it: what "
 			"it has queued is here already, or was");
@@ -562,46 +301,9 @@ static int plan(struct import *x)
 	return EX_OK;
 }
 
-/* A process that waits until all others of this command have ended, those that
- * read too, by whatever signal: then what is left in import/ is removed. They
- * have *end_r open; -1: there is none. */
-static pid_t sweeper(int at, int *end_r)
+static int walk_doing(void *x)
 {
-	int p[2];
-	pid_t pid;
-	char c;
-
-	*end_r = -1;
-	if (pipe2(p, O_CLOEXEC) != 0)
-		return -1;
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		signal(SIGINT, SIG_IGN);
-		signal(SIGHUP, SIG_IGN);
-		signal(SIGTERM, SIG_IGN);
-		close(p[1]);
-		while (read(p[0], &c, 1) < 0 && errno == EINTR)
-			;
-		_exit(staged_clear(at) != 0);
-	}
-	close(p[0]);
-	*end_r = p[1];
-	return pid;
-}
-
-static int walk_and_sweep(struct import *x)
-{
-	int end, status;
-	pid_t pid = sweeper(x->at, &end);
-
-	status = walk(x, 1);
-	if (end >= 0)
-		close(end);
-	if (pid > 0)
-		(void)waitpid(pid, NULL, 0);
-	(void)staged_clear(x->at);
-	return status;
+	return walk(x, 1);
 }
 
 static int carry_out(struct import *x)
@@ -609,8 +311,7 @@ static int carry_out(struct import *x)
 	struct buf why;
 	int status, code;
 
-	x->at = open(x->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	code = x->at < 0 ? -1 : staged_clear(x->at);
+	code = stage_open(&x->stage);
 	if (code) {
 		buf_init(&why, TEXT_MAX);
 		buf_addf(&why, "%s/" STAGED_DIR ": %s", x->data,
@@ -618,11 +319,10 @@ static int carry_out(struct import *x)
 		status = db_fail(x->r, ERR_IO, &why);
 		buf_fini(&why);
 	} else {
-		x->owner = care_owner_of(x->data);
-		status = walk_and_sweep(x);
+		status = stage_sweep(&x->stage, walk_doing, x);
 	}
-	if (x->at >= 0)
-		close(x->at);
+	if (x->stage.at >= 0)
+		close(x->stage.at);
 	if (status == EX_OK)
 		return ended(x);
 	say_how_far(x);
@@ -638,7 +338,9 @@ int db_import(const struct request *r, const char *from, const char *data)
 	x->r = r;
 	x->from = from;
 	x->data = data;
-	status = cli_socket(r, &mem, &x->socket);
+	x->stage.r = r;
+	x->stage.data = data;
+	status = cli_socket(r, &mem, &x->stage.socket);
 	if (status == EX_OK) {
 		enum err e;
 
