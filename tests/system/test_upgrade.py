@@ -681,7 +681,9 @@ def test_reload_signal_while_it_hands_over(peer):
 
 # --- the service manager -------------------------------------------------------------
 
-def test_systemd_is_told(peer):
+@contextlib.contextmanager
+def service(peer):
+    """A relay that is ready, and what it tells the service manager."""
     Adopted.prepare()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as n:
         n.bind("\0umbra-test-%d" % os.getpid())
@@ -689,38 +691,37 @@ def test_systemd_is_told(peer):
         env = {"NOTIFY_SOCKET": "@umbra-test-%d" % os.getpid()}
         with Umbra(base(peer.port), env=env) as u:
             assert n.recv(100) == b"READY=1"
-            got = u.upgrade()
-            assert n.recv(100) == b"READY=1\nMAINPID=%d" % got["pid"]
-            u.reload()
-            assert n.recv(100) == b"RELOADING=1"
-            assert n.recv(100) == b"READY=1"
+            yield u, n
+
+
+def test_systemd_is_told(peer):
+    with service(peer) as (u, n):
+        got = u.upgrade()
+        assert n.recv(100) == b"READY=1\nMAINPID=%d" % got["pid"]
+        u.reload()
+        assert n.recv(100) == b"RELOADING=1"
+        assert n.recv(100) == b"READY=1"
 
 
 def test_systemd_is_told_that_a_reload_is_over(peer):
     """SIGHUP, and an upgrade that is done before the file was read: the
     service is no longer reloading."""
-    Adopted.prepare()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as n:
-        n.bind("\0umbra-test-%d" % os.getpid())
-        n.settimeout(LONG)
-        env = {"NOTIFY_SOCKET": "@umbra-test-%d" % os.getpid()}
-        with Umbra(base(peer.port), env=env) as u:
-            assert n.recv(100) == b"READY=1"
-            slow = os.path.join(u.dir, "conf.d", "slow.yaml")
-            os.mkdir(os.path.dirname(slow))
-            os.mkfifo(slow)
-            u.signal(signal.SIGHUP)
-            assert n.recv(100) == b"RELOADING=1"
-            with open(slow, "wb", buffering=0):  # waits for its reader
-                os.unlink(slow)
-                p = upgrade(u)
-                said = n.recv(100)
-                child = int(u.wait("upgrade.done")["child"])
-                assert said == b"READY=1\nMAINPID=%d" % child
-            u.succeeded(child)
-            assert told(p)["pid"] == child
-            assert not u.seen("config.loaded")
-            works(u, peer, "after")
+    with service(peer) as (u, n):
+        slow = os.path.join(u.dir, "conf.d", "slow.yaml")
+        os.mkdir(os.path.dirname(slow))
+        os.mkfifo(slow)
+        u.signal(signal.SIGHUP)
+        assert n.recv(100) == b"RELOADING=1"
+        with open(slow, "wb", buffering=0):  # waits for its reader
+            os.unlink(slow)
+            p = upgrade(u)
+            said = n.recv(100)
+            child = int(u.wait("upgrade.done")["child"])
+            assert said == b"READY=1\nMAINPID=%d" % child
+        u.succeeded(child)
+        assert told(p)["pid"] == child
+        assert not u.seen("config.loaded")
+        works(u, peer, "after")
 
 
 #: What systemd does for a service with a socket: descriptor 3, and its pid.
