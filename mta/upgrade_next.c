@@ -221,16 +221,18 @@ static void read_go(struct upgrade *u, struct span s)
 	buf_add(&u->previous_version, part[2]);
 }
 
-/* A process that dies gives its lock back before its children have another
- * parent. Should it hang there, the lock says so. */
-static void wait_for_death(const struct upgrade *u)
+/* Until it has given the queue back. Should it hang there, the lock says so. */
+static void wait_for_death(const struct conf *c)
 {
-	for (int i = 0;
-		i < DEATH_STEPS && (unsigned)getppid() == u->previous_pid; i++)
+	struct arena mem = {0};
+	const char *dir = arena_str(&mem, c->node.data);
+
+	for (int i = 0; i < DEATH_STEPS && store_in_use(dir); i++)
 		(void)!poll(NULL, 0, DEATH_STEP_MS);
+	arena_fini(&mem);
 }
 
-static enum err wait_for_go(struct upgrade *u)
+static enum err wait_for_go(struct upgrade *u, const struct conf *c)
 {
 	struct buf in;
 	ptrdiff_t lf = -1;
@@ -243,7 +245,7 @@ static enum err wait_for_go(struct upgrade *u)
 	}
 	u->taking = lf < 0 || span_starts(buf_span(&in), SPAN("go "));
 	if (lf < 0) {
-		wait_for_death(u);
+		wait_for_death(c);
 		log_event(u->log, EV_UPGRADE_FAILED,
 			F_STR("text", "the process before this one is dead: "
 				      "taking over"));
@@ -274,7 +276,7 @@ enum err upgrade_wait(struct upgrade *u, const struct conf *c, struct buf *why)
 	buf_addf(&say, "ready %s\n", UMBRA_VERSION);
 	(void)upgrade_say(u->before, buf_span(&say)); /* dead: wait hears it */
 	buf_fini(&say);
-	e = wait_for_go(u);
+	e = wait_for_go(u, c);
 	loop_uv_read_clocks(u->loop); /* that may have taken long */
 	if (e == ERR_OK)
 		sockets_leave_paths(u->loop, 0);

@@ -162,6 +162,10 @@ enum err store_read_body(
  * another process has it open: ERR_VERSION when it is newer than this program.
  * Changes nothing; no store there is fine. */
 enum err store_check(const char *dir, struct buf *why) must_use;
+/* Another process has the store in dir open, or what is left of one that dies
+ * has: a process with threads has no parent any more before it has closed its
+ * files. */
+int store_in_use(const char *dir);
 
 /* Start: calls fn for every envelope in id order with its status record
  * (empty: none); fn gives back how many octets of the body are in chunks. Then

@@ -101,6 +101,20 @@ static enum err open_path(struct store_dir *d, struct buf *why)
 	return ERR_OK;
 }
 
+int store_in_use(const char *dir)
+{
+	int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = at < 0 ? -1 : openat(at, LOCK_FILE, O_RDONLY | O_CLOEXEC);
+	int rc = fd < 0 ? 0 : flock(fd, LOCK_EX | LOCK_NB);
+	int used = rc != 0 && errno == EWOULDBLOCK;
+
+	if (fd >= 0)
+		close(fd);
+	if (at >= 0)
+		close(at);
+	return used;
+}
+
 static enum err take_lock(struct store_dir *d, struct buf *why)
 {
 	char pid[24] = "";

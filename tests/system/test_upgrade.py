@@ -4,6 +4,7 @@ comes twice, and whatever fails leaves somebody who goes on.
 `holding` keeps the old process between "ready" and its end: a client in the
 middle of a message."""
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -677,6 +678,45 @@ def test_reload_signal_while_it_hands_over(peer):
             u.succeeded(child, -9)
         u.wait("config.loaded", since=at)
         works(u, peer, "three")
+
+
+def lock_of(proc):
+    """The lock of the queue, as if a thread of proc still had it."""
+    folder = f"/proc/{proc.pid}/fd"
+    fd = next(int(x) for x in os.listdir(folder)
+              if os.readlink(f"{folder}/{x}").endswith("/umbra.lock"))
+    pidfd_getfd = 438
+    of = os.pidfd_open(proc.pid)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        got = libc.syscall(pidfd_getfd, of, fd, 0)
+        if got < 0:
+            pytest.skip(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+        return got
+    finally:
+        os.close(of)
+
+
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return int(f.read().rpartition(")")[2].split()[1])
+
+
+def test_the_old_process_dies_and_has_the_queue_still(peer):
+    """Its children have another parent before the last of its threads has
+    given its files back: the next process waits for the lock."""
+    with Umbra(base(peer.port)) as u:
+        with holding(u) as (_, _p, child):
+            lock = lock_of(u.proc)
+            at = u.mark()
+            u.proc.kill()
+            u.succeeded(child, -9)
+            until(lambda: parent_of(child) == os.getpid())
+            with pytest.raises(AssertionError):
+                u.wait("node.start", since=at, timeout=0.5)
+            os.close(lock)
+        u.wait("node.ready", since=at)
+        works(u, peer, "after")
 
 
 # --- the service manager -------------------------------------------------------------
