@@ -87,11 +87,6 @@ uint64_t load_number(const struct loading *l)
 	return l->number;
 }
 
-const char *load_file(const struct loading *l)
-{
-	return l->file;
-}
-
 enum err load_take(struct loading *l, struct conf **c_r,
 	struct node_tls **tls_r, struct buf *why)
 {

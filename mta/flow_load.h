@@ -20,7 +20,6 @@ struct loading *load_begin(struct loop *l, const char *file, int named,
 	uint64_t number, void (*done)(void *arg), void *arg);
 int load_ready(const struct loading *l);
 uint64_t load_number(const struct loading *l);
-const char *load_file(const struct loading *l);
 /* Of one that is ready, once; all or nothing, why as of conf_load and
  * node_tls_load. */
 enum err load_take(struct loading *l, struct conf **c_r,
