@@ -21,6 +21,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from port import free_port
+
 
 def key(name):
     return name.rstrip(".").lower()
@@ -39,8 +41,8 @@ class Dns:
             self.udp.setsockopt(socket.SOL_SOCKET, so_rcvbufforce, 16 << 20)
         except OSError:
             self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.udp.bind((host, port))
-        self.port = self.udp.getsockname()[1]
+        self.port = port or free_port(host)
+        self.udp.bind((host, self.port))
         self.tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.tcp.bind((host, self.port))

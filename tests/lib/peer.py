@@ -15,6 +15,7 @@ import ssl
 import struct
 import threading
 
+from port import free_port
 from smtp import octets
 from wait import LONG, until
 
@@ -276,7 +277,7 @@ class Peer:
         self.cond = threading.Condition()
         self.host = host
         self.sock = None
-        self.port = port
+        self.port = port or free_port(host)
         self.up()
 
     def up(self):
@@ -286,7 +287,6 @@ class Peer:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.sock.bind((self.host, self.port))
         self.sock.listen(4096)  # what does not fit waits a minute, unseen
-        self.port = self.sock.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.sock,),
                          daemon=True).start()
 

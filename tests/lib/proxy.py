@@ -10,15 +10,17 @@ import socket
 import struct
 import threading
 
+from port import free_port
+
 
 class Proxy:
-    def __init__(self, to, port=0):
+    def __init__(self, to):
         self.to = to
         self.open = {d: threading.Event() for d in ("there", "back")}
         self.socks = []
         self.passed = {"there": 0, "back": 0}
         self.let()
-        self.port = port
+        self.port = free_port()
         self.listener = None
         self.mend()
 
@@ -41,7 +43,6 @@ class Proxy:
         if self.listener:
             return
         self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,),
                          daemon=True).start()
 
