@@ -176,8 +176,12 @@ static void ctl_health(void *arg, struct node_health *h_r)
 static void ctl_delivery(void *arg, struct delivery_counts *c_r)
 {
 	struct node *n = arg;
+	struct deliver_load l = deliver_load(n->deliver);
 
 	*c_r = (struct delivery_counts){
+		.outbound = l.connections,
+		.outbound_limit = l.limit,
+		.outbound_waiting = l.waiting,
 		.sent = n->results[RESULT_SENT],
 		.deferred = n->results[RESULT_DEFERRED],
 		.failed = n->results[RESULT_FAILED],
@@ -311,6 +315,7 @@ static void make_delivery(struct node *n)
 		.dns = n->dns,
 		.queue = n->queue,
 		.node = n->conf->node.name,
+		.connections = n->conf->delivery.connections,
 		.arg = n,
 		.attempted = flow_attempted,
 		.tls = flow_send_tls,

@@ -208,6 +208,7 @@ static void go_live(struct node *n, struct conf *take_c,
 	e = flow_open_queue(n, why);
 	must(e == ERR_OK);
 	dns_flush_cache(n->dns);
+	deliver_limit(n->deliver, take_c->delivery.connections);
 	flow_hops_reload(n);
 	pickup_configure(n->pickup, take_c);
 	if (what->routes) /* it reads every envelope again */

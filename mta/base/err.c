@@ -59,6 +59,8 @@ enum err err_from_errno(int code)
 		{EADDRINUSE, ERR_BUSY},
 		{EAGAIN, ERR_BUSY},
 		{EBUSY, ERR_BUSY},
+		{EMFILE, ERR_NOFILES},
+		{ENFILE, ERR_NOFILES},
 		{ENOSPC, ERR_NOSPACE},
 		{EDQUOT, ERR_NOSPACE},
 		{EIO, ERR_IO},

@@ -30,7 +30,8 @@
 	X(ERR_CONFIG, -18, "invalid configuration", 0)                         \
 	X(ERR_VERSION, -19, "unsupported version", 0)                          \
 	X(ERR_INTERNAL, -20, "internal error", 0)                              \
-	X(ERR_SYSTEM, -21, "system call failed", 1)
+	X(ERR_SYSTEM, -21, "system call failed", 1)                            \
+	X(ERR_NOFILES, -22, "too many open files", 1)
 
 enum err {
 	ERR_OK = 0,

@@ -59,6 +59,7 @@
 	X(EV_NEXTHOP_RECOVERED, "nexthop.recovered", LOG_INFO, "A next hop can be reached again.") \
 	X(EV_NEXTHOP_SUSPENDED, "nexthop.suspended", LOG_WARN, "An administrator suspended a next hop; its mail waits.") \
 	X(EV_NEXTHOP_RESUMED, "nexthop.resumed", LOG_INFO, "An administrator resumed a next hop.") \
+	X(EV_DELIVERY_SHORT, "delivery.short", LOG_WARN, "No outbound connection could be opened for want of files; for a second there are no more than there are now.") \
 	X(EV_HOST_FAILED, "host.failed", LOG_INFO, "One address of a next hop failed; the next one is tried.") \
 	X(EV_REPORT_QUEUED, "report.queued", LOG_INFO, "A delivery status notification was queued.") \
 	X(EV_REPORT_DROPPED, "report.dropped", LOG_WARN, "No notification was made; reason says why (null sender, NOTIFY).") \

@@ -214,6 +214,9 @@ struct conf {
 		uint64_t memory;             /* 256 MiB */
 	} queue;
 	struct {
+		unsigned connections; /* outbound, all together */
+	} delivery;
+	struct {
 		struct span
 			servers; /* "127.0.0.1:53,..."; empty: resolv.conf */
 		uint64_t timeout;

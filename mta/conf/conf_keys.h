@@ -56,6 +56,8 @@ S("send_connectors", &send_scope, \
 	"name in the alphabet. A list of maps.") \
 S("queue", NULL, \
 	"How long mail is kept and how often delivery is tried.") \
+S("delivery", NULL, \
+	"What all send connectors share.") \
 S("dns", NULL, \
 	"How names are looked up.") \
 S("log", NULL, \
@@ -281,6 +283,11 @@ V("queue.memory", queue.memory, SIZE, "256MiB", 1 * K_MIB, 1 * K_TIB, RELOAD, \
 	"group.", \
 	"memory: 1GiB") \
 \
+V("delivery.connections", delivery.connections, COUNT, "1000", 1, 1000000, RELOAD, \
+	"Outbound connections at a time, to all destinations together. When " \
+	"they are all in use, destinations without one wait in turn; idle ones " \
+	"are closed for them, and busy destinations give one of several up.", \
+	"connections: 200") \
 L("dns.servers", dns.servers, dns.servers, SERVERS, "", 0, 16, RELOAD, \
 	"Resolvers to ask, as address or address:port. None: those of " \
 	"/etc/resolv.conf.", \

@@ -32,7 +32,10 @@ struct node_health { /* a bit each */
 	int starting, stopping, failed;
 };
 
-struct delivery_counts {                           /* since the start */
+struct delivery_counts {
+	uint64_t outbound, outbound_limit; /* connections now */
+	uint64_t outbound_waiting;         /* next hops that have none */
+	/* Since the start. */
 	uint64_t sent, deferred, failed, released; /* recipients, per attempt */
 	uint64_t reports_failed, reports_delayed, reports_sent;
 	uint64_t reports_dropped;

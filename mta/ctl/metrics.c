@@ -163,6 +163,9 @@ static void put_queue(struct page *p)
 
 static void put_delivery(struct page *p)
 {
+	one(p, M_OUTBOUND, p->delivery.outbound);
+	one(p, M_OUTBOUND_LIMIT, p->delivery.outbound_limit);
+	one(p, M_OUTBOUND_WAITING, p->delivery.outbound_waiting);
 	begin(p, M_RECIPIENTS);
 	labelled(p, "sent", p->delivery.sent);
 	labelled(p, "deferred", p->delivery.deferred);

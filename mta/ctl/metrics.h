@@ -31,6 +31,9 @@
 	X(M_INDEX, "umbra_queue_index_bytes", GAUGE, "", "Memory used for the schedule.") \
 	X(M_COMMITS, "umbra_store_commits_total", COUNTER, "", "Transactions of the queue's database.") \
 	X(M_OPERATIONS, "umbra_store_operations_total", COUNTER, "", "Operations in them.") \
+	X(M_OUTBOUND, "umbra_deliver_connections", GAUGE, "", "Outbound connections, with lookups on the way to one.") \
+	X(M_OUTBOUND_LIMIT, "umbra_deliver_connections_limit", GAUGE, "", "Their limit: delivery.connections.") \
+	X(M_OUTBOUND_WAITING, "umbra_deliver_waiting", GAUGE, "", "Next hops with mail that wait for a connection because all are in use.") \
 	X(M_RECIPIENTS, "umbra_deliver_recipients_total", COUNTER, "result", "Recipients, one per attempt: sent, deferred (a 4xx), failed (a 5xx), released (nothing was said about it: the connection failed).") \
 	X(M_REPORTS, "umbra_reports_total", COUNTER, "kind", "Delivery status notifications queued: failed, delayed, sent.") \
 	X(M_REPORTS_DROPPED, "umbra_reports_dropped_total", COUNTER, "", "Notifications that were owed to nobody, or could not be made.") \

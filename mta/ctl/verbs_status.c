@@ -37,6 +37,9 @@ static const struct column columns[] = {
 	{"connections_refused", "  refused", 0, COL_COUNT},
 	{"accepted", "accepted", 0, COL_COUNT},
 	{"rejected", "rejected", 0, COL_COUNT},
+	{"outbound", "connections out", 0, COL_COUNT},
+	{"outbound_limit", "  limit", 0, COL_COUNT},
+	{"outbound_waiting", "  next hops waiting", 0, COL_COUNT},
 	{"queued_total", "queued, all told", 0, COL_COUNT},
 	{"done_total", "done, all told", 0, COL_COUNT},
 	{"memory_used", "memory for bodies", 0, COL_BYTES},
@@ -96,6 +99,16 @@ static void put_receive(struct answer *a)
 	cell_number(a, r.rejected);
 }
 
+static void put_outbound(struct answer *a)
+{
+	struct delivery_counts d = {0};
+
+	a->o->delivery(a->o->arg, &d);
+	cell_number(a, d.outbound);
+	cell_number(a, d.outbound_limit);
+	cell_number(a, d.outbound_waiting);
+}
+
 static void put_shadow(struct answer *a)
 {
 	struct buf text;
@@ -139,6 +152,7 @@ int verb_status(struct answer *a)
 	put_service(a);
 	put_queue(a, &q);
 	put_receive(a);
+	put_outbound(a);
 	cell_number(a, q.intake);
 	cell_number(a, q.done);
 	cell_number(a, q.memory_used);

@@ -62,10 +62,13 @@ static void set_deadline(struct client *c)
 
 static void set_idle(struct client *c, int idle)
 {
-	if (idle && !c->in_idle)
+	if (idle && !c->in_idle) {
 		list_append(&c->pool->idle, &c->idle);
-	else if (!idle && c->in_idle)
+		list_append(&c->d->permits.idle, &c->unused);
+	} else if (!idle && c->in_idle) {
 		list_del(&c->idle);
+		list_del(&c->unused);
+	}
 	c->in_idle = idle;
 }
 
@@ -261,6 +264,13 @@ static void on_connected(void *arg, struct stream *s, enum err e)
 	struct client *c = arg;
 
 	check_obj(c, CLIENT_MAGIC);
+	if (e == ERR_NOFILES) { /* the host has no part in it */
+		c->stream = NULL;
+		permits_short(c->d);
+		client_lost(c, LOST_OURS, NULL);
+		client_release(c);
+		return;
+	}
 	if (e != ERR_OK) {
 		c->stream = NULL;
 		client_fault(c, LOST_HOST,
@@ -298,6 +308,7 @@ void client_open(struct pool *p, const struct host *h)
 	buf_add(&c->name, h->name);
 	buf_adds(&c->tls, "none");
 	list_init(&c->idle);
+	list_init(&c->unused);
 	list_append(&p->clients, &c->node);
 	p->open++;
 	c->stream = stream_connect(p->d->o.loop, &h->addr, NULL,

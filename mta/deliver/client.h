@@ -35,6 +35,7 @@ enum {
 	QUIT_WAIT = 5 * 1000,       /* for the answer to QUIT */
 	SUSPECT_MAX = 2,            /* host failures one message may cause */
 	FAIL_AT_ONCE = 64,          /* leases refused in one go */
+	SHORT_FOR = 1000,           /* ms; files were short */
 };
 
 enum ext {
@@ -58,6 +59,15 @@ struct deliver {
 	unsigned nr;
 	unsigned pools;
 	int paused; /* no lease is taken */
+	struct permits {
+		unsigned used, limit;
+		unsigned most; /* below limit when files were short */
+		unsigned nwaiting;
+		int was_short;       /* in this second */
+		struct list waiting; /* pools, the first is the next */
+		struct list idle;    /* clients, the first for longest */
+		struct timer more;   /* most grows again */
+	} permits;
 };
 
 struct host { /* one address of a pool's next hop and how it fares */
@@ -81,8 +91,10 @@ struct pool {
 	unsigned nagain;
 	unsigned open; /* clients that count: not quitting, not ended */
 	unsigned limit, successes;
-	int probing; /* one connection only, until something works */
-	struct hosts *resolving;
+	int probing;         /* one connection only, until something works */
+	int permit;          /* one is kept for what look() does next */
+	struct list waiting; /* of permits.waiting, or alone */
+	struct hosts *resolving; /* with a permit */
 	uint64_t hosts_until;
 	struct arena names;
 	struct host *host;
@@ -156,7 +168,9 @@ struct client {
 	struct stream *stream; /* NULL after on_close */
 	struct list node;      /* of pool->clients */
 	struct list idle;      /* of pool->idle */
-	int ended, in_idle, hearing, counted;
+	struct list unused;    /* of permits.idle, in step with idle */
+	int ended, in_idle, hearing;
+	int counted;         /* of pool->open; it has a permit */
 	int in_tls;          /* the handshake is under way */
 	int clear;           /* no STARTTLS on this connection */
 	int proved;          /* a command of a transaction was answered */
@@ -258,6 +272,21 @@ void result_accepted(struct attempt *a, const struct outcome *o);
  * was accepted. */
 int result_open(const struct result *r);
 int result_promised(const struct result *r);
+
+/* permit.c */
+void permits_init(struct deliver *d, unsigned limit);
+void permits_fini(struct deliver *d);
+/* 1: p has one, to give back by permit_give or to leave to what it becomes.
+ * 0: there is none; a pool without a connection waits and will be kicked with
+ * p->permit set. */
+int permit_take(struct pool *p);
+void permit_give(struct deliver *d);
+/* p wants none: it does not wait, and gives back what it was kept. */
+void permit_drop(struct pool *p);
+int permit_wanted(const struct deliver *d); /* somebody waits */
+/* No file was free for a connection, whose permit is about to be given back:
+ * there are no more than the others for a second, then by and by again. */
+void permits_short(struct deliver *d);
 
 /* pool.c */
 struct lease *pool_take(struct pool *p, unsigned max);

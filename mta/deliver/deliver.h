@@ -9,6 +9,9 @@
  *             one) and their A/AAAA records.
  *   client    one connection: greeting, EHLO, STARTTLS, then messages.
  *   attempt   one lease on one client; it ends with a result per recipient.
+ *   permit    to have one connection, or to look up where it shall go. There
+ *             is a limit of them for all pools; a pool that has no connection
+ *             and finds no permit waits for one, in turn.
  *
  * deliver takes leases from the queue itself and gives every lease back
  * through attempted(), once, with a result per recipient. It tells the queue
@@ -49,7 +52,8 @@ struct deliver_options {
 	struct log *log;
 	struct dns *dns;
 	struct queue *queue;
-	struct span node; /* EHLO name */
+	struct span node;     /* EHLO name */
+	unsigned connections; /* the limit of permits, at least 1 */
 	void *arg;
 	/* One result per lease->rcpt; takes the lease over. */
 	void (*attempted)(
@@ -64,6 +68,14 @@ struct deliver *deliver_create(const struct deliver_options *o);
 /* on: no lease is taken; what is in flight ends as usual. Off: pools look for
  * work when they are told to (pool_ready). */
 void deliver_pause(struct deliver *d, int on);
+/* The limit of permits from now on. What is above it ends by itself. */
+void deliver_limit(struct deliver *d, unsigned connections);
+struct deliver_load {
+	unsigned connections; /* permits in use */
+	unsigned limit;
+	unsigned waiting; /* pools */
+};
+struct deliver_load deliver_load(const struct deliver *d);
 /* All pools must be gone. */
 void deliver_destroy(struct deliver **d);
 

@@ -277,6 +277,7 @@ static void on_resolved(void *arg, const struct hosts_answer *a)
 
 	check_obj(p, POOL_MAGIC);
 	p->resolving = NULL;
+	p->permit = 1; /* the lookup's: look() makes a connection of it */
 	p->hosts_until = now(p) + a->ttl;
 	p->refuse.code = 0;
 	switch (a->verdict) {
@@ -294,6 +295,7 @@ static void on_resolved(void *arg, const struct hosts_answer *a)
 		p->hosts_until = 0;
 		if (!p->open)
 			hop_failed(p);
+		permit_drop(p);
 		return;
 	case HOSTS_FAIL:
 		buf_clear(&p->refuse_text);
@@ -361,22 +363,26 @@ static void look(struct pool *p)
 
 	feed_idle(p);
 	while (wants_connection(p) && !p->resolving) {
+		if (p->refuse.code && now(p) < p->hosts_until) {
+			refuse_all(p);
+			break;
+		}
+		if (!permit_take(p))
+			return;
 		if (now(p) >= p->hosts_until) {
 			resolve(p);
-			return;
-		}
-		if (p->refuse.code) {
-			refuse_all(p);
-			return;
+			break;
 		}
 		h = pick(p);
 		if (!h) {
+			p->permit = 1;
 			if (p->open == 0)
 				hop_failed(p);
-			return;
+			break;
 		}
 		client_open(p, h);
 	}
+	permit_drop(p);
 }
 
 static void end_pool(struct pool *p)
@@ -420,8 +426,11 @@ void pool_kick(struct pool *p)
 
 void pool_client_done(struct pool *p, struct client *c)
 {
-	p->open -= (unsigned)c->counted;
-	c->counted = 0;
+	if (c->counted) {
+		c->counted = 0;
+		p->open--;
+		permit_give(p->d);
+	}
 	pool_kick(p);
 }
 
@@ -461,6 +470,7 @@ struct pool *pool_create(struct deliver *d, struct nexthop *h,
 	list_init(&p->clients);
 	list_init(&p->idle);
 	list_init(&p->again);
+	list_init(&p->waiting);
 	timer_init(&p->kick, d->o.loop, on_kick);
 	timer_init(&p->deadline, d->o.loop, on_deadline);
 	p->limit = c->limits.connections < LIMIT_START ? c->limits.connections
@@ -488,7 +498,9 @@ void pool_close(struct pool **pp, uint64_t deadline_ms, void (*gone)(void *arg),
 	p->closing = 1;
 	p->gone = gone;
 	p->gone_arg = arg;
+	p->permit |= p->resolving != NULL;
 	hosts_cancel(&p->resolving);
+	permit_drop(p);
 	list_each_safe (it, &p->clients) {
 		struct client *c = list_item(it, struct client, node);
 
@@ -520,6 +532,11 @@ void pool_describe(const struct pool *p, struct buf *out)
 {
 	buf_addf(out, "connections %u of %u%s\n", p->open, p->limit,
 		p->probing ? " (probing)" : "");
+	if (!list_empty(&p->waiting))
+		buf_addf(out,
+			"waits: all %u outbound connections are in use "
+			"(delivery.connections)\n",
+			p->d->permits.most);
 	for (unsigned i = 0; i < p->nhost; i++) {
 		const struct host *h = &p->host[i];
 
@@ -555,6 +572,7 @@ struct deliver *deliver_create(const struct deliver_options *o)
 	buf_add(&d->node, o->node);
 	buf_init(&d->out, OUT_MAX);
 	buf_init(&d->scratch, 2 * REPLY_TEXT);
+	permits_init(d, o->connections);
 	return d;
 }
 
@@ -572,6 +590,7 @@ void deliver_destroy(struct deliver **dp)
 		return;
 	check_obj(d, DELIVER_MAGIC);
 	must(d->pools == 0);
+	permits_fini(d);
 	buf_fini(&d->node);
 	buf_fini(&d->out);
 	buf_fini(&d->scratch);

@@ -62,6 +62,13 @@ static int worn(const struct client *c)
 		       loop_now(c->d->o.loop) - c->opened >= age);
 }
 
+/* Another pool waits for its permit. It has done something: permits go from
+ * hand to hand with progress only. */
+static int wanted(const struct client *c)
+{
+	return c->messages && permit_wanted(c->d);
+}
+
 static unsigned most_rcpts(const struct client *c)
 {
 	unsigned max = c->conf->limits.recipients;
@@ -118,18 +125,19 @@ int attempt_next(struct client *c)
 	struct lease *l;
 	struct crash_at was;
 	enum content got;
+	int over;
 
 	while (c->state == CLIENT_READY && !c->preparing && !c->sending &&
 		!c->ended && (a = free_slot(c))) {
-		if (c->pool->closing || worn(c)) {
-			if (c->newest)
+		over = c->pool->closing || worn(c) ||
+		       (wanted(c) && c->pool->open > 1);
+		l = over ? NULL : pool_take(c->pool, most_rcpts(c));
+		if (!l) {
+			if (c->newest || !(over || wanted(c)))
 				return 0;
 			client_set_quit(c);
 			return 1;
 		}
-		l = pool_take(c->pool, most_rcpts(c));
-		if (!l)
-			return 0;
 		attempt_init(c, a, l);
 		was = client_works(a);
 		got = content_prepare(c, a);

@@ -30,6 +30,15 @@ void chaos_sites(struct world *w); /* a, b, c, home.example */
 void chaos_job(
 	struct world *w, struct job *j, unsigned token, unsigned span_ms);
 
+/* delivery.connections of this world's relays: in most of them next hops have
+ * to wait for one. */
+static inline unsigned chaos_connections(const struct world *w)
+{
+	static const unsigned v[] = {1, 2, 3, 1000};
+
+	return v[w->seed % countof(v)];
+}
+
 void chaos_rule(struct world *w); /* a server misbehaves for some replies */
 void chaos_rules_end(struct world *w);
 void chaos_link(struct world *w, struct sim_link *k);

@@ -36,8 +36,10 @@ static void write_conf(struct pair *p, unsigned i, unsigned n, struct buf *out)
 		"      remote: [\"10.0.0.0/8\"], shadow: %s,\n"
 		"      permissions: [submit, relay, any_sender] }\n",
 		i + 1, policy);
-	buf_adds(out,
-		CHAOS_CONNECTORS "queue: { large_body: 8KiB, memory: 1MiB }\n");
+	buf_addf(out,
+		CHAOS_CONNECTORS "queue: { large_body: 8KiB, memory: 1MiB }\n"
+				 "delivery: { connections: %u }\n",
+		chaos_connections(p->w));
 	if (!p->shadowed)
 		return;
 	buf_addf(out,

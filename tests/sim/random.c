@@ -332,6 +332,7 @@ static void set_up(struct random_world *r, const struct scenario_options *o,
 	struct world *w = r->w = world_create(o->seed, o->print);
 
 	r->relay = world_relay(w, NULL, conf);
+	r->relay->conf->delivery.connections = chaos_connections(w);
 	w->arg = r;
 	w->took = on_took;
 	w->line = on_line;

@@ -125,6 +125,13 @@ static void get_receive(void *arg, struct receive_counts *c_r)
 	*c_r = (struct receive_counts){3, 40, 5, 60, 7};
 }
 
+static void get_delivery(void *arg, struct delivery_counts *c_r)
+{
+	(void)arg;
+	*c_r = (struct delivery_counts){
+		.outbound = 8, .outbound_limit = 9, .outbound_waiting = 11};
+}
+
 static struct loading *load(void *arg, const char *file, struct buf *why)
 {
 	struct fixture *f = arg;
@@ -290,6 +297,7 @@ static int set_up(void **state)
 		.conf = get_conf,
 		.routes = get_routes,
 		.receive = get_receive,
+		.delivery = get_delivery,
 		.load = load,
 		.reload = reload,
 		.diff = diff,

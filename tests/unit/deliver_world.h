@@ -277,6 +277,7 @@ static inline void world_start(struct world *w)
 		.dns = w->dns,
 		.queue = &w->q,
 		.node = SPAN("relay.example"),
+		.connections = 1000,
 		.arg = w,
 		.attempted = attempted,
 		.tls = on_tls};

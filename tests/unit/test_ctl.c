@@ -23,6 +23,7 @@ static const struct ask_case asks[] = {
 		{"name                 relay.example.org\n", "(1h1m ago)\n",
 			"messages queued      3\n", "deliveries waiting   4\n",
 			"accepted             60\n",
+			"  next hops waiting  11\n",
 			"shadow               off (shadow.listen is not set)"
 			"\n\4 0\n"}},
 	{"status, JSON", "{\"verb\":\"status\",\"json\":true}", 0,
@@ -36,6 +37,8 @@ static const struct ask_case asks[] = {
 			"\"sessions\":3,\"connections\":40,"
 			"\"connections_refused\":5,\"accepted\":60,"
 			"\"rejected\":7,",
+			"\"outbound\":8,\"outbound_limit\":9,"
+			"\"outbound_waiting\":11,",
 			"\"shadow\":\"off\"}\n"}},
 	{"queue list", "{\"verb\":\"queue list\"}", 0,
 		{"NEXT HOP                          STATE         QUEUED",
