@@ -17,8 +17,6 @@
 
 #define RESERVE_FILE "umbra.reserve"
 
-enum { FULL_BYTES = 65536 };
-
 void dir_explain(
 	const struct store_dir *d, const char *file, int err, struct buf *why)
 {
@@ -194,11 +192,6 @@ static int room(const struct store_dir *d, uint64_t want)
 	struct store_space sp;
 
 	return dir_space(d, &sp) == ERR_OK && sp.free >= want;
-}
-
-int dir_full(const struct store_dir *d)
-{
-	return !room(d, FULL_BYTES);
 }
 
 /* Only when three times the size is free, so that it is not taken from under

@@ -312,9 +312,22 @@ enum err db_begin(struct store *s, struct MDB_txn **t_r)
 	return db_err(rc);
 }
 
-/* LMDB takes a short write for EIO, and a short write is how a device often
- * gets full; at that point nothing has been synced, and the transaction is as
- * if it had never been. */
+/* A short write is how a device gets full, or a quota is used up; at that point
+ * nothing has been synced, and the transaction is as if it had never been. LMDB
+ * calls it EIO, but no call has failed: errno is as it was. After an error that
+ * the device tells, also from the sync, it is EIO. How much room there is now
+ * would be no answer: somebody may have made some since. (A short write of a
+ * meta page leaves LMDB's environment unusable: the next transaction says so.)
+ */
+static int commit(struct MDB_txn *t)
+{
+	int rc;
+
+	errno = 0;
+	rc = mdb_txn_commit(t);
+	return rc == EIO && errno == 0 ? ENOSPC : rc;
+}
+
 enum err db_end(struct store *s, struct MDB_txn *t, enum err e)
 {
 	int rc;
@@ -327,9 +340,7 @@ enum err db_end(struct store *s, struct MDB_txn *t, enum err e)
 			fail(s, e, err_text(e));
 		return e;
 	}
-	rc = mdb_txn_commit(t);
-	if (rc == EIO && dir_full(&s->dir))
-		rc = ENOSPC;
+	rc = commit(t);
 	e = db_err(rc);
 	if (e == ERR_NOSPACE)
 		atomic_store(&s->full, rc == MDB_MAP_FULL ? 2 : 1);

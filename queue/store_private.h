@@ -55,7 +55,6 @@ void dir_close(struct store_dir *d);
  * new pages before it frees old ones, works when all else is full. */
 void dir_reserve(struct store_dir *d); /* makes it, when there is room */
 int dir_release(struct store_dir *d);  /* 1: space was given back */
-int dir_full(const struct store_dir *d);
 enum err dir_space(
 	const struct store_dir *d, struct store_space *sp_r) must_use;
 /* Says in words why a file cannot be used: owner, mode, our uid. */

@@ -5,7 +5,8 @@
  *
  *   - ends the process by SIGKILL before, in the middle of (writes) or after
  *     the n-th of them,
- *   - lets the n-th call of one kind fail with an error,
+ *   - lets the n-th call of one kind fail with an error; or, error 0, lets a
+ *     write take half of what it is given, as when the room ends there,
  *   - makes syncs slow,
  *   - keeps an image of what would survive a power cut, the worst that POSIX
  *     allows: a file has the octets that it had when it was last synced, plus
@@ -115,6 +116,7 @@ static void die(void)
 struct fate {
 	enum how how; /* 0: nothing special */
 	int error;
+	int less; /* a write takes half */
 };
 
 static int fails(enum kind k)
@@ -139,6 +141,7 @@ static struct fate step(enum kind k)
 	if (fails(k)) {
 		atomic_fetch_add(&control->failed, 1);
 		f.error = (int)atomic_load(&control->fail_errno);
+		f.less = !f.error;
 	}
 	if (n == atomic_load(&control->at))
 		f.how = atomic_load(&control->how);
@@ -176,7 +179,7 @@ static int is_dsync(int fd)
 
 static size_t part(struct fate f, size_t n)
 {
-	return f.how == HALF ? n / 2 : n;
+	return f.how == HALF || f.less ? n / 2 : n;
 }
 
 /* --- the image ------------------------------------------------------------ */
@@ -355,8 +358,8 @@ ssize_t writev(int fd, const struct iovec *v, int n)
 
 	REAL(writev);
 	FAILED(f);
-	r = f.how == HALF ? gather(fd, v, n, -1, total(v, n) / 2)
-			  : real(fd, v, n);
+	r = part(f, 2) == 1 ? gather(fd, v, n, -1, total(v, n) / 2)
+			    : real(fd, v, n);
 	after(f);
 	return r;
 }
@@ -391,8 +394,8 @@ ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)
 	/* LMDB writes metas, the only ones through O_DSYNC, by pwrite. */
 	if (is_dsync(fd))
 		abort();
-	r = f.how == HALF ? gather(fd, v, n, at, total(v, n) / 2)
-			  : real(fd, v, n, at);
+	r = part(f, 2) == 1 ? gather(fd, v, n, at, total(v, n) / 2)
+			    : real(fd, v, n, at);
 	after(f);
 	return r;
 }
@@ -427,9 +430,9 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 
 	REAL(sendmsg);
 	FAILED(f);
-	r = f.how == HALF ? gather(fd, m->msg_iov, (int)m->msg_iovlen, -1,
-				    total(m->msg_iov, (int)m->msg_iovlen) / 2)
-			  : real(fd, m, flags);
+	r = part(f, 2) == 1 ? gather(fd, m->msg_iov, (int)m->msg_iovlen, -1,
+				      total(m->msg_iov, (int)m->msg_iovlen) / 2)
+			    : real(fd, m, flags);
 	after(f);
 	return r;
 }
