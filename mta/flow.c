@@ -484,7 +484,6 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 		return e;
 	if (n->failed)
 		return ERR_IO;
-	listener_unreserve(l);
 	/* Nothing can fail any more: what recovery found gets its pools. */
 	n->state = NODE_RUNNING;
 	flow_hops_reload(n);

@@ -87,7 +87,8 @@ struct node {
 	uint64_t results[RESULT_RELEASED + 1]; /* recipients, per attempt */
 };
 
-/* Opens everything and starts to accept and deliver. conf and log are the
+/* Opens everything and starts to accept and deliver; sockets that nobody has
+ * opened a listener for are left to listener_unreserve. conf and log are the
  * caller's references; why says what failed. stopped fires once after
  * node_stop, or after a fatal error (then failed is set), never inside a
  * call; afterwards node_free. */

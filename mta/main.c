@@ -245,6 +245,7 @@ static int run(struct program *p, struct conf *conf, const char *file)
 		log_event(p->log, EV_NODE_READY, F_SPAN("config", conf->file));
 		if (!upgrade_running(p->upgrade))
 			notify("READY=1");
+		listener_unreserve(p->loop);
 		loop_run(p->loop);
 		if (p->node->failed)
 			status = EX_IOERR;

@@ -264,8 +264,8 @@ enum err upgrade_wait(struct upgrade *u, const struct conf *c, struct buf *why)
 	check_obj(u, UPGRADE_MAGIC);
 	if (u->before < 0)
 		return ERR_OK;
-	/* A stop of this one, or an end, must not take away what the other
-	 * one uses. */
+	/* An end of this one before it runs must not take away what the other
+	 * one uses, or will use when it is started again. */
 	sockets_leave_paths(u->loop, 1);
 	e = look(u, c, why);
 	if (e != ERR_OK) {
@@ -278,8 +278,6 @@ enum err upgrade_wait(struct upgrade *u, const struct conf *c, struct buf *why)
 	buf_fini(&say);
 	e = wait_for_go(u, c);
 	loop_uv_read_clocks(u->loop); /* that may have taken long */
-	if (e == ERR_OK)
-		sockets_leave_paths(u->loop, 0);
 	return e;
 }
 
@@ -289,6 +287,7 @@ int upgrade_running(struct upgrade *u)
 
 	if (u->before < 0)
 		return 0;
+	sockets_leave_paths(u->loop, 0);
 	if (u->gap != UINT64_MAX)
 		u->gap += loop_clock(u->loop) - u->go_at;
 	told = upgrade_say(u->before, SPAN("running\n")) == 0;

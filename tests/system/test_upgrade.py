@@ -19,6 +19,7 @@ import urllib.request
 
 import pytest
 
+from certs import self_signed
 from ledger import Ledger
 from load import Load, Sink
 from pair import Pair
@@ -70,7 +71,7 @@ def script(u, text):
 
 
 @contextlib.contextmanager
-def holding(u):
+def holding(u, *args):
     """A client in the middle of a message while an upgrade is ready; gives
     the client, the command, and the pid of the next process."""
     with u.smtp() as c:
@@ -78,7 +79,7 @@ def holding(u):
         c.ok("DATA", 354)
         c.send(MESSAGE)
         at = u.mark()
-        p = upgrade(u)
+        p = upgrade(u, *args)
         child = int(u.wait("upgrade.ready", since=at)["child"])
         yield c, p, child
         p.kill()
@@ -376,6 +377,45 @@ def test_next_dies_after_ready(peer):
         assert u.running()
         u.wait("node.start", since=at, pid=u.proc.pid)
         works(u, peer, "after")
+        u.upgrade()
+        works(u, peer, "again")
+
+
+@contextlib.contextmanager
+def failing(u):
+    """An upgrade to the same program with a certificate that is gone when it
+    is its turn: it fails in order, after it was told to go. Gives the command
+    when that has happened."""
+    conf = json.loads(open(u.file, encoding="utf-8").read())
+    cert, key = self_signed(u.dir)
+    conf["receive_connectors"][0]["tls"] = {
+        "mode": "offer", "cert": cert, "key": key}
+    other = os.path.join(u.dir, "other.yaml")
+    with open(other, "w", encoding="utf-8") as f:
+        json.dump(conf, f)
+    with holding(u, "--binary", script(
+            u, f"exec {UMBRAD} -c {other}\n")) as (c, p, child):
+        os.unlink(cert)
+        at = u.mark()
+        end(c)
+        assert cert in u.wait("upgrade.failed", since=at, child=child)["text"]
+        u.wait("node.ready", since=at)
+        yield p
+
+
+def test_next_fails_in_order_after_go(peer):
+    """It takes nothing with it: the old program, started again, is reached at
+    all of its sockets."""
+    conf = base(peer.port)
+    with Umbra(conf) as u:
+        conf["submission"] = {"socket": os.path.join(u.dir, "submit.sock")}
+        assert u.reload(conf).event == "config.loaded"
+        with failing(u):
+            assert "mx.umbra.test" in u.cli("status")
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(conf["submission"]["socket"])
+                assert s.recv(4) == b"220 "
+            works(u, peer, "after")
         u.upgrade()
         works(u, peer, "again")
 
