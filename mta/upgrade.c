@@ -242,8 +242,8 @@ static char *env_line(const char *name, const int *fd, unsigned n, int first)
 	return s;
 }
 
-/* Our environment and two lines more, or one: without a line to somebody. */
-static char **make_env(char *line, char *sockets)
+/* Our environment and two lines more. */
+static char **make_env(char *one, char *other)
 {
 	size_t n = 0, k = 0;
 	char **env;
@@ -253,10 +253,23 @@ static char **make_env(char *line, char *sockets)
 	env = x_calloc(n + 3, sizeof *env);
 	for (; k < n; k++)
 		env[k] = environ[k];
-	env[k++] = sockets;
-	if (line)
-		env[k] = line;
+	env[k++] = one;
+	env[k] = other;
 	return env;
+}
+
+/* Why there is no next process, for the program that starts again. */
+static char *env_failed(const struct upgrade *u)
+{
+	struct buf b;
+	char *s;
+
+	buf_init(&b, sizeof ENV_FAILED + FAILED_MAX + 1);
+	buf_adds(&b, ENV_FAILED "=");
+	buf_add(&b, span_head(buf_span(&u->text), FAILED_MAX));
+	s = x_strdup(buf_str(&b));
+	buf_fini(&b);
+	return s;
 }
 
 static int spawn(struct upgrade *u, const char *binary, int theirs)
@@ -408,7 +421,7 @@ static enum err start_again(struct upgrade *u)
 	char *name = x_strdup(u->binary ? u->binary : self);
 	char *file = x_strdup(u->file), *argv[] = {name, opt, file, NULL};
 	char *sockets = env_line(ENV_SOCKETS, u->kept, u->nkept, 0);
-	char **env = make_env(NULL, sockets);
+	char *why = env_failed(u), **env = make_env(why, sockets);
 	struct buf b;
 	int code;
 
@@ -421,6 +434,7 @@ static enum err start_again(struct upgrade *u)
 	execve(self, argv, env);
 	code = errno;
 	free(env);
+	free(why);
 	free(sockets);
 	free(file);
 	free(name);
@@ -472,13 +486,18 @@ static void wait_for_end(const struct upgrade *u)
 
 static enum err again_in_its_place(struct upgrade *u)
 {
+	struct span said = buf_span(&u->said);
 	struct buf b;
 
+	if (span_starts(said, SPAN("failed ")))
+		said = span_skip(said, 7);
+	while (said.n && said.p[said.n - 1] == '\n')
+		said.n--;
 	buf_init(&b, SAY_MAX);
 	buf_addf(&b,
 		"the new process failed (%.*s); this program starts again in "
 		"its place",
-		SPAN_ARG(buf_span(&u->said)));
+		SPAN_ARG(said.n ? said : SPAN("it said nothing")));
 	failed(u, buf_span(&b));
 	buf_fini(&b);
 	wait_for_end(u);

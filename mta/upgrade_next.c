@@ -142,6 +142,7 @@ struct upgrade *upgrade_create(const char *file)
 {
 	struct upgrade *u = x_calloc(1, sizeof *u);
 	const char *line = getenv(ENV_LINE), *list = getenv(ENV_SOCKETS);
+	const char *failed = getenv(ENV_FAILED);
 
 	u->magic = UPGRADE_MAGIC;
 	u->file = file;
@@ -155,6 +156,9 @@ struct upgrade *upgrade_create(const char *file)
 		read_line(u, span_str(line));
 	if (list)
 		read_sockets(u, span_str(list));
+	if (failed)
+		buf_add(&u->text, span_head(span_str(failed), FAILED_MAX));
+	unsetenv(ENV_FAILED);
 	unsetenv(ENV_LINE);
 	unsetenv(ENV_SOCKETS);
 	read_systemd(u);
@@ -165,6 +169,8 @@ void upgrade_attach(struct upgrade *u, struct loop *l, struct log *log)
 {
 	u->loop = l;
 	u->log = log;
+	if (u->text.n)
+		upgrade_stage(u, UPGRADE_FAILED);
 	for (unsigned i = 0; i < u->nspare; i++)
 		if (sockets_adopt(l, u->spare[i]) != 0)
 			log_event(log, EV_LISTEN_FAILED,
@@ -295,6 +301,7 @@ int upgrade_running(struct upgrade *u)
 		(void)raise(SIGHUP);
 	close(u->before);
 	u->before = -1;
+	buf_clear(&u->text);
 	upgrade_stage(u, UPGRADE_TAKEN);
 	log_event(u->log, EV_UPGRADE_TAKEN, F_U("previous", u->previous_pid),
 		F_SPAN("previous_version", buf_span(&u->previous_version)),

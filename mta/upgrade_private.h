@@ -9,13 +9,16 @@ enum {
 	UPGRADE_MAGIC = 0x06ade,
 	SOCKETS_MAX = 512,
 	SAY_MAX = 64 * 1024,
+	FAILED_MAX = 4096,    /* of the text in ENV_FAILED */
 	READY_MS = 60 * 1000, /* to load a configuration and say ready */
 };
 
 /* In the environment of the next process: the line to the one before and the
- * pid of that; the sockets. Descriptors, separated by blanks. */
+ * pid of that; the sockets. Descriptors, separated by blanks. Of a program that
+ * starts again in its place: the sockets, and why the next process failed. */
 #define ENV_LINE "UMBRA_UPGRADE_LINE"
 #define ENV_SOCKETS "UMBRA_UPGRADE_SOCKETS"
+#define ENV_FAILED "UMBRA_UPGRADE_FAILED"
 
 enum upgrade_stage {
 	UPGRADE_NONE,

@@ -284,22 +284,55 @@ int cli_ask(const struct request *r, const char *path)
 	return cli_ask_rows(r, path, NULL, NULL);
 }
 
-/* What came of it is asked as often as the process that is asked ends before
- * it has answered: the next one takes the connection. */
-int cli_upgrade(const struct request *r, const char *path)
+/* --- umbra upgrade -------------------------------------------------------- */
+
+struct outcome_seen {
+	int said, none;
+};
+
+static void see_outcome(void *arg, struct span line)
+{
+	struct outcome_seen *seen = arg;
+	json_t *o = json_loadb(line.p, line.n, 0, NULL);
+	const char *state = json_string_value(json_object_get(o, "state"));
+
+	seen->said = state != NULL;
+	seen->none = state && strcmp(state, "none") == 0;
+	json_decref(o);
+}
+
+/* As often as the process that is asked ends before it has answered: the next
+ * one takes the connection. */
+static int ask_last(const struct request *r, const char *path,
+	void (*row)(void *arg, struct span line), void *arg)
 {
 	struct request last = *r;
-	int status = EX_OK;
+	int status = -1;
 
-	if (!request_has(r, OPT_LAST))
-		status = cli_ask(r, path);
-	if (status != EX_OK)
-		return status;
 	last.given = 1u << OPT_LAST;
-	for (int i = 0; i < UPGRADE_TRIES; i++) {
-		status = ask(&last, path, NULL, NULL);
-		if (status >= 0)
+	for (int i = 0; i < UPGRADE_TRIES && status < 0; i++)
+		status = ask(&last, path, row, arg);
+	return status < 0 ? no_end(r, path) : status;
+}
+
+/* A process that has been started otherwise meanwhile (the one that was asked
+ * has crashed) has no upgrade to tell of, and answers as if all were well. */
+int cli_upgrade(const struct request *r, const char *path)
+{
+	struct outcome_seen seen = {0};
+	int status;
+
+	if (!request_has(r, OPT_LAST)) {
+		status = cli_ask(r, path);
+		if (status == EX_OK)
+			status = ask_last(r, path, see_outcome, &seen);
+		if (!seen.said)
 			return status;
 	}
-	return no_end(r, path);
+	if (seen.none)
+		return cli_fail(r, EX_UNAVAILABLE,
+			"the process that was to hand over is gone, and the "
+			"one that answers now knows of no upgrade: the log of "
+			"umbrad may say why");
+	return ask_last(r, path, NULL, NULL);
 }

@@ -420,6 +420,39 @@ def test_next_fails_in_order_after_go(peer):
         works(u, peer, "again")
 
 
+def test_a_late_failure_is_told(peer):
+    """Who asked for the upgrade hears from the old program, started again,
+    that it came to nothing and why; so does who asks later."""
+    with Umbra(base(peer.port)) as u:
+        with failing(u) as p:
+            got = told(p)
+            assert p.returncode == 69
+        assert got["state"] == "failed" and got["pid"] == u.proc.pid
+        assert "cannot read certificate" in got["error"]
+        assert "starts again in its place" in got["error"]
+        assert json.loads(u.cli("upgrade", "--last", "--json", want=69)) == got
+        u.upgrade()
+        assert json.loads(u.cli("upgrade", "--last", "--json"))["error"] is None
+
+
+def test_nobody_knows_of_the_upgrade(peer):
+    """The process that was asked is killed, and what the service manager
+    starts has no upgrade behind it: that is no success."""
+    with Umbra(base(peer.port)) as u:
+        p = upgrade(u, "--binary", script(u, "exec sleep 600\n"))
+        child = int(u.wait("upgrade.begun")["child"])
+        u.cli("status")  # the answer has left before this one
+        p.send_signal(signal.SIGSTOP)
+        u.kill9()
+        os.kill(child, signal.SIGKILL)
+        u.start()
+        assert "none" in u.cli("upgrade", "--last")
+        p.send_signal(signal.SIGCONT)
+        out, err = p.communicate(timeout=LONG)
+        assert p.returncode == 69 and out == ""
+        assert "knows of no upgrade" in json.loads(err)["error"]
+
+
 # A new process that has the queue already when it finds that it cannot go on,
 # and takes its time to give it back.
 REFUSES_LATE = """#!{python}
