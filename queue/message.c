@@ -307,7 +307,7 @@ uint64_t message_age(const struct queue *q, const struct message *m)
 
 static uint64_t life(const struct queue *q, const struct message *m)
 {
-	return q->o.expire_after + m->overtime * OVERTIME_UNIT;
+	return q->o.expire_after + (uint64_t)m->overtime * OVERTIME_UNIT;
 }
 
 int message_too_old(const struct queue *q, const struct message *m)

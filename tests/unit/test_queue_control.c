@@ -182,6 +182,40 @@ static void test_no_expiry(void **state)
 	assert_int_equal(sim_disk_messages(w->disk), 0);
 }
 
+/* However long it was suspended, up to the most that a status can say (65,535
+ * hours): that long it lives on, and not for ever. */
+static void test_long_overtime(void **state)
+{
+	static const uint64_t hours[] = {30 * 24, 60 * 24, 65534, 65535, 90000};
+	struct world *w = *state;
+
+	w->o.delay_notice_after = 0;
+	queue_set_options(w->q, &w->o);
+	for (unsigned i = 0; i < countof(hours); i++) {
+		uint64_t more = hours[i] < 65535 ? hours[i] : 65535;
+		struct msg_id id = take_one(w, "b@x");
+		struct message_peek p;
+
+		queue_message_suspend(w->q, id, ADMIN, NULL);
+		sim_loop_shift_wall(w->loop, (int64_t)(hours[i] * HOUR));
+		assert_int_equal(queue_message_resume(w->q, id, NULL), CHANGED);
+		sim_loop_step(w->loop, 100);
+		restart(w, 0);
+		assert_int_equal(queue_peek(w->q, id, &p), 0);
+		assert_int_equal(p.expires, p.received + 2 * DAY + more * HOUR);
+		if (hours[i] == more) {
+			sim_loop_step(w->loop, DAY);
+			assert_int_equal(w->nexpired, 0);
+			assert_string_equal(state_of(w, id), "ready");
+			sim_loop_shift_wall(w->loop, (int64_t)DAY);
+		}
+		sim_loop_step(w->loop, HOUR + 2 * MINUTE);
+		assert_int_equal(w->nexpired, 1);
+		settle_one(w, w->expired[--w->nexpired], VERDICT_FINAL);
+	}
+	assert_int_equal(sim_disk_messages(w->disk), 0);
+}
+
 /* Suspended after its time, before anybody reported it: it stays. */
 static void test_suspend_expired(void **state)
 {
@@ -1008,6 +1042,7 @@ int main(void)
 		T(test_pending_suspend),
 		T(test_pending_suspend_crash),
 		T(test_no_expiry),
+		T(test_long_overtime),
 		T(test_suspend_expired),
 		T(test_memory),
 		T(test_hold),
