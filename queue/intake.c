@@ -15,6 +15,12 @@ struct msg_id queue_next_id(struct queue *q)
 	return (struct msg_id){q->next_id++};
 }
 
+struct msg_id queue_first_free_id(const struct queue *q)
+{
+	check_obj(q, QUEUE_MAGIC);
+	return (struct msg_id){q->next_id};
+}
+
 uint64_t queue_next_seq(struct queue *q)
 {
 	check_obj(q, QUEUE_MAGIC);

@@ -166,6 +166,9 @@ void queue_set_options(struct queue *q, const struct queue_options *o);
 
 /* The id of the next message: for its Received field and its 250. */
 struct msg_id queue_next_id(struct queue *q);
+/* The one that queue_next_id would give: what begins from now on has it, or one
+ * above. */
+struct msg_id queue_first_free_id(const struct queue *q);
 /* A body file could not be written. ERR_NOSPACE is logged (at most once a
  * minute) and passes; an I/O error means that the outcome of a sync is unknown:
  * the node must stop, as after a failed commit. */

@@ -32,7 +32,7 @@ void select_init(struct select *s, struct answer *a)
 	message_row_init(&s->row, a->o);
 	queue_counts(a->o->queue, &c);
 	s->total = c.messages;
-	s->until = loop_wall(a->o->loop);
+	s->end = queue_first_free_id(a->o->queue);
 }
 
 void select_fini(struct select *s)
@@ -159,8 +159,6 @@ static int fits(struct select *s)
 	struct filter_source src = {&s->row, s->row.wall, message_field_get};
 	int r;
 
-	if (s->until && s->row.p.received > s->until)
-		return 0;
 	if ((s->nhop || s->hop_where) && !waits_there(s))
 		return 0;
 	if (!s->filter)
@@ -174,7 +172,8 @@ static int fits(struct select *s)
 static int step(struct select *s)
 {
 	if (!s->id) {
-		if (message_row_next(&s->row, s->at) != 0)
+		if (message_row_next(&s->row, s->at) != 0 ||
+			(s->end.v && s->row.p.id.v >= s->end.v))
 			return -1;
 		s->at = s->row.p.id;
 		return 0;

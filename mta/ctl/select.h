@@ -3,7 +3,8 @@
  *
  * A slice ends after SELECT_MS, or sooner when records were read. The walk is
  * in the order of ids and never looks back, so messages that leave or come
- * meanwhile do no harm; those that came in after its begin are not in it.
+ * meanwhile do no harm; those that began to come in after its begin are not in
+ * it, whatever the clock says.
  */
 #pragma once
 
@@ -21,12 +22,12 @@ struct select {
 	struct msg_id *id; /* ids, nid of them; NULL: all messages */
 	unsigned nid, next_id;
 	struct msg_id at;
-	uint64_t until;  /* wall: younger ones are left out; 0: none */
-	uint64_t seen;   /* looked at */
-	uint64_t total;  /* to look at, about */
-	uint64_t said;   /* loop_now of the last progress note */
-	uint64_t ends;   /* loop_clock, of this slice */
-	unsigned unread; /* could not be read, and were left out */
+	struct msg_id end; /* from here on they are left out; 0: none are */
+	uint64_t seen;     /* looked at */
+	uint64_t total;    /* to look at, about */
+	uint64_t said;     /* loop_now of the last progress note */
+	uint64_t ends;     /* loop_clock, of this slice */
+	unsigned unread;   /* could not be read, and were left out */
 };
 
 void select_init(struct select *s, struct answer *a);

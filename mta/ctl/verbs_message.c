@@ -194,7 +194,7 @@ static int start(struct answer *a)
 	a->state = l;
 	a->drop = drop;
 	select_init(&l->sel, a);
-	l->sel.until = 0;
+	l->sel.end.v = 0;
 	status = page_begin(&l->page, a, &message_language);
 	if (status == EX_OK)
 		status = select_where(&l->sel, a);

@@ -31,6 +31,7 @@ struct fixture {
 	struct route_table *routes;
 	struct ctl *ctl;
 	unsigned waits; /* intakes */
+	uint64_t later; /* ms that mail is younger than a minute and a half */
 	enum err reload;
 	unsigned routed; /* how often the routing table was asked for */
 };
@@ -213,7 +214,7 @@ static struct msg_id take(struct fixture *f, const char *from,
 	struct body *body;
 	struct envelope e = {
 		.id = queue_next_id(f->queue),
-		.received = loop_wall(f->loop) - 90 * 1000,
+		.received = loop_wall(f->loop) - 90 * 1000 + f->later,
 		.sender = span_str(from),
 		.connector = SPAN("in"),
 		.client = SPAN("192.0.2.1"),

@@ -501,6 +501,27 @@ static void test_left(void **state)
 	assert_non_null(strstr(f->logged.p, "verb=\"queue suspend\""));
 }
 
+/* Rule: what came in before the clock was set back is there like any other. */
+static void test_clock(void **state)
+{
+	static const struct step steps[] = {
+		{DO("message suspend", "\"args\":[\"ID\"]"), 0,
+			{"messages: 1 (100); suspended\n"}, NULL},
+		{DO("message resume",
+			 "\"where\":\"recipient == late@x.example\""),
+			0, {"messages: 1 (100); resumed\n"}, NULL},
+		{DO("message remove", "\"all\":true"), 0,
+			{"messages: 4 (400); removed\n"}, NULL},
+	};
+	struct fixture *f = *state;
+	struct recipient r = {.address = SPAN("late@x.example")};
+
+	f->later = 24 * 3600 * 1000;
+	f->first = take(f, "a@x.example", &r, 1);
+	loop_run(f->loop);
+	run_steps(f, steps, countof(steps));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -513,6 +534,7 @@ int main(void)
 		TEST(test_export),
 		TEST(test_many),
 		TEST(test_left),
+		TEST(test_clock),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
