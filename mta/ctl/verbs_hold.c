@@ -267,8 +267,11 @@ static int remove_walk(struct answer *a, struct change_rule *r)
 	enum changed c;
 	int got;
 
-	if (release && !r->wait)
+	if (release && !r->wait) {
 		r->wait = wait_begin(a->o->queue);
+		/* With what it held until it was gone. */
+		r->sel.end = queue_first_free_id(a->o->queue);
+	}
 	if (r->wait && wait_behind(r->wait))
 		return ANSWER_LATER;
 	select_slice(&r->sel);

@@ -229,15 +229,8 @@ const struct hold_rule *hold_find(const struct hold *h, struct span name)
 
 /* --- changes ------------------------------------------------------------- */
 
-static void submit(struct hold *h, struct hold_change *c, struct hold_rule *r,
-	void (*done)(struct store_op *op))
+static void submit(struct hold_change *c, void (*done)(struct store_op *op))
 {
-	c->h = h;
-	c->rule = r;
-	buf_init(&c->key, NOTE_KEY_MOST);
-	buf_add(&c->key, KEY_PREFIX);
-	buf_add(&c->key, r->name);
-	must(!c->key.full);
 	c->op = (struct store_op){
 		.verb = STORE_NOTE,
 		.urgent = 1,
@@ -245,14 +238,22 @@ static void submit(struct hold *h, struct hold_change *c, struct hold_rule *r,
 		.record = buf_span(&c->record),
 		.done = done,
 	};
-	store_submit(queue_store(h->queue), &c->op);
+	store_submit(queue_store(c->h->queue), &c->op);
 }
 
-static void end(struct hold_change *c, enum err e, int gone)
+static void begin(struct hold *h, struct hold_change *c, struct hold_rule *r)
 {
-	c->rule->changing = 0;
-	if (gone)
-		rule_free(c->h, c->rule);
+	c->h = h;
+	c->rule = r;
+	r->changing = 1;
+	buf_init(&c->key, NOTE_KEY_MOST);
+	buf_add(&c->key, KEY_PREFIX);
+	buf_add(&c->key, r->name);
+	must(!c->key.full);
+}
+
+static void end(struct hold_change *c, enum err e)
+{
 	buf_fini(&c->key);
 	buf_fini(&c->record);
 	c->done(c, e);
@@ -262,14 +263,33 @@ static void on_added(struct store_op *op)
 {
 	struct hold_change *c = container_of(op, struct hold_change, op);
 
-	end(c, op->result, op->result != ERR_OK);
+	c->rule->changing = 0;
+	if (op->result != ERR_OK)
+		rule_free(c->h, c->rule);
+	end(c, op->result);
 }
 
+/* It is durable that the rule is gone, whatever became of this one. */
+static void on_all_in(struct store_op *op)
+{
+	end(container_of(op, struct hold_change, op), ERR_OK);
+}
+
+/* What it held a moment ago is still on its way to the disk. The store does
+ * things in the order in which they were asked for: when the note is removed
+ * once more, all of that is in the queue. */
 static void on_removed(struct store_op *op)
 {
 	struct hold_change *c = container_of(op, struct hold_change, op);
 
-	end(c, op->result, op->result == ERR_OK);
+	c->rule->changing = 0;
+	if (op->result != ERR_OK) {
+		end(c, op->result);
+		return;
+	}
+	rule_free(c->h, c->rule);
+	c->rule = NULL;
+	submit(c, on_all_in);
 }
 
 enum err hold_add(struct hold *h, struct hold_change *c, struct span name,
@@ -292,12 +312,12 @@ enum err hold_add(struct hold *h, struct hold_change *c, struct span name,
 		return ERR_LIMIT;
 	r = rule_new(h, name, where, loop_wall(h->loop));
 	must(hold_compile(&r->filter, r->where, &r->mem, why) == 0);
-	r->changing = 1;
+	begin(h, c, r);
 	put_be(head + 1, r->made, 8);
 	buf_init(&c->record, NOTE_MOST);
 	buf_add(&c->record, span(head, sizeof head));
 	buf_add(&c->record, where);
-	submit(h, c, r, on_added);
+	submit(c, on_added);
 	return ERR_OK;
 }
 
@@ -310,9 +330,9 @@ enum err hold_remove(struct hold *h, struct hold_change *c, struct span name)
 			continue;
 		if (r->changing)
 			return ERR_BUSY;
-		r->changing = 1;
+		begin(h, c, r);
 		buf_init(&c->record, 0);
-		submit(h, c, r, on_removed);
+		submit(c, on_removed);
 		return ERR_OK;
 	}
 	return ERR_NOTFOUND;

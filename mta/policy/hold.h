@@ -56,9 +56,10 @@ int hold_compile(struct filter **f_r, struct span where, struct arena *a,
 	struct buf *why);
 
 /* A change that somebody waits for; the struct is the caller's until done,
- * which fires once, not inside the call. A rule is in force from the call on,
- * and out of force from done with ERR_OK on. With an error (ERR_NOSPACE) all is
- * as it was. */
+ * which fires once, not inside the call. A rule is in force from the call on.
+ * One that is removed holds until its note is gone from the disk; at done with
+ * ERR_OK it holds no more, and all that it held is in the queue. With an error
+ * (ERR_NOSPACE) all is as it was. */
 struct hold_change {
 	struct store_op op; /* these five are the room's own */
 	struct hold *h;

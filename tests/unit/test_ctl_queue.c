@@ -327,6 +327,49 @@ static void test_hold(void **state)
 	run_steps(f, released, countof(released));
 }
 
+struct rain {
+	struct hook hook;
+	struct fixture *f;
+	unsigned n;
+};
+
+/* One message a turn while the rule is being removed. */
+static void on_rain(struct hook *h)
+{
+	struct rain *r = container_of(h, struct rain, hook);
+	const struct hold_rule *rule = hold_find(r->f->hold, SPAN("held"));
+
+	if (!rule || !rule->changing)
+		return;
+	take_one(r->f, "a@x.example", "x@three.example");
+	r->n++;
+}
+
+/* Rule: a rule holds until it is gone from the disk; what it held until then
+ * is released with the rest. */
+static void test_release(void **state)
+{
+	static const struct step add = {
+		DO("hold add",
+			"\"args\":[\"held\"],\"where\":\"recipient ~ three\""),
+		0, {"rule held holds new mail"}, NULL};
+	static const struct step release[] = {
+		{DO("hold remove", "\"args\":[\"held\"],\"release\":true"), 0,
+			{"rule held removed"}, NULL},
+		{LIST "\"where\":\"suspended\"}", 0, {"\4 0\n"}, "example"},
+	};
+	struct fixture *f = *state;
+	struct rain r = {.hook = {.fn = on_rain}, .f = f};
+
+	run_steps(f, &add, 1);
+	f->later = 120 * 1000;
+	f->waits++; /* nobody waits for these */
+	loop_hook(f->loop, &r.hook);
+	run_steps(f, release, countof(release));
+	hook_remove(&r.hook);
+	assert_true(r.n > 0);
+}
+
 /* Rule: rules are there after a restart, a broken one holds nothing and is
  * said. */
 static void test_hold_restart(void **state)
@@ -530,6 +573,7 @@ int main(void)
 		TEST(test_lists),
 		TEST(test_changes),
 		TEST(test_hold),
+		TEST(test_release),
 		TEST(test_hold_restart),
 		TEST(test_export),
 		TEST(test_many),
