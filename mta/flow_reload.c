@@ -90,6 +90,7 @@ struct changes {
 	struct buf keys; /* for the log */
 	struct buf *why;
 	int routes, dns, socket;
+	struct node_tls *old_tls; /* to the configuration in use */
 };
 
 static void on_change(void *arg, const struct conf_change *c)
@@ -144,7 +145,7 @@ static enum err move_ctl(struct node *n, struct conf *c, struct buf *why)
 }
 
 /* All that can still fail, each with what undoes those before it. The sockets
- * are there, so it is only memory that can be wanting. */
+ * are there, so little can: an address that goes from one room to another. */
 static enum err listen_anew(struct node *n, struct conf *c,
 	const struct changes *what, struct buf *why)
 {
@@ -161,6 +162,7 @@ static enum err listen_anew(struct node *n, struct conf *c,
 	if (e == ERR_OK)
 		return e;
 	buf_init(&more, 4096);
+	n->tls = what->old_tls;
 	back = shadow_configure(n->shadow, n->conf, &more);
 	if (back == ERR_OK)
 		back = receive_configure(n->receive, n->conf, &more);
@@ -252,7 +254,7 @@ struct loading *node_load(struct node *n, const char *file,
 static enum err apply(struct node *n, struct loading *l, struct changes *what,
 	struct buf *why)
 {
-	struct node_tls *tls, *old_tls = n->tls;
+	struct node_tls *tls;
 	struct conf *c;
 	enum err e = may_reload(n, why);
 
@@ -264,18 +266,19 @@ static enum err apply(struct node *n, struct loading *l, struct changes *what,
 	what->to = c;
 	conf_diff(n->conf, c, on_change, what);
 	conf_keep(c, n->conf);
+	what->old_tls = n->tls;
 	n->tls = tls;
 	e = prepare(n, c, what, why);
 	listener_unreserve(n->loop);
 	if (e != ERR_OK) {
-		n->tls = old_tls;
-		old_tls = tls;
+		n->tls = what->old_tls;
+		node_tls_unref(&tls);
 		conf_unref(&c);
 	} else {
 		n->applied = load_number(l);
 		go_live(n, c, what, why);
+		node_tls_unref(&what->old_tls);
 	}
-	node_tls_unref(&old_tls);
 	return e;
 }
 

@@ -34,7 +34,7 @@ struct conf_cidr {
 struct conf_endpoint {    /* "0.0.0.0:25", "[::]:25", "mx.example.org:25" */
 	struct span host; /* without brackets */
 	uint16_t port;
-	struct span text; /* as written */
+	struct span text; /* as written; an address in its usual form */
 };
 
 enum domain_type {

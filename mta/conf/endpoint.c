@@ -1,6 +1,7 @@
 /* endpoint - values about the network: where to listen, next hops, resolvers
  * and ranges of clients. */
 #include <arpa/inet.h>
+#include <stdio.h>
 
 #include "mta/base/check.h"
 #include "mta/conf/conf_private.h"
@@ -34,6 +35,21 @@ static int split_port(
 		return value_fault(why, s, "has a port that is not 1 to 65535");
 	*port_r = (uint16_t)port;
 	return 0;
+}
+
+/* Numbers have one text each, so that texts can be compared. */
+static void normal(struct conf_endpoint *e, int v6, const uint8_t addr[16],
+	struct arena *a)
+{
+	char host[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + 9];
+	int n;
+
+	inet_ntop(v6 ? AF_INET6 : AF_INET, addr, host, sizeof host);
+	n = snprintf(text, sizeof text, v6 ? "[%s]" : "%s", host);
+	if (e->port)
+		snprintf(text + n, sizeof text - (size_t)n, ":%u", e->port);
+	e->host = arena_span(a, span_str(host));
+	e->text = arena_span(a, span_str(text));
 }
 
 int endpoint_read(enum conf_type t, unsigned port, struct span s,
@@ -71,10 +87,10 @@ int endpoint_read(enum conf_type t, unsigned port, struct span s,
 	if (!ip) {
 		if (domain_value(e.host, a, &e.host, why) != 0)
 			return -1;
+		e.text = arena_span(a, s);
 	} else {
-		e.host = arena_span(a, e.host);
+		normal(&e, v6, addr, a);
 	}
-	e.text = arena_span(a, s);
 	*at = e;
 	return 0;
 }

@@ -246,6 +246,37 @@ def test_a_refused_reload_changes_nothing(peer):
             c.ok("NOOP")
 
 
+def test_a_reload_refused_late_keeps_tls(peer, pair):
+    """The sockets of a configuration without TLS are opened, but the last."""
+    c = base(peer.port, http={"bind": f"127.0.0.1:{free_port()}"})
+    for r in c["receive_connectors"]:
+        r["tls"] = {"mode": "require", "cert": pair[0], "key": pair[1]}
+    with Umbra(c) as u:
+        worse = base(peer.port, http={"bind": f"127.0.0.1:{free_port()}"})
+        # Ours, until the other address is in use.
+        worse["receive_connectors"][1]["bind"].append(c["http"]["bind"])
+        line = u.reload(worse)
+        assert line.event == "config.refused", line.text
+        for door in ("relay", "inbound"):
+            with u.smtp(door) as s:
+                assert "STARTTLS" in s.ext
+
+
+def test_an_address_written_otherwise_is_the_same(peer):
+    c = base(peer.port, http={"bind": "[::1]:8025"})
+    six, http = free_port("::1"), free_port("::1")
+    c["receive_connectors"][1]["bind"].append(f"[::1]:{six}")
+    c["http"]["bind"] = f"[::1]:{http}"
+    with Umbra(c) as u:
+        c["receive_connectors"][1]["bind"][1] = f"[0:0::1]:{six}"
+        c["http"]["bind"] = f"[0:0::0.0.0.1]:{http}"
+        u.configure(c)
+        assert diff(u, want=0) == []
+        assert u.reload(c).event == "config.loaded"
+        shown = u.cli("config", "show")
+        assert f"[::1]:{six}" in shown and f"[::1]:{http}" in shown
+
+
 def test_a_bind_goes_with_its_backlog(peer):
     """Who has connected to an address that goes away is served."""
     conf = base(peer.port)

@@ -104,7 +104,7 @@ static void test_peers(void **state)
 		&errors);
 	assert_span(c->shadow.listen.host, "2001:db8::1");
 	assert_int_equal(c->shadow.listen.port, 2526);
-	assert_span(c->shadow.listen.text, "[2001:db8::1]");
+	assert_span(c->shadow.listen.text, "[2001:db8::1]:2526");
 	assert_int_equal(c->shadow.npeer, 2);
 	p = c->shadow.peer;
 	assert_span(p[0].name, "b.example");
@@ -139,7 +139,7 @@ static const struct {
 		"accepted_domains:\n  - name: a.example\n" SHOWN_RECV
 		"send_connectors:\n  - name: out\n    address_spaces: [\"*;1\"]\n"
 		"shadow:\n  listen: \"10.1.0.1:2526\"\n  cert: /c\n  key: /k\n  ca: /ca\n"
-		"  peers:\n    - name: b.example\n      address: \"10.1.0.2\"\n",
+		"  peers:\n    - name: b.example\n      address: \"10.1.0.2:2526\"\n",
 		"" },
 	{ "the words of a connector",
 		NODE SEND DOMAINS "receive_connectors:\n"
@@ -156,7 +156,7 @@ static const struct {
 		"    max_acknowledgement_delay: 1m\n    on_delay: refuse\n"
 		"send_connectors:\n  - name: out\n    address_spaces: [\"*;1\"]\n"
 		"shadow:\n  listen: \"10.1.0.1:2526\"\n  cert: /c\n  key: /k\n  ca: /ca\n"
-		"  peers:\n    - name: b.example\n      address: \"10.1.0.2\"\n",
+		"  peers:\n    - name: b.example\n      address: \"10.1.0.2:2526\"\n",
 		"" },
 	{ "the whole of it",
 		"node:\n"
@@ -204,7 +204,7 @@ static const struct {
 		"    - " PEER "\n    - { name: c.example, address: \"10.1.0.3:26\" }\n",
 		SHOWN_NODE
 		"shadow:\n  listen: \"10.1.0.1:2526\"\n  cert: /c\n  key: /k\n  ca: /ca\n"
-		"  peers:\n    - name: b.example\n      address: \"10.1.0.2\"\n"
+		"  peers:\n    - name: b.example\n      address: \"10.1.0.2:2526\"\n"
 		"    - name: c.example\n      address: \"10.1.0.3:26\"\n",
 		"" },
 	{ "pins instead of an authority",
@@ -212,9 +212,9 @@ static const struct {
 		"  { name: b.example, address: 10.1.0.2, pin: \"" PIN "\", witness: true },\n"
 		"  { name: c.example, address: \"[::1]\", pin: \"" PIN "\" } ] }\n",
 		SHOWN_NODE
-		"shadow:\n  listen: \"10.1.0.1\"\n  cert: /c\n  key: /k\n  peers:\n"
-		"    - name: b.example\n      address: \"10.1.0.2\"\n      pin: \"" PIN "\"\n      witness: true\n"
-		"    - name: c.example\n      address: \"[::1]\"\n      pin: \"" PIN "\"\n",
+		"shadow:\n  listen: \"10.1.0.1:2526\"\n  cert: /c\n  key: /k\n  peers:\n"
+		"    - name: b.example\n      address: \"10.1.0.2:2526\"\n      pin: \"" PIN "\"\n      witness: true\n"
+		"    - name: c.example\n      address: \"[::1]:2526\"\n      pin: \"" PIN "\"\n",
 		"" },
 	{ "all numbers, after the peers as well",
 		NODE SHADOW "  peers: [" PEER "]\n"
@@ -223,7 +223,7 @@ static const struct {
 		"  quota: 95\n  reserve: 0\n  fence: lease\n",
 		SHOWN_NODE
 		"shadow:\n  listen: \"10.1.0.1:2526\"\n  cert: /c\n  key: /k\n  ca: /ca\n"
-		"  peers:\n    - name: b.example\n      address: \"10.1.0.2\"\n"
+		"  peers:\n    - name: b.example\n      address: \"10.1.0.2:2526\"\n"
 		"  takeover_after: 4s\n  heartbeat: 1s\n  store_timeout: 1s\n  start_barrier: 0s\n"
 		"  solo_after: 0s\n  reshadow_after: 0s\n  window: 1\n  window_bytes: 1MiB\n"
 		"  quota: 95\n  reserve: 0\n  fence: lease\n",
@@ -360,7 +360,7 @@ static const struct {
 	{ "a peer is not at this node's address",
 		NODE RECV SHADOW "  peers:\n    - { name: b.example, address: \"10.1.0.1\" }\n",
 		"t.yaml:10:35: error: shadow.peers[0].address: this node "
-		"itself listens on \"10.1.0.1\" (shadow.listen)" },
+		"itself listens on \"10.1.0.1:2526\" (shadow.listen)" },
 	{ "names of peers are unique",
 		NODE RECV SHADOW "  peers:\n    - " PEER "\n    - { name: B.example, address: \"10.1.0.3\" }\n",
 		"t.yaml:11:15: error: shadow.peers: the name \"b.example\" is "
