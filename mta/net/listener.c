@@ -397,6 +397,21 @@ int listener_is_at(
 	return 0;
 }
 
+int listener_overlaps(const struct net *net, const struct net_addr *at,
+	struct net_addr *ours_r)
+{
+	list_each (it, &net->listeners) {
+		struct listener *l = list_item(it, struct listener, node);
+
+		if (l->path)
+			continue;
+		*ours_r = listener_addr(l);
+		if (net_addr_overlaps(ours_r, at))
+			return 1;
+	}
+	return 0;
+}
+
 unsigned listener_sockets(const struct net *net, int *fd_r, unsigned most)
 {
 	unsigned n = 0;

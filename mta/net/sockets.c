@@ -74,13 +74,19 @@ int socket_make_local(const char *path, unsigned mode, int backlog)
 	return -err;
 }
 
-void socket_explain(const struct net_addr *at, int rc, struct buf *why)
+static void add_addr(struct buf *out, const struct net_addr *a)
 {
 	char text[46];
 
-	net_addr_text(at, text);
-	buf_addf(why, "cannot listen on %s%s%s:%u: %s%s", at->v6 ? "[" : "",
-		text, at->v6 ? "]" : "", at->port, uv_strerror(rc),
+	net_addr_text(a, text);
+	buf_addf(out, a->v6 ? "[%s]:%u" : "%s:%u", text, a->port);
+}
+
+void socket_explain(const struct net_addr *at, int rc, struct buf *why)
+{
+	buf_adds(why, "cannot listen on ");
+	add_addr(why, at);
+	buf_addf(why, ": %s%s", uv_strerror(rc),
 		rc == UV_EADDRINUSE ? " (find the other program: ss -ltnp)"
 		: rc == UV_EACCES
 			? " (ports below 1024 need CAP_NET_BIND_SERVICE)"
@@ -144,6 +150,35 @@ static int is_there(struct loop *l, const struct net_addr *at, const char *path)
 	return there;
 }
 
+/* All addresses instead of one of them, or the other way round: the kernel
+ * does not let us have both. */
+static int explain_ours(
+	struct loop *l, const struct net_addr *at, struct buf *why)
+{
+	struct net *net = net_get(l);
+	struct net_addr ours;
+	int overlaps = listener_overlaps(net, at, &ours);
+
+	list_each (it, &net->sockets) {
+		struct spare *s = list_item(it, struct spare, node);
+
+		if (!overlaps && !s->path && net_addr_overlaps(&s->at, at)) {
+			ours = s->at;
+			overlaps = 1;
+		}
+	}
+	net_put(net);
+	if (!overlaps)
+		return 0;
+	buf_adds(why, "cannot listen on ");
+	add_addr(why, at);
+	buf_adds(why, " while this relay itself listens on ");
+	add_addr(why, &ours);
+	buf_adds(why, ": nobody can have both; a change from one to the other "
+		      "takes a restart");
+	return 1;
+}
+
 enum err listener_reserve(
 	struct loop *l, const struct net_addr *at, int backlog, struct buf *why)
 {
@@ -153,7 +188,8 @@ enum err listener_reserve(
 		return ERR_OK;
 	fd = socket_make(at, backlog);
 	if (fd < 0) {
-		socket_explain(at, fd, why);
+		if (fd != UV_EADDRINUSE || !explain_ours(l, at, why))
+			socket_explain(at, fd, why);
 		return err_from_uv(fd);
 	}
 	keep(l, fd, at, NULL);

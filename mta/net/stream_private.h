@@ -124,6 +124,16 @@ static inline int net_addr_same(
 	return a->port == b->port && net_addr_eq(a, b);
 }
 
+/* One of them is every address, the other one is not. */
+static inline int net_addr_overlaps(
+	const struct net_addr *a, const struct net_addr *b)
+{
+	const struct net_addr any = {.v6 = a->v6};
+
+	return a->v6 == b->v6 && a->port == b->port &&
+	       net_addr_eq(a, &any) != net_addr_eq(b, &any);
+}
+
 /* sockets.c: listening sockets, or -errno. take: one that was reserved, -1:
  * there is none. */
 int socket_make(const struct net_addr *at, int backlog);
@@ -135,6 +145,9 @@ void socket_explain(const struct net_addr *at, int rc, struct buf *why);
 /* listener.c */
 int listener_is_at(
 	const struct net *net, const struct net_addr *at, const char *path);
+/* One of ours has all addresses where at is one, or the other way round. */
+int listener_overlaps(const struct net *net, const struct net_addr *at,
+	struct net_addr *ours_r);
 unsigned listener_sockets(const struct net *net, int *fd_r, unsigned most);
 struct net_addr addr_from_sock(const struct sockaddr_storage *ss);
 struct sockaddr_storage sock_from_addr(const struct net_addr *a);

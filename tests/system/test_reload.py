@@ -277,6 +277,25 @@ def test_an_address_written_otherwise_is_the_same(peer):
         assert f"[::1]:{six}" in shown and f"[::1]:{http}" in shown
 
 
+@pytest.mark.parametrize("before, after", [
+    ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("[::]", "[::1]")])
+def test_all_addresses_and_one_of_them(peer, before, after):
+    """The kernel gives nobody both; the words say so."""
+    c = base(peer.port)
+    at = free_port(before.strip("[]"))
+    c["receive_connectors"][1]["bind"] = [f"{before}:{at}"]
+    with Umbra(c) as u:
+        c["receive_connectors"][1]["bind"] = [f"{after}:{at}"]
+        line = u.reload(c)
+        assert line.event == "config.refused"
+        assert f"cannot listen on {after}:{at} while this relay itself " \
+            f"listens on {before}:{at}" in line["text"], line.text
+        assert "restart" in line["text"]
+        c["receive_connectors"][1]["bind"].append(f"{before}:{at}")
+        assert u.reload(c).event == "config.refused"
+        u.smtp("relay").close()
+
+
 def test_a_bind_goes_with_its_backlog(peer):
     """Who has connected to an address that goes away is served."""
     conf = base(peer.port)
