@@ -472,7 +472,6 @@ enum err node_start(struct node **n_r, struct loop *l, struct log *log,
 	make_receive(n);
 	make_drain(n);
 	make_pickup(n);
-	pickup_recover(n->pickup, conf);
 	if ((e = queue_recover(n->queue, why)) != ERR_OK ||
 		(e = hold_load(n->hold, why)) != ERR_OK ||
 		(e = drain_recover(n->drain, why)) != ERR_OK)

@@ -40,7 +40,7 @@
 	X(EV_PICKUP_BAD, "pickup.bad", LOG_WARN, "A file was set aside under the name in file; nobody is told of it but you.") \
 	X(EV_PICKUP_RETURNED, "pickup.returned", LOG_WARN, "The message in a file was refused and its sender got a notice.") \
 	X(EV_PICKUP_AGAIN, "pickup.again", LOG_WARN, "A file that was in hand when an earlier run ended is taken: a second copy if that run had taken the message (D6).") \
-	X(EV_PICKUP_KNOWN, "pickup.known", LOG_INFO, "A file that was in hand when an earlier run ended is removed: its message is in the queue.") \
+	X(EV_PICKUP_KNOWN, "pickup.known", LOG_INFO, "A file that was in hand when an earlier run ended, or could not be removed, is removed: its message was taken.") \
 	X(EV_PICKUP_LEFT, "pickup.left", LOG_ERROR, "A file could not be removed or renamed; the next start would take it once more.") \
 	X(EV_RCPT_REFUSED, "session.recipient_refused", LOG_INFO, "A recipient was refused.") \
 	X(EV_MESSAGE_REFUSED, "message.refused", LOG_WARN, "A message was refused after its data.") \

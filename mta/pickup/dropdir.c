@@ -163,24 +163,14 @@ enum err dropdir_remove(struct dropdir *d, const char *name)
 	return fsync(d->fd) == 0 ? ERR_OK : err_from_errno(errno);
 }
 
-static void ident(const struct stat *st, char out[static DROP_IDENT])
+static struct drop_ident ident(const struct stat *st)
 {
-	snprintf(out, DROP_IDENT, "file:%llx.%llx.%llx",
-		(unsigned long long)st->st_ino,
-		(unsigned long long)st->st_mtim.tv_sec * 1000000000 +
-			(unsigned long long)st->st_mtim.tv_nsec,
-		(unsigned long long)st->st_size);
-}
-
-int dropdir_ident(const struct dropdir *d, const char *name,
-	char ident_r[static DROP_IDENT])
-{
-	struct stat st;
-
-	if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return -1;
-	ident(&st, ident_r);
-	return 0;
+	return (struct drop_ident){
+		.inode = (uint64_t)st->st_ino,
+		.time = (uint64_t)st->st_mtim.tv_sec * 1000000000 +
+			(uint64_t)st->st_mtim.tv_nsec,
+		.size = (uint64_t)st->st_size,
+	};
 }
 
 enum err dropfile_open(struct dropfile **f_r, struct dropdir *d,
@@ -223,9 +213,9 @@ uint64_t dropfile_size(const struct dropfile *f)
 	return (uint64_t)f->st.st_size;
 }
 
-void dropfile_ident(const struct dropfile *f, char ident_r[static DROP_IDENT])
+struct drop_ident dropfile_ident(const struct dropfile *f)
 {
-	ident(&f->st, ident_r);
+	return ident(&f->st);
 }
 
 enum err dropfile_read(

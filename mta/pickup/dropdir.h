@@ -11,10 +11,15 @@
 #include "mta/base/buf.h"
 #include "mta/base/err.h"
 
-enum { DROP_NAME = 256, DROP_IDENT = 64 };
+enum { DROP_NAME = 256 };
 
 struct dropdir;
 struct dropfile;
+
+/* What tells a file from every other one, whatever it is called. */
+struct drop_ident {
+	uint64_t inode, time, size;
+};
 
 /* Opens and locks it. It must belong to root or to this process' user, and not
  * everybody may write to it; why says what is wrong and what to type. ERR_BUSY:
@@ -36,15 +41,11 @@ enum err dropdir_move(struct dropdir *d, const char *from, const char *stem,
 /* Durable when it returns. */
 enum err dropdir_remove(struct dropdir *d, const char *name) must_use;
 
-/* What tells a file from every other one, whatever it is called; 0 or -1. */
-int dropdir_ident(const struct dropdir *d, const char *name,
-	char ident_r[static DROP_IDENT]);
-
 /* A regular file with one name. */
 enum err dropfile_open(struct dropfile **f_r, struct dropdir *d,
 	const char *name, struct buf *why) must_use;
 uint64_t dropfile_size(const struct dropfile *f);
-void dropfile_ident(const struct dropfile *f, char ident_r[static DROP_IDENT]);
+struct drop_ident dropfile_ident(const struct dropfile *f);
 /* Up to n octets; fewer only at the end. */
 enum err dropfile_read(struct dropfile *f, uint64_t at, char *p, size_t n,
 	size_t *got_r) must_use;

@@ -45,13 +45,16 @@ static void on_removed(struct work *w)
 {
 	struct job *j = container_of(w, struct job, work);
 
-	/* The message is in the queue: a later start would take the file once
-	 * more. */
-	if (j->err != ERR_OK)
+	/* The message was taken: when the directory comes again in this run the
+	 * file is known, but a later one would take it once more, when the
+	 * queue has done with the message. */
+	if (j->err != ERR_OK) {
+		known_add(&j->d->known, j->ident);
 		log_event(j->d->p->o.log, EV_PICKUP_LEFT,
 			F_STR("source", drop_name(j->d)),
 			F_STR("file", j->name),
 			F_STR("reason", err_text(j->err)));
+	}
 	job_free(j);
 }
 
@@ -201,13 +204,30 @@ static void do_claim(struct work *w)
 	if (j->err != ERR_OK)
 		return;
 	j->size = dropfile_size(j->file);
-	dropfile_ident(j->file, j->ident);
+	j->ident = dropfile_ident(j->file);
+	ident_write(j->ident, j->ident_text);
 	j->err = dropfile_read(j->file, 0, j->piece, FIRST, &j->got);
 	if (j->err != ERR_OK)
 		buf_addf(&j->why, "cannot be read: %s", err_text(j->err));
 	j->off = j->got;
 	j->eof = j->got < FIRST;
 	j->changed = (j->eof || j->off > j->size) && dropfile_changed(j->file);
+}
+
+/* Claimed before we came: by a run that has taken the message, or has not. */
+static void judge_again(struct job *j)
+{
+	struct pickup *p = j->d->p;
+	int known = known_has(&j->d->known, j->ident);
+
+	log_event(p->o.log, known ? EV_PICKUP_KNOWN : EV_PICKUP_AGAIN,
+		F_STR("source", drop_name(j->d)), F_STR("file", j->name));
+	if (known) {
+		job_remove(j);
+		return;
+	}
+	p->counts.again++;
+	message_begin(j);
 }
 
 static void on_claimed(struct work *w)
@@ -220,6 +240,8 @@ static void on_claimed(struct work *w)
 		job_bad(j);
 	else if (j->changed)
 		job_without_spool(j, back_from_change);
+	else if (j->again)
+		judge_again(j);
 	else
 		message_begin(j);
 }
@@ -240,23 +262,11 @@ static struct job *job_create(struct drop *d, const char *name)
 	return j;
 }
 
-void job_start_remove(struct drop *d, const char *name)
-{
-	log_event(d->p->o.log, EV_PICKUP_KNOWN, F_STR("source", drop_name(d)),
-		F_STR("file", name));
-	job_remove(job_create(d, name));
-}
-
 void job_start(struct drop *d, const char *name, int again)
 {
 	struct job *j = job_create(d, name);
 
 	j->again = again;
 	j->piece = x_realloc(NULL, FIRST);
-	if (again) {
-		d->p->counts.again++;
-		log_event(d->p->o.log, EV_PICKUP_AGAIN,
-			F_STR("source", drop_name(d)), F_STR("file", name));
-	}
 	step(j, do_claim, on_claimed);
 }

@@ -255,7 +255,7 @@ static void fill_envelope(struct job *j)
 	e->received = loop_wall(j->d->p->o.loop);
 	e->connector = span_str(drop_name(j->d));
 	e->client = SPAN("local");
-	e->helo = span_str(j->ident);
+	e->helo = span_str(j->ident_text);
 	e->size = j->spool.size;
 	e->header =
 		(uint32_t)(j->scan.header + (j->spool.size - j->scan.bytes));

@@ -1,8 +1,8 @@
 /* pickup - the two directories: when they are looked at, how much is taken.
  *
  * A poll begins only when nothing of the last one is in hand, so a poll may
- * open another directory than the last one, and what it finds claimed was
- * claimed by an earlier run.
+ * open another directory than the last one, and what it finds claimed then was
+ * claimed by an earlier run, or by this one before it lost the directory.
  */
 #include "mta/pickup/pickup.h"
 
@@ -122,14 +122,6 @@ static const char *closed(const struct drop *d)
 	return NULL;
 }
 
-static int is_queued(const struct drop *d, const char *name)
-{
-	for (unsigned i = 0; i < d->nleft; i++)
-		if (strcmp(d->left[i].name, name) == 0)
-			return d->left[i].queued;
-	return 0;
-}
-
 static void start_jobs(struct drop *d)
 {
 	const char *name, *why;
@@ -148,19 +140,12 @@ static void start_jobs(struct drop *d)
 		}
 		d->room -= 1000;
 		d->jobs++;
-		if (again && is_queued(d, name))
-			job_start_remove(d, name);
-		else
-			job_start(d, name, again);
+		job_start(d, name, again);
 	}
 	if (d->jobs == 0 || d->p->stopping) {
-		/* What an earlier run left and was not begun comes again. */
-		d->fresh = d->fresh && first_name(d, &d->claimed);
-		if (!d->fresh) {
-			d->nleft = 0;
-			free(d->left);
-			d->left = NULL;
-		}
+		/* What an earlier run left and was not begun, or could not be
+		 * looked for, comes again. */
+		d->fresh = d->fresh && (d->why.n || first_name(d, &d->claimed));
 		forget_names(d);
 	}
 	maybe_stopped(d->p);
@@ -251,52 +236,14 @@ struct pickup *pickup_create(const struct pickup_options *o)
 	return p;
 }
 
-static void find_left(struct drop *d)
-{
-	const char *name;
-
-	d->fresh = 1;
-	if (dropdir_list(d->dir, ".claimed", CLAIMED_MOST, &d->claimed) !=
-		ERR_OK)
-		buf_clear(&d->claimed); /* the first poll tells */
-	d->left = x_calloc(CLAIMED_MOST, sizeof *d->left);
-	for (d->at = 0; (name = first_name(d, &d->claimed));
-		d->at += strlen(name) + 1) {
-		struct left *l = &d->left[d->nleft];
-
-		snprintf(l->name, sizeof l->name, "%s", name);
-		d->nleft += dropdir_ident(d->dir, name, l->ident) == 0;
-	}
-	forget_names(d);
-}
-
-void pickup_recover(struct pickup *p, struct conf *c)
-{
-	for (int i = 0; i < DROPS; i++) {
-		struct drop *d = &p->drop[i];
-		struct span path = drop_conf(d, c)->directory;
-
-		if (!path.n)
-			continue;
-		buf_add(&d->path, path);
-		buf_adds(&d->said, "new");
-		if (dropdir_open(&d->dir, buf_str(&d->path), &d->why) == ERR_OK)
-			find_left(d);
-		buf_clear(&d->why);
-	}
-}
-
 void pickup_found(struct pickup *p, const struct envelope *e)
 {
-	for (int i = 0; i < DROPS; i++) {
-		struct drop *d = &p->drop[i];
+	struct drop_ident id;
 
-		if (!d->nleft || !span_eq(e->connector, span_str(drop_name(d))))
-			continue;
-		for (unsigned j = 0; j < d->nleft; j++)
-			d->left[j].queued |=
-				span_eq(e->helo, span_str(d->left[j].ident));
-	}
+	for (int i = 0; i < DROPS; i++)
+		if (span_eq(e->connector, span_str(drop_name(&p->drop[i]))) &&
+			ident_read(e->helo, &id) == 0)
+			known_add(&p->drop[i].known, id);
 }
 
 void pickup_configure(struct pickup *p, struct conf *c)
@@ -361,7 +308,7 @@ void pickup_destroy(struct pickup **pp)
 		must(!d->jobs && !d->polling);
 		timer_stop(&d->timer);
 		dropdir_close(&d->dir);
-		free(d->left);
+		known_free(&d->known);
 		buf_fini(&d->path);
 		buf_fini(&d->why);
 		buf_fini(&d->said);

@@ -17,10 +17,11 @@
  *   X.bad      nobody can be told: the log says why
  *
  * When the relay cannot take it now the file is X.eml again. What is X.claimed
- * at the start was in the hands of an earlier run, which may have taken the
- * message or not. When the message is in the queue the file is removed; else it
- * is taken (D6 of docs/message-life.md). So that they can be told apart, HELO
- * in the envelope is the file's identity.
+ * when a directory is opened, at the start or later, was in somebody's hands,
+ * who may have taken the message or not. When the queue had the message at the
+ * start, or this run has taken it, the file is removed; else it is taken (D6 of
+ * docs/message-life.md). So that they can be told apart, HELO in the envelope
+ * is the file's identity.
  *
  * Whoever can write to such a directory can send under any name, so one that
  * everybody may write to is not used. One process uses it at a time.
@@ -55,10 +56,9 @@ struct pickup_counts {     /* since the start */
 };
 
 struct pickup *pickup_create(const struct pickup_options *o);
-/* Before the queue is read at the start: which files were in hand. Blocks. */
-void pickup_recover(struct pickup *p, struct conf *c);
-/* For every message that the queue has then: the file it came from, if it is
- * still there, is removed and not taken once more. */
+/* For every message that the queue has at the start, before pickup_configure:
+ * the file it came from, if it is found claimed at any later time, is removed
+ * and not taken once more. */
 void pickup_found(struct pickup *p, const struct envelope *e);
 /* Applies a snapshot. A directory that cannot be used is in the log, and is
  * tried again at every poll. */

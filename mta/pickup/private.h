@@ -20,10 +20,11 @@ enum {
 
 enum drop_kind { DROP_PICKUP, DROP_REPLAY, DROPS };
 
-struct left { /* of an earlier run */
-	char name[DROP_NAME];
-	char ident[DROP_IDENT];
-	int queued; /* its message is in the queue */
+enum { IDENT_TEXT = 64 };
+
+struct known { /* files whose message is, or was, in the queue */
+	struct drop_ident *v;
+	size_t n, cap;
 };
 
 struct drop { /* one of the two directories */
@@ -40,8 +41,7 @@ struct drop { /* one of the two directories */
 	struct buf paused;         /* why nothing was taken last */
 	struct buf claimed, names; /* found, each with a NUL behind it */
 	size_t at;                 /* in claimed, then in names */
-	struct left *left;         /* what was claimed at the start */
-	unsigned nleft;
+	struct known known;
 	unsigned jobs;
 	uint64_t room;   /* thousandths of a message that may be taken */
 	uint64_t filled; /* loop_now when room was counted */
@@ -66,7 +66,7 @@ struct job { /* one file in hand */
 	void (*next)(struct job *j); /* when the spool is given up */
 	char stem[DROP_NAME];        /* without .eml or .claimed */
 	char name[DROP_NAME];        /* as it is called now */
-	int again;                   /* of an earlier run */
+	int again;                   /* it was claimed when we came */
 	enum err err;                /* of the pool thread */
 	struct buf why;
 	struct dropfile *file;
@@ -84,10 +84,19 @@ struct job { /* one file in hand */
 	struct envelope env;
 	struct envelope notice;
 	struct body *body;
-	char ident[DROP_IDENT];
+	struct drop_ident ident;
+	char ident_text[IDENT_TEXT];
 	struct accept accept;
 	struct outcome refusal;
 };
+
+/* known.c */
+void known_add(struct known *k, struct drop_ident id);
+int known_has(const struct known *k, struct drop_ident id);
+void known_free(struct known *k);
+/* As it stands in the envelope, in place of HELO. */
+void ident_write(struct drop_ident id, char text_r[static IDENT_TEXT]);
+int ident_read(struct span text, struct drop_ident *id_r); /* 0, or -1 */
 
 /* pickup.c */
 static inline const struct conf_drop *drop_conf(
@@ -102,8 +111,6 @@ void drop_job_done(struct drop *d);
 
 /* job.c: takes the file in hand; drop_job_done when it is out of it. */
 void job_start(struct drop *d, const char *name, int again);
-/* Only removes it. */
-void job_start_remove(struct drop *d, const char *name);
 void job_remove(struct job *j);                /* done with it */
 void job_back(struct job *j, const char *why); /* not now */
 void job_leave(struct job *j);                 /* as it is, until a start */

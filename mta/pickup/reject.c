@@ -72,7 +72,7 @@ static void send_notice(struct job *j)
 	}
 	/* As of a message of the file: a start after a crash finds it too. */
 	j->notice.connector = span_str(drop_name(j->d));
-	j->notice.helo = span_str(j->ident);
+	j->notice.helo = span_str(j->ident_text);
 	j->body = body_from_blob(mem, queue_budget(p->o.queue));
 	j->accept.policy = SHADOW_PREFER;
 	j->accept.report = 1;

@@ -48,15 +48,6 @@ enum err dropdir_remove(struct dropdir *d, const char *name)
 	return ERR_NOTFOUND;
 }
 
-int dropdir_ident(const struct dropdir *d, const char *name,
-	char ident_r[static DROP_IDENT])
-{
-	(void)d;
-	(void)name;
-	ident_r[0] = '\0';
-	return -1;
-}
-
 enum err dropfile_open(struct dropfile **f_r, struct dropdir *d,
 	const char *name, struct buf *why)
 {
@@ -84,10 +75,10 @@ enum err dropfile_read(
 	return ERR_NOTFOUND;
 }
 
-void dropfile_ident(const struct dropfile *f, char ident_r[static DROP_IDENT])
+struct drop_ident dropfile_ident(const struct dropfile *f)
 {
 	(void)f;
-	ident_r[0] = '\0';
+	return (struct drop_ident){0};
 }
 
 int dropfile_changed(const struct dropfile *f)
