@@ -156,11 +156,18 @@ enum err dropdir_move(struct dropdir *d, const char *from, const char *stem,
 	return ERR_EXISTS;
 }
 
+enum err dropdir_sync(struct dropdir *d)
+{
+	/* EINVAL: a file system without it. There is nothing better then. */
+	return fsync(d->fd) == 0 || errno == EINVAL ? ERR_OK
+						    : err_from_errno(errno);
+}
+
 enum err dropdir_remove(struct dropdir *d, const char *name)
 {
 	if (unlinkat(d->fd, name, 0) != 0 && errno != ENOENT)
 		return err_from_errno(errno);
-	return fsync(d->fd) == 0 ? ERR_OK : err_from_errno(errno);
+	return dropdir_sync(d);
 }
 
 static struct drop_ident ident(const struct stat *st)

@@ -38,6 +38,8 @@ enum err dropdir_list(struct dropdir *d, const char *suffix, unsigned max,
  * what it is called now. */
 enum err dropdir_move(struct dropdir *d, const char *from, const char *stem,
 	const char *suffix, char name_r[static DROP_NAME]) must_use;
+/* The names that it has now are durable when it returns. */
+enum err dropdir_sync(struct dropdir *d) must_use;
 /* Durable when it returns. */
 enum err dropdir_remove(struct dropdir *d, const char *name) must_use;
 

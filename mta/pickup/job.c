@@ -200,6 +200,11 @@ static void do_claim(struct work *w)
 			return;
 		}
 	}
+	/* Before anything of the message is: a power cut must not give the file
+	 * its old name back when the message is in the queue. */
+	j->sync = dropdir_sync(j->d->dir);
+	if (j->sync != ERR_OK)
+		return;
 	j->err = dropfile_open(&j->file, j->d->dir, j->name, &j->why);
 	if (j->err != ERR_OK)
 		return;
@@ -238,6 +243,8 @@ static void on_claimed(struct work *w)
 		job_free(j); /* its writer took it back */
 	else if (j->err != ERR_OK)
 		job_bad(j);
+	else if (j->sync != ERR_OK)
+		job_back(j, "the directory cannot be synced");
 	else if (j->changed)
 		job_without_spool(j, back_from_change);
 	else if (j->again)

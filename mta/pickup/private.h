@@ -68,6 +68,7 @@ struct job { /* one file in hand */
 	char name[DROP_NAME];        /* as it is called now */
 	int again;                   /* it was claimed when we came */
 	enum err err;                /* of the pool thread */
+	enum err sync;               /* the claim is not durable */
 	struct buf why;
 	struct dropfile *file;
 	uint64_t size;

@@ -112,3 +112,39 @@ def test_configured_after_the_start(at):
     at.n.configure(conf)
     assert at.n.reload().event == "config.loaded"
     at.once()
+
+
+def test_power_goes_off(at):
+    """The names that survive are those of the last sync of the directory: they
+    say that the file was in hand before its message is durable."""
+    image = os.path.join(at.n.dir, "image")
+    os.mkdir(image)
+    at.n.extra.update(FAULTS_ROOT=at.path, FAULTS_IMAGE=image)
+    at.take()
+    at.n.crash()
+    kept = os.path.join(image, f"dir.{os.stat(at.path).st_ino}")
+    names = []
+    if os.path.exists(kept):
+        with open(kept, encoding="utf-8") as f:
+            names = [x.split()[2] for x in f]
+    if names != ["t0.claimed"]:
+        os.rename(at.path + "/t0.claimed", at.path + "/t0.eml")
+    at.n.start()
+    at.once()
+
+
+def test_directory_that_cannot_be_synced(at):
+    """Nothing is taken whose claim may be forgotten."""
+    c = at.n.control
+    c.fail_kind, c.fail_errno = KINDS.index("fsync"), EIO
+    at.n.start(faults=True)
+    c.fail_sticky = c.armed = 1
+    at.put()
+    assert "synced" in at.n.wait("pickup.later")["reason"]
+    until(lambda: at.left() == ["t0.eml"], text=at.n.tail)
+    assert not at.n.seen("message.accepted")
+    c.armed = 0
+    at.hop.open_gate()
+    at.n.drained()
+    assert not at.left() and not at.ledger.verify()
+    at.n.stop()

@@ -41,6 +41,12 @@ enum err dropdir_move(struct dropdir *d, const char *from, const char *stem,
 	return ERR_NOTFOUND;
 }
 
+enum err dropdir_sync(struct dropdir *d)
+{
+	(void)d;
+	return ERR_NOTFOUND;
+}
+
 enum err dropdir_remove(struct dropdir *d, const char *name)
 {
 	(void)d;
