@@ -174,8 +174,8 @@ static struct drop_ident ident(const struct stat *st)
 {
 	return (struct drop_ident){
 		.inode = (uint64_t)st->st_ino,
-		.time = (uint64_t)st->st_mtim.tv_sec * 1000000000 +
-			(uint64_t)st->st_mtim.tv_nsec,
+		.time = (uint64_t)st->st_ctim.tv_sec * 1000000000 +
+			(uint64_t)st->st_ctim.tv_nsec,
 		.size = (uint64_t)st->st_size,
 	};
 }

@@ -16,7 +16,11 @@ enum { DROP_NAME = 256 };
 struct dropdir;
 struct dropfile;
 
-/* What tells a file from every other one, whatever it is called. */
+/* What tells a file from every other one, while it keeps its name and nobody
+ * touches it. The time is that of the last change of any kind: unlike the time
+ * of writing nobody can set it, and a writer that copies a template with its
+ * time (cp -p) may well get the inode of the last copy.
+ */
 struct drop_ident {
 	uint64_t inode, time, size;
 };

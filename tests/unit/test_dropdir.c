@@ -169,6 +169,42 @@ static void not_opened(struct room *r, const char *name, const char *word)
 		fail_msg("\"%s\" without \"%s\"", buf_str(&r->why), word);
 }
 
+/* The next copy of a template: in the same inode, with the same time. */
+static void test_another_copy(void **state)
+{
+	struct drop_ident first, now;
+	struct dropfile *f;
+	struct stat st;
+	struct room r;
+
+	(void)state;
+	start(&r);
+	open_it(&r);
+	put(&r, "a.eml", "0123456789");
+	assert_int_equal(stat(in(&r, "a.eml"), &st), 0);
+	assert_int_equal(dropfile_open(&f, r.d, "a.eml", &r.why), ERR_OK);
+	first = dropfile_ident(f);
+	dropfile_close(&f);
+	/* The clock of files ticks a few hundred times a second. */
+	do {
+		struct timespec same[2] = {st.st_atim, st.st_mtim};
+
+		assert_int_equal(
+			utimensat(AT_FDCWD, in(&r, "a.eml"), same, 0), 0);
+		assert_int_equal(stat(r.at, &st), 0);
+		assert_int_equal(
+			dropfile_open(&f, r.d, "a.eml", &r.why), ERR_OK);
+		now = dropfile_ident(f);
+		dropfile_close(&f);
+	} while ((uint64_t)st.st_ctim.tv_sec * 1000000000 +
+			 (uint64_t)st.st_ctim.tv_nsec <=
+		 first.time);
+	assert_int_equal(now.inode, first.inode);
+	assert_int_equal(now.size, first.size);
+	assert_true(now.time != first.time);
+	end(&r);
+}
+
 static void test_files(void **state)
 {
 	struct dropfile *f;
@@ -213,6 +249,7 @@ int main(void)
 		cmocka_unit_test(test_fit),
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_list_and_move),
+		cmocka_unit_test(test_another_copy),
 		cmocka_unit_test(test_files),
 	};
 
