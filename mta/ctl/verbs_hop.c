@@ -14,7 +14,8 @@ struct hops {
 	struct every every; /* that none was named of */
 	struct hop_row row;
 	struct filter *filter;
-	uint64_t hops, deliveries, changed, same, failed, suspended;
+	uint64_t hops, deliveries, changed, same, failed;
+	uint64_t suspended, unreachable; /* that a retry passes over */
 	int walked, audited;
 };
 
@@ -24,6 +25,7 @@ static const struct column columns[] = {
 	{"changed", NULL, 0, COL_COUNT},
 	{"unchanged", NULL, 0, COL_COUNT},
 	{"suspended", NULL, 0, COL_COUNT},
+	{"unreachable", NULL, 0, COL_COUNT},
 	{"done", NULL, 0, COL_BOOL},
 	{0},
 };
@@ -126,8 +128,10 @@ static void count_waiting(struct hops *s, const struct nexthop *h)
 {
 	unsigned n = h->deferred + (h->state == HOP_RETRY ? h->ready : 0);
 
-	if (h->suspended || h->state == HOP_UNREACHABLE) {
+	if (h->suspended) {
 		s->suspended++;
+	} else if (h->state == HOP_UNREACHABLE) {
+		s->unreachable++;
 	} else if (n || h->state == HOP_RETRY) {
 		s->hops++;
 		s->deliveries += n;
@@ -147,7 +151,8 @@ static enum changed change(struct answer *a, struct hops *s, struct span key)
 	default:
 		if (!h)
 			return CHANGED_GONE;
-		if (a->req.nargs == 0 && h->state == HOP_UNREACHABLE)
+		/* Nobody would take what is ready there. */
+		if (h->state == HOP_UNREACHABLE)
 			return CHANGED_NOT;
 		queue_retry_now(q, h);
 		return CHANGED;
@@ -215,6 +220,7 @@ static void say(struct answer *a, const struct hops *s)
 	cell_number(a, s->changed);
 	cell_number(a, s->same);
 	cell_number(a, s->suspended);
+	cell_number(a, s->unreachable);
 	cell_number(a, (uint64_t)yes);
 	row_end(a);
 	if (s->same)
@@ -222,11 +228,15 @@ static void say(struct answer *a, const struct hops *s)
 			(unsigned long long)s->same);
 	if (s->suspended)
 		answer_note(a,
-			"next hops that stay suspended: %llu; \"umbra queue "
-			"resume\" resumes those that an administrator "
-			"suspended, unreachable ones need another "
-			"configuration",
+			"next hops that stay suspended: %llu; to resume them: "
+			"umbra queue resume",
 			(unsigned long long)s->suspended);
+	if (s->unreachable)
+		answer_note(a,
+			"unreachable next hops: %llu; no send connector takes "
+			"their mail, which is routed again by itself when the "
+			"configuration changes",
+			(unsigned long long)s->unreachable);
 	if (!yes)
 		answer_note(a, "Nothing was done. To do it, add --yes.");
 }

@@ -177,7 +177,7 @@ static const struct ask_case asks[] = {
 	{"retry, only said", "{\"verb\":\"queue retry\"}", 0,
 		{"deliveries that wait for a retry time: 2, at next hops: 2; "
 		 "would be tried now\n",
-			NOTE "next hops that stay suspended: 1;",
+			NOTE "unreachable next hops: 1;",
 			NOTE "Nothing was done. To do it, add --yes.\n"}},
 	{"retry, unknown",
 		"{\"verb\":\"queue retry\",\"args\":[\"x\"],\"yes\":true}", 65,
@@ -189,12 +189,25 @@ static const struct ask_case asks[] = {
 		"{\"verb\":\"queue retry\",\"args\":[\"out|one.example\"],"
 		"\"yes\":true}",
 		0, {"time: 1, at next hops: 1; tried now\n\4"}},
+	{"retry what cannot be reached",
+		"{\"verb\":\"queue retry\",\"args\":[\"stop.example\"],"
+		"\"yes\":true,\"json\":true}",
+		0,
+		{"{\"next_hops\":0,\"deliveries\":0,\"changed\":0,"
+		 "\"unchanged\":0,\"suspended\":0,\"unreachable\":1,"
+		 "\"done\":true}\n"}},
+	{"it stays so",
+		"{\"verb\":\"queue list\",\"json\":true,\"where\":"
+		"\"state == unreachable\"}",
+		0, {"{\"next_hop\":\"out|stop.example\""}},
 	{"retry", "{\"verb\":\"queue retry\",\"yes\":true,\"json\":true}", 0,
 		{"{\"next_hops\":1,\"deliveries\":1,\"changed\":3,"
-		 "\"unchanged\":0,\"suspended\":1,\"done\":true}\n"}},
+		 "\"unchanged\":0,\"suspended\":0,\"unreachable\":1,"
+		 "\"done\":true}\n"}},
 	{"retry again", "{\"verb\":\"queue retry\",\"json\":true}", 0,
 		{"{\"next_hops\":0,\"deliveries\":0,\"changed\":0,"
-		 "\"unchanged\":0,\"suspended\":1,\"done\":false}\n"}},
+		 "\"unchanged\":0,\"suspended\":0,\"unreachable\":1,"
+		 "\"done\":false}\n"}},
 };
 
 /* No control character gets to a terminal but line ends and the marks. */

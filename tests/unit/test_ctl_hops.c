@@ -182,7 +182,8 @@ static void test_change(void **state)
 	/* fill's: one that waits, one in retry, one unreachable. */
 	snprintf(want, sizeof want,
 		"{\"next_hops\":2,\"deliveries\":2,\"changed\":%d,"
-		"\"unchanged\":0,\"suspended\":2,\"done\":true}",
+		"\"unchanged\":0,\"suspended\":1,\"unreachable\":1,"
+		"\"done\":true}",
 		HOPS - 10 + FILLED - 1);
 	assert_string_equal(strtok(got.p, "\n"), want);
 	buf_fini(&got);
