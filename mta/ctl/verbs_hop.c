@@ -8,6 +8,7 @@
 #include "mta/ctl/every.h"
 #include "mta/ctl/select.h"
 #include "mta/ctl/wait.h"
+#include "mta/smtp/address.h"
 
 struct hops {
 	struct wait *wait;  /* with --yes */
@@ -70,28 +71,95 @@ static const struct hop_order *at_rest(struct answer *a, struct span domain)
 	return found;
 }
 
-/* One that is named. To be suspended it need not have mail; to be resumed it
- * must be suspended. */
+/* What is typed for a next hop, taken apart, and the key that routing gives its
+ * mail; key empty: there is none. */
+struct typed {
+	const struct conf_send *connector;
+	struct span name, domain, key; /* name: of the connector */
+	int bar;
+};
+
+static void take_apart(struct answer *a, const char *text, struct typed *t)
+{
+	const struct conf *c = a->o->conf(a->o->arg);
+	struct span all = span_str(text);
+	ptrdiff_t bar = span_chr(all, '|');
+
+	*t = (struct typed){.name = all, .bar = bar >= 0};
+	if (t->bar) {
+		t->name = span_head(all, (size_t)bar);
+		t->domain = span_skip(all, (size_t)bar + 1);
+	}
+	for (unsigned i = 0; i < c->nsend && !t->connector; i++)
+		if (span_ieq(c->send[i].name, t->name))
+			t->connector = &c->send[i];
+	if (!t->connector)
+		return;
+	if (t->bar ? !t->connector->nsmart_host && domain_valid(t->domain, 1)
+		   : t->connector->nsmart_host != 0)
+		t->key = route_key(t->connector, t->domain, &a->mem);
+}
+
+/* Why it has no key, and what to type. */
+static int no_key(struct answer *a, const char *text, const struct typed *t)
+{
+	struct route_choice c = {0};
+
+	if (t->connector && t->connector->nsmart_host)
+		return answer_fail(a, EX_DATAERR,
+			"all mail of the send connector \"%.*s\" is for one "
+			"next hop, its smart hosts; name it '%.*s'",
+			SPAN_ARG(t->connector->name),
+			SPAN_ARG(t->connector->name));
+	if (t->connector)
+		return answer_fail(a, EX_DATAERR,
+			"the send connector \"%.*s\" has a next hop for each "
+			"domain: name them like '%.*s|example.net', or all "
+			"that have mail with --where 'connector == %.*s'",
+			SPAN_ARG(t->connector->name),
+			SPAN_ARG(t->connector->name),
+			SPAN_ARG(t->connector->name));
+	if (t->bar)
+		return answer_fail(a, EX_DATAERR,
+			"there is no send connector \"%.*s\"; \"umbra config "
+			"show\" shows them",
+			SPAN_ARG(t->name));
+	if (domain_valid(t->name, 1))
+		route_choose(a->o->routes(a->o->arg), t->name, 0, &a->mem, &c);
+	if (!c.connector) {
+		(void)hop_named(a, text);
+		return EX_DATAERR;
+	}
+	return answer_fail(a, EX_DATAERR,
+		"no mail waits for a next hop \"%s\"; to suspend the one that "
+		"its mail would have, name it '%.*s'",
+		text, SPAN_ARG(c.key));
+}
+
+/* One that is named. To be suspended it need not have mail, but mail must be
+ * able to come to it; to be resumed it must be suspended. */
 static int add_named(struct answer *a, const char *name)
 {
+	int suspend = a->req.command == CMD_QUEUE_SUSPEND;
 	struct hop_row r = {.o = a->o};
 	const struct hop_order *s;
-	struct nexthop *h;
+	struct typed t;
 
 	if (hop_row_load(&r, named_key(a, name)) == 0) {
 		add(a, r.key);
 		return EX_OK;
 	}
-	if (a->req.command == CMD_QUEUE_SUSPEND &&
-		span_chr(span_str(name), '|') > 0) {
-		add(a, span_str(name));
+	take_apart(a, name, &t);
+	if (t.key.n && (suspend || hop_row_load(&r, t.key) == 0)) {
+		add(a, t.key);
 		return EX_OK;
 	}
 	s = at_rest(a, span_str(name));
-	h = s ? NULL : hop_named(a, name);
-	if (!s && !h)
+	if (!s && suspend)
+		return no_key(a, name, &t);
+	if (!s && !hop_named(a, name))
 		return EX_DATAERR;
-	add(a, s ? s->node.key : h->node.key);
+	add(a, s ? s->node.key : named_key(a, name));
 	return EX_OK;
 }
 

@@ -232,6 +232,12 @@ static struct span make_key(
 	return span(p, c->name.n + 1 + domain.n);
 }
 
+struct span route_key(
+	const struct conf_send *c, struct span domain, struct arena *a)
+{
+	return make_key(a, c, fold(domain, a));
+}
+
 void route_choose(const struct route_table *t, struct span domain,
 	uint64_t size, struct arena *a, struct route_choice *r_r)
 {
@@ -279,7 +285,7 @@ void route_by(const struct route_table *t, struct span name, struct span domain,
 	*r_r = (struct route_choice){0};
 	if (c && c->enabled) {
 		r_r->connector = c;
-		r_r->key = make_key(a, c, fold(domain, a));
+		r_r->key = route_key(c, domain, a);
 		return;
 	}
 	p = arena_alloc(a, sizeof ROUTE_UNREACHABLE + name.n);

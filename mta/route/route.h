@@ -49,6 +49,10 @@ void route_choose(const struct route_table *t, struct span domain,
 void route_by(const struct route_table *t, struct span name, struct span domain,
 	struct arena *a, struct route_choice *r_r);
 
+/* The key of the mail for domain that c takes. */
+struct span route_key(
+	const struct conf_send *c, struct span domain, struct arena *a);
+
 /* A key back to what it means. connector NULL for unreachable and failures
  * (then fail.code is set for failures). 0, or -1 when the connector is gone. */
 struct route_target {

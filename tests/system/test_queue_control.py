@@ -39,6 +39,8 @@ class Lab:
             {"name": "slow", "address_spaces": ["slow.example"],
              "smart_hosts": [f"127.0.0.1:{self.peer.port}"],
              "tls": {"mode": "none"}})
+        conf["send_connectors"].append(
+            {"name": "mx", "address_spaces": ["later.example"]})
         conf["queue"]["retry"] = {
             "glitch_interval": "1h", "message_interval": "1h"}
         self.u = Umbra(conf)
@@ -196,11 +198,11 @@ def test_queue_suspend(lab):
     """A next hop is suspended and resumed, by key and by filter; new mail
     comes in meanwhile, and a restart changes nothing."""
     lab.open()
-    lab.u.cli("queue", "suspend", "out|later.example", "--yes")
-    assert lab.do("queue", "suspend", "out|later.example")["unchanged"] == 1
+    lab.u.cli("queue", "suspend", "mx|later.example", "--yes")
+    assert lab.do("queue", "suspend", "mx|later.example")["unchanged"] == 1
     # Without mail it is known by its domain as well.
     assert lab.do("queue", "resume", "later.example")["changed"] == 1
-    lab.u.cli("queue", "suspend", "out|later.example", "--yes")
+    lab.u.cli("queue", "suspend", "mx|later.example", "--yes")
     lab.u.send("a@s.example", ["x@slow.example"], MESSAGE)
     lab.arrived(1)
     until(lambda: not lab.list())
@@ -215,7 +217,7 @@ def test_queue_suspend(lab):
         ("slow", "suspended", 1)]
     assert [h["next_hop"] for h in lab.hops("--where", "queued == 0 and "
                                             "suspended")] == [
-        "out|later.example"]
+        "mx|later.example"]
     assert lab.list()[0]["state"] == "hop suspended"
     # A retry does not resume it.
     lab.u.cli("queue", "retry", "--yes")

@@ -327,6 +327,68 @@ static void test_hold(void **state)
 	run_steps(f, released, countof(released));
 }
 
+static const char smart[] =
+	"node: { name: relay.example.org, data: /var/lib/umbra }\n"
+	"receive_connectors: [ { name: in, bind: [\"127.0.0.1:25\"] } ]\n"
+	"send_connectors:\n"
+	"- { name: out, address_spaces: [\"*\"] }\n"
+	"- { name: smart, address_spaces: [smart.example],\n"
+	"    smart_hosts: [\"192.0.2.5:25\"] }\n";
+
+#define SUSPEND(what) DO("queue suspend", "\"args\":[\"" what "\"]")
+
+static const struct step names[] = {
+	{SUSPEND("oot|x.example"), 65,
+		{"there is no send connector \"oot\"; \"umbra config show\""},
+		"suspended"},
+	{SUSPEND("|x.example"), 65, {"there is no send connector \"\""}, NULL},
+	{SUSPEND("smart|x.example"), 65,
+		{"\"smart\" is for one next hop, its smart hosts; name it "
+		 "'smart'\n"},
+		NULL},
+	{SUSPEND("out"), 65, {"a next hop for each domain: ", "'out|ex"}, NULL},
+	{SUSPEND("out|"), 65, {"a next hop for each domain: "}, NULL},
+	{SUSPEND("out|x example"), 65, {"a next hop for each domain: "}, NULL},
+	{SUSPEND("!5.x"), 65, {"no mail waits for a next hop \"!5.x\"; \"umb"},
+		NULL},
+	{SUSPEND("X.example"), 65,
+		{"to suspend the one that its mail would have, name it "
+		 "'out|x.example'\n"},
+		NULL},
+	{SUSPEND("smart.example"), 65, {"name it 'smart'\n"}, NULL},
+	{HOPS "\"where\":\"suspended\"}", 0, {"\4 0\n"}, "example"},
+	{SUSPEND("OUT|X.Example"), 0, {"next hops: 1; suspended\n"}, NULL},
+	{SUSPEND("out|gr\303\274n.example"), 0, {"suspended\n"}, NULL},
+	{SUSPEND("Smart"), 0, {"next hops: 1; suspended\n"}, NULL},
+	{SUSPEND("out|x.example"), 0,
+		{"next hops: 0;", "1 more are so already"}, NULL},
+	{HOPS "\"where\":\"suspended\",\"sort\":\"next_hop\"}", 0,
+		{"\"out|x.example\"", "\"out|xn--grn-ioa.example\"",
+			"\"smart\""},
+		"X.Example"},
+	{DO("queue resume", "\"args\":[\"out|X.EXAMPLE\",\"smart\"]"), 0,
+		{"next hops: 2; resumed\n"}, NULL},
+	{DO("queue resume", "\"args\":[\"out|y.example\"]"), 65,
+		{"no mail waits for a next hop \"out|y.example\""}, NULL},
+};
+
+/* Rule: what is suspended before it has mail has the key that its mail will
+ * have; what no mail can come to is an error that says what to type. */
+static void test_names(void **state)
+{
+	struct fixture *f = *state;
+	struct buf why;
+
+	buf_init(&why, 1000);
+	route_table_destroy(&f->routes);
+	conf_unref(&f->conf);
+	if (conf_parse(&f->conf, "smart", span_str(smart), &why) != ERR_OK)
+		fail_msg("%s", buf_str(&why));
+	f->routes = route_table_create(f->conf);
+	run_steps(f, names, countof(names));
+	buf_fini(&why);
+}
+
 struct rain {
 	struct hook hook;
 	struct fixture *f;
@@ -573,6 +635,7 @@ int main(void)
 		TEST(test_lists),
 		TEST(test_changes),
 		TEST(test_hold),
+		TEST(test_names),
 		TEST(test_release),
 		TEST(test_hold_restart),
 		TEST(test_export),
