@@ -37,7 +37,6 @@ struct message_peek {
 	uint64_t size;
 	unsigned nrcpt, pending; /* pending: recipients that are not final */
 	unsigned attempts;       /* of the leg with the most */
-	uint64_t due;            /* wall, next try of its own; 0: none */
 	enum priority priority;
 	uint8_t suspended; /* or will be, see active */
 	uint8_t removing;  /* will be removed; see active, waiting */
@@ -59,7 +58,7 @@ struct leg_peek {
 	const char *state; /* "active", "pending suspend", "pending remove",
 			      "suspended", "hop suspended", "unreachable",
 			      "retry", "ready" */
-	uint64_t due;      /* wall; 0: now, or nobody knows */
+	uint64_t due;      /* loop_now; 0: now, or nobody knows */
 	unsigned nrcpt, attempts;
 };
 /* *at begins as p.legs, in the same turn. 1, or 0 at the end. */

@@ -37,7 +37,7 @@ enum changed message_poison(
 /* The first message above id, or &q->messages; the next call goes on there. */
 struct list *message_after(struct queue *q, struct msg_id id);
 const char *leg_state_name(const struct leg *l);
-uint64_t leg_due(struct queue *q, const struct leg *l); /* wall; 0: none */
+uint64_t leg_due(const struct leg *l); /* loop_now; 0: none */
 
 /* --- legs and hops (nexthop.c) -------------------------------------------- */
 

@@ -51,6 +51,13 @@ struct msg_id queue_next_message(struct queue *q, struct msg_id after)
 	return at == &q->messages ? (struct msg_id){0} : message_at(at)->id;
 }
 
+static uint64_t wall_of(struct queue *q, uint64_t at)
+{
+	uint64_t now = loop_now(q->o.loop);
+
+	return loop_wall(q->o.loop) + (at > now ? at - now : 0);
+}
+
 static void view_legs(
 	struct queue *q, const struct message *m, struct message_view *v)
 {
@@ -62,8 +69,10 @@ static void view_legs(
 				? "waiting"
 				: "final";
 	for (const struct leg *l = m->legs; l; l = l->next) {
-		uint64_t due = leg_due(q, l);
+		uint64_t due = leg_due(l);
 
+		if (due)
+			due = wall_of(q, due);
 		if (due && (v->due == 0 || due < v->due))
 			v->due = due;
 		for (unsigned i = 0; i < l->nrcpt; i++) {

@@ -4,13 +4,6 @@
 
 enum { OLDEST_STEPS = 256 };
 
-static uint64_t wall_of(struct queue *q, uint64_t at)
-{
-	uint64_t now = loop_now(q->o.loop);
-
-	return loop_wall(q->o.loop) + (at > now ? at - now : 0);
-}
-
 /* --- legs ----------------------------------------------------------------- */
 
 const char *leg_state_name(const struct leg *l)
@@ -32,12 +25,12 @@ const char *leg_state_name(const struct leg *l)
 	return "ready";
 }
 
-uint64_t leg_due(struct queue *q, const struct leg *l)
+uint64_t leg_due(const struct leg *l)
 {
 	if (l->state == LEG_DEFERRED)
-		return wall_of(q, l->due.key);
+		return l->due.key;
 	if (l->state == LEG_READY && l->hop->state == HOP_RETRY)
-		return wall_of(q, l->hop->retry_at);
+		return l->hop->retry_at;
 	return 0;
 }
 
@@ -51,7 +44,7 @@ int queue_peek_leg(struct queue *q, const struct leg **at, struct leg_peek *l_r)
 	*l_r = (struct leg_peek){
 		.hop = l->hop,
 		.state = leg_state_name(l),
-		.due = leg_due(q, l),
+		.due = leg_due(l),
 		.nrcpt = l->nrcpt,
 		.attempts = l->attempts,
 	};
@@ -79,10 +72,6 @@ static void peek(
 		.legs = m->legs,
 	};
 	for (const struct leg *l = m->legs; l; l = l->next) {
-		uint64_t due = leg_due(q, l);
-
-		if (due && (p_r->due == 0 || due < p_r->due))
-			p_r->due = due;
 		if (l->attempts > p_r->attempts)
 			p_r->attempts = l->attempts;
 		p_r->active |= l->state == LEG_LEASED;

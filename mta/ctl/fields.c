@@ -150,8 +150,10 @@ void message_row_fini(struct message_row *r)
 static int loaded(struct message_row *r, int rc)
 {
 	r->viewed = 0;
-	if (!r->wall)
-		r->wall = loop_wall(r->o->loop);
+	if (r->wall)
+		return rc;
+	r->wall = loop_wall(r->o->loop);
+	r->now = loop_now(r->o->loop);
 	return rc;
 }
 
@@ -216,6 +218,12 @@ static int get_hop(struct message_row *r, unsigned n, struct filter_value *v_r)
 	return 2;
 }
 
+/* What is over stays in its order. */
+static uint64_t from_now(uint64_t wall, uint64_t now, uint64_t at)
+{
+	return wall + at - now;
+}
+
 static uint64_t next_try(struct message_row *r)
 {
 	uint64_t due = 0;
@@ -224,7 +232,7 @@ static uint64_t next_try(struct message_row *r)
 	for (unsigned n = 0; next_leg(r, n, &l); n++)
 		if (l.due && (due == 0 || l.due < due))
 			due = l.due;
-	return due;
+	return due ? from_now(r->wall, r->now, due) : 0;
 }
 
 /* The next recipient of which there is something to say. */
@@ -401,7 +409,7 @@ static uint64_t hop_next_try(const struct hop_row *r)
 
 	if (h->state != HOP_RETRY)
 		return 0;
-	return r->wall + (h->retry_at > r->now ? h->retry_at - r->now : 0);
+	return from_now(r->wall, r->now, h->retry_at);
 }
 
 static int get_rate(struct hop_row *r, unsigned field, struct filter_value *v_r)

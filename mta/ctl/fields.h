@@ -88,8 +88,8 @@ extern const struct filter_language intake_language;
 struct message_row {
 	const struct ctl_options *o;
 	struct message_peek p;
-	uint64_t wall;
-	int viewed; /* 0: not yet; -1: it cannot be read */
+	uint64_t wall, now; /* loop_now */
+	int viewed;         /* 0: not yet; -1: it cannot be read */
 	struct message_view v;
 	/* Where the values of a field with several were, and their memory. */
 	unsigned at, second;
@@ -100,8 +100,9 @@ struct message_row {
 	struct buf text;
 };
 
-/* The time that ages are counted to is that of the first that is loaded, for
- * all of them: else they would not be in order. The same for next hops. */
+/* The time that ages and waits are counted from is that of the first that is
+ * loaded, for all of them: else they would not be in order. The same for next
+ * hops. */
 void message_row_init(struct message_row *r, const struct ctl_options *o);
 void message_row_fini(struct message_row *r);
 /* The message with this id: 0, or -1: there is none. */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "mta/ctl/fields.h"
 #include "tests/unit/ctl_world.h"
 
 enum { MANY = 3000 };
@@ -389,6 +390,56 @@ static void test_names(void **state)
 	buf_fini(&why);
 }
 
+static uint64_t next_try(struct message_row *r, struct msg_id id)
+{
+	struct filter_value v;
+
+	assert_int_equal(message_row_load(r, id), 0);
+	assert_int_equal(message_field_get(r, M_NEXT_TRY, 0, &v), 1);
+	return v.number;
+}
+
+static void on_pause(struct timer *t)
+{
+	loop_stop(t->loop);
+}
+
+/* Rule: in one listing a message has one time of its next try, in whichever
+ * turn it is asked, and the same as its next hop: a page ends at a row's time,
+ * and the next one begins there. (The two clocks do not tick together, and one
+ * of them may be set.) */
+static void test_next_try(void **state)
+{
+	static const uint64_t wall = UINT64_C(1000000000000), minute = 60000;
+	struct fixture *f = *state;
+	struct ctl_options o = {.loop = f->loop, .queue = f->queue};
+	struct msg_id second = {f->first.v + 1};
+	struct message_row r;
+	struct hop_row h;
+	struct filter_value v;
+	struct timer pause;
+
+	message_row_init(&r, &o);
+	hop_row_init(&h, &o);
+	r.wall = h.wall = wall;
+	r.now = h.now = loop_now(f->loop);
+	timer_init(&pause, f->loop, on_pause);
+	for (int i = 0; i < 3; i++) {
+		uint64_t own = next_try(&r, f->first);
+
+		assert_in_range(own, wall + 12 * minute, wall + 17 * minute);
+		timer_start(&pause, 7);
+		loop_run(f->loop);
+		assert_int_equal(next_try(&r, f->first), own);
+		assert_int_equal(
+			hop_row_load(&h, SPAN("out|three.example")), 0);
+		assert_int_equal(hop_field_get(&h, H_NEXT_TRY, 0, &v), 1);
+		assert_int_equal(next_try(&r, second), v.number);
+	}
+	message_row_fini(&r);
+	hop_row_fini(&h);
+}
+
 struct rain {
 	struct hook hook;
 	struct fixture *f;
@@ -636,6 +687,7 @@ int main(void)
 		TEST(test_changes),
 		TEST(test_hold),
 		TEST(test_names),
+		TEST(test_next_try),
 		TEST(test_release),
 		TEST(test_hold_restart),
 		TEST(test_export),
