@@ -170,8 +170,7 @@ struct listener {
 		uv_pipe_t pipe;
 	} h;
 	char *path; /* of a UNIX socket, else NULL */
-	dev_t dev;  /* the file at path that is ours */
-	ino_t ino;
+	struct path_id id;
 	struct net *net;
 	struct list node;
 	void (*accepted)(void *arg, struct stream *s);
@@ -221,16 +220,6 @@ static void on_listener_closed(uv_handle_t *h)
 	free(l);
 }
 
-/* The file at path is l's, by whatever name. While l is open no other file can
- * have its number. */
-static int has_file(const struct listener *l, const char *path)
-{
-	struct stat st;
-
-	return l->ino && lstat(path, &st) == 0 && st.st_dev == l->dev &&
-	       st.st_ino == l->ino;
-}
-
 void listener_close(struct listener **lp)
 {
 	struct listener *l = *lp;
@@ -241,7 +230,7 @@ void listener_close(struct listener **lp)
 	*lp = NULL;
 	list_del(&l->node);
 	/* Somebody may listen there since, under another name of the path. */
-	if (l->path && !l->net->leave_paths && has_file(l, l->path))
+	if (l->path && !l->net->leave_paths && path_is(l->path, l->id))
 		unlink(l->path);
 	uv_close(&l->h.handle, on_listener_closed);
 }
@@ -298,7 +287,6 @@ static struct listener *listener_new(struct loop *loop, const char *path,
 /* fd: a socket that listens, or -errno. */
 static int listen_with(struct listener *l, int fd, int backlog)
 {
-	struct stat st;
 	int rc;
 
 	if (fd < 0)
@@ -312,10 +300,8 @@ static int listen_with(struct listener *l, int fd, int backlog)
 	rc = uv_listen(&l->h.stream, backlog, on_connection);
 	if (rc == 0)
 		list_append(&l->net->listeners, &l->node);
-	if (rc == 0 && l->path && lstat(l->path, &st) == 0) {
-		l->dev = st.st_dev;
-		l->ino = st.st_ino;
-	}
+	if (rc == 0 && l->path)
+		l->id = path_id(l->path);
 	return rc;
 }
 
@@ -325,7 +311,7 @@ enum err listener_open(struct listener **l_r, struct loop *loop,
 	struct buf *why)
 {
 	struct listener *l = listener_new(loop, NULL, accepted, arg);
-	int fd = socket_take(l->net, at, NULL), rc;
+	int fd = socket_take(l->net, at), rc;
 
 	rc = listen_with(l, fd < 0 ? socket_make(at, backlog) : fd, backlog);
 	if (rc == 0) {
@@ -343,16 +329,15 @@ enum err listener_open_local(struct listener **l_r, struct loop *loop,
 	struct buf *why)
 {
 	struct listener *l = listener_new(loop, path, accepted, arg);
-	int fd = socket_take(l->net, NULL, path), rc;
+	int fd = socket_local(l->net, path, mode, why);
+	int rc = listen_with(l, fd, LOCAL_BACKLOG);
 
-	rc = listen_with(l,
-		fd < 0 ? socket_make_local(path, mode, LOCAL_BACKLOG) : fd,
-		LOCAL_BACKLOG);
 	if (rc == 0) {
 		*l_r = l;
 		return ERR_OK;
 	}
-	buf_addf(why, "cannot listen on %s: %s", path, uv_strerror(rc));
+	if (fd >= 0)
+		buf_addf(why, "cannot listen on %s: %s", path, uv_strerror(rc));
 	listener_close(&l);
 	return err_from_uv(rc);
 }
@@ -389,7 +374,7 @@ int listener_is_at(
 		struct net_addr mine;
 
 		if (path ? l->path && (strcmp(l->path, path) == 0 ||
-					      has_file(l, path))
+					      path_is(path, l->id))
 			 : !l->path && (mine = listener_addr(l),
 					       net_addr_same(&mine, at)))
 			return 1;

@@ -20,6 +20,7 @@ struct spare {
 	int fd;
 	struct net_addr at;
 	char *path; /* of a UNIX socket, else NULL */
+	struct path_id id;
 };
 
 /* --- making -------------------------------------------------------------- */
@@ -54,7 +55,78 @@ int socket_make(const struct net_addr *at, int backlog)
 	return -err;
 }
 
-int socket_make_local(const char *path, unsigned mode, int backlog)
+struct path_id path_id(const char *path)
+{
+	struct path_id id = {0};
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+		id.dev = st.st_dev;
+		id.ino = st.st_ino;
+	}
+	return id;
+}
+
+int path_is(const char *path, struct path_id id)
+{
+	struct path_id now = path_id(path);
+
+	return id.ino && now.dev == id.dev && now.ino == id.ino;
+}
+
+/* 0 or an errno. Who connects is told whether somebody listens. */
+static int dial(const struct sockaddr_un *un)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err = 0;
+
+	if (fd < 0)
+		return errno;
+	if (connect(fd, (const struct sockaddr *)un, sizeof *un) != 0)
+		err = errno;
+	close(fd);
+	return err == EAGAIN ? 0 : err; /* many others wait */
+}
+
+/* What a process left behind that was killed goes, and nothing else: neither a
+ * file that is none of ours nor the socket of a process that listens. The one
+ * of our own listener goes too: the new one takes its place. 0 or an errno. */
+static int make_way(
+	struct net *net, const struct sockaddr_un *un, struct buf *why)
+{
+	const char *path = un->sun_path;
+	struct stat st;
+	int err = ECONNREFUSED;
+
+	if (lstat(path, &st) != 0)
+		return 0; /* bind says what else may be wrong */
+	if (!S_ISSOCK(st.st_mode)) {
+		buf_adds(why, "there is a file already, which is no socket: "
+			      "move it away, or name another path");
+		return EEXIST;
+	}
+	if (!listener_is_at(net, NULL, path))
+		err = dial(un);
+	if (err == 0) {
+		buf_addf(why,
+			"another process does (ss -lxp | grep -F %s): stop it, "
+			"or name another path",
+			path);
+		return EADDRINUSE;
+	}
+	if (err != ECONNREFUSED && err != ENOENT) {
+		buf_addf(why,
+			"whether another process does cannot be seen (%s); if "
+			"not: rm %s",
+			strerror(err), path);
+		return err;
+	}
+	return unlink(path) == 0 || errno == ENOENT ? 0 : errno;
+}
+
+/* The socket, or -errno, and perhaps why. */
+static int make_local(
+	struct net *net, const char *path, unsigned mode, struct buf *why)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	int fd, err;
@@ -62,12 +134,14 @@ int socket_make_local(const char *path, unsigned mode, int backlog)
 	if (strlen(path) >= sizeof un.sun_path)
 		return -ENAMETOOLONG;
 	memcpy(un.sun_path, path, strlen(path));
+	err = make_way(net, &un, why);
+	if (err)
+		return -err;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	unlink(path);
 	if (bind(fd, (const struct sockaddr *)&un, sizeof un) == 0 &&
-		chmod(path, mode) == 0 && listen(fd, backlog) == 0)
+		chmod(path, mode) == 0 && listen(fd, LOCAL_BACKLOG) == 0)
 		return fd;
 	err = errno;
 	close(fd);
@@ -103,7 +177,8 @@ static struct spare *find(
 	list_each (it, &net->sockets) {
 		struct spare *s = list_item(it, struct spare, node);
 
-		if (path ? s->path && strcmp(s->path, path) == 0
+		if (path ? s->path && (strcmp(s->path, path) == 0 ||
+					      path_is(path, s->id))
 			 : !s->path && net_addr_same(&s->at, at))
 			return s;
 	}
@@ -118,6 +193,8 @@ static void keep(
 
 	s->fd = fd;
 	s->path = path ? x_strdup(path) : NULL;
+	if (path)
+		s->id = path_id(path);
 	if (at)
 		s->at = *at;
 	list_append(&net_get(l)->sockets, &s->node);
@@ -131,13 +208,64 @@ static void drop(struct net *net, struct spare *s)
 	net_put(net);
 }
 
-int socket_take(struct net *net, const struct net_addr *at, const char *path)
+int socket_take(struct net *net, const struct net_addr *at)
 {
-	struct spare *s = find(net, at, path);
+	struct spare *s = find(net, at, NULL);
 	int fd = s ? s->fd : -1;
 
 	if (s)
 		drop(net, s);
+	return fd;
+}
+
+/* One that was reserved, or of another process, which may have made it with
+ * other permissions. -1: there is none, or its file is gone, so that nobody can
+ * find it. */
+static int take_local(struct net *net, const char *path)
+{
+	struct spare *s = find(net, NULL, path);
+	int fd = s ? s->fd : -1;
+
+	if (s && !path_is(path, s->id)) {
+		close(fd);
+		fd = -1;
+	}
+	if (s)
+		drop(net, s);
+	return fd;
+}
+
+/* The owner of the file may be another one (systemd); then its permissions must
+ * be right as they are. 0 or an errno. */
+static int set_mode(const char *path, unsigned mode, struct buf *why)
+{
+	struct stat st;
+
+	if ((lstat(path, &st) == 0 && (st.st_mode & 07777) == mode) ||
+		chmod(path, mode) == 0)
+		return 0;
+	buf_addf(
+		why, "its permissions must be %04o: %s", mode, strerror(errno));
+	return errno;
+}
+
+int socket_local(
+	struct net *net, const char *path, unsigned mode, struct buf *why)
+{
+	struct buf more;
+	int fd = take_local(net, path), err;
+
+	buf_init(&more, 1024);
+	if (fd < 0) {
+		fd = make_local(net, path, mode, &more);
+	} else if ((err = set_mode(path, mode, &more)) != 0) {
+		close(fd);
+		fd = -err;
+	}
+	if (fd < 0)
+		buf_addf(why, "cannot listen on %s: %s", path,
+			more.n ? buf_str(&more) : uv_strerror(fd));
+	buf_fini(&more);
 	return fd;
 }
 
@@ -199,17 +327,17 @@ enum err listener_reserve(
 enum err listener_reserve_local(
 	struct loop *l, const char *path, unsigned mode, struct buf *why)
 {
+	struct net *net;
 	int fd;
 
 	if (is_there(l, NULL, path))
 		return ERR_OK;
-	fd = socket_make_local(path, mode, LOCAL_BACKLOG);
-	if (fd < 0) {
-		buf_addf(why, "cannot listen on %s: %s", path, uv_strerror(fd));
-		return err_from_uv(fd);
-	}
-	keep(l, fd, NULL, path);
-	return ERR_OK;
+	net = net_get(l);
+	fd = socket_local(net, path, mode, why);
+	if (fd >= 0)
+		keep(l, fd, NULL, path);
+	net_put(net);
+	return fd < 0 ? err_from_uv(fd) : ERR_OK;
 }
 
 void listener_unreserve(struct loop *l)
@@ -218,7 +346,7 @@ void listener_unreserve(struct loop *l)
 	struct spare *s;
 
 	while ((s = list_first(&net->sockets, struct spare, node))) {
-		if (s->path && !net->leave_paths)
+		if (s->path && !net->leave_paths && path_is(s->path, s->id))
 			unlink(s->path);
 		close(s->fd);
 		drop(net, s);

@@ -92,8 +92,10 @@ enum err listener_open(struct listener **l_r, struct loop *l,
 	const struct net_addr *at, int backlog,
 	void (*accepted)(void *arg, struct stream *s), void *arg,
 	struct buf *why) must_use;
-/* A UNIX socket, made anew at path with the given mode; not in the simulator.
- * stream_peer is all nought then. */
+/* A UNIX socket at path with the given mode; not in the simulator. stream_peer
+ * is all nought then. What a process left there that was killed is replaced;
+ * with any other file there (ERR_EXISTS) and where another process listens
+ * (ERR_BUSY) it fails. */
 enum err listener_open_local(struct listener **l_r, struct loop *l,
 	const char *path, unsigned mode,
 	void (*accepted)(void *arg, struct stream *s), void *arg,

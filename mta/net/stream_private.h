@@ -134,13 +134,24 @@ static inline int net_addr_overlaps(
 	       net_addr_eq(a, &any) != net_addr_eq(b, &any);
 }
 
+/* A UNIX socket's file, to know it again; ino is nought when there is none.
+ * While the socket is open no other file can have its number. */
+struct path_id {
+	dev_t dev;
+	ino_t ino;
+};
+
 /* sockets.c: listening sockets, or -errno. take: one that was reserved, -1:
- * there is none. */
+ * there is none. local: one that was reserved or a new one; why says what is
+ * wrong. */
 int socket_make(const struct net_addr *at, int backlog);
-int socket_make_local(const char *path, unsigned mode, int backlog);
-int socket_take(struct net *net, const struct net_addr *at, const char *path);
+int socket_take(struct net *net, const struct net_addr *at);
+int socket_local(
+	struct net *net, const char *path, unsigned mode, struct buf *why);
 /* What -errno rc means at this address. */
 void socket_explain(const struct net_addr *at, int rc, struct buf *why);
+struct path_id path_id(const char *path);
+int path_is(const char *path, struct path_id id);
 
 /* listener.c */
 int listener_is_at(

@@ -144,6 +144,34 @@ def test_control_socket_moves(peer):
     assert not os.path.exists(u.socket + ".new")
 
 
+def test_nothing_is_removed_for_a_socket(peer):
+    """A path in the configuration that names a file, or the socket of another
+    daemon: refused, and both are what they were."""
+    with Umbra(base(peer.port)) as u:
+        path = os.path.join(u.dir, "notes.txt")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("precious")
+        line = u.reload(base(peer.port, submission={"socket": path}))
+        assert line.event == "config.refused"
+        assert "which is no socket" in line["text"]
+        with open(path, encoding="utf-8") as f:
+            assert f.read() == "precious"
+        u.configure(base(peer.port))
+        with Umbra(base(peer.port), start=False) as other:
+            other.configure(base(peer.port, control={"socket": u.socket}))
+            other.launch()
+            assert other.ended() == 69
+            assert any("another process does (ss -lxp" in x
+                       for x in other.stray)
+            other.proc = None
+        assert "mx.umbra.test" in u.cli("status")
+        # What one leaves behind that is killed is no obstacle.
+        u.kill9()
+        assert os.path.exists(u.socket)
+        u.start()
+        assert "mx.umbra.test" in u.cli("status")
+
+
 def test_resolvers_change():
     """A question that the old ones do not answer is asked of the new ones."""
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -358,6 +358,25 @@ def test_one_at_a_time(peer):
         works(u, peer, "after")
 
 
+def test_refused_with_another_name_of_a_socket(peer):
+    """The next process that cannot go on has not touched the socket that the
+    running one listens on, however the new file spells its path."""
+    with Umbra(base(peer.port)) as u:
+        conf = base(peer.port, submission={"socket": "/not/there/s"},
+                    control={"socket": os.path.join(u.dir, ".", "ctl.sock")})
+        before = open(u.file, encoding="utf-8").read()
+        u.configure(conf)
+        assert "/not/there/s" in refused(u)
+        with open(u.file, "w", encoding="utf-8") as f:
+            f.write(before)
+        assert "mx.umbra.test" in u.cli("status")
+        del conf["submission"]
+        u.configure(conf)
+        u.upgrade()
+        assert "mx.umbra.test" in u.cli("status")
+    assert not os.path.exists(u.socket)
+
+
 # --- the line of succession ---------------------------------------------------------
 
 def test_next_dies_after_ready(peer):
@@ -868,6 +887,19 @@ def test_sockets_of_systemd(peer):
         works(u, peer, "through")
         with u.smtp("inbound") as c:
             c.ok("NOOP")
+
+
+def test_another_access_over_an_upgrade(peer):
+    """The socket that stays gets the permissions of the new file."""
+    with Umbra(base(peer.port), start=False) as u:
+        path = os.path.join(u.dir, "submit.sock")
+        u.configure(base(peer.port, submission={"socket": path}))
+        u.start()
+        assert os.stat(path).st_mode & 0o777 == 0o666
+        u.configure(base(peer.port, submission={
+            "socket": path, "access": "group"}))
+        u.upgrade()
+        assert os.stat(path).st_mode & 0o777 == 0o660
 
 
 def test_local_mail_over_an_upgrade(peer):

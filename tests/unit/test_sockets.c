@@ -2,7 +2,8 @@
  * listener, and the listener gets them; a socket of another process is found
  * by its address; what nobody takes is closed; a listener that retires accepts
  * who is there; the path of a UNIX socket stays when another process listens
- * there, or another listener of this one. */
+ * there, or another listener of this one; what is in the way of a UNIX socket
+ * goes only when it is a socket that nobody listens on. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -303,6 +304,125 @@ static void test_path_of_another(void **state)
 	assert_int_equal(access(w->path, F_OK), -1);
 }
 
+/* As another process has it. */
+static int bound(const char *path, unsigned mode, int listens)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(un.sun_path, sizeof un.sun_path, "%s", path);
+	must(bind(fd, (struct sockaddr *)&un, sizeof un) == 0);
+	must(chmod(path, mode) == 0);
+	must(!listens || listen(fd, 8) == 0);
+	return fd;
+}
+
+static unsigned mode_of(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 ? st.st_mode & 07777 : 0;
+}
+
+/* The configuration may have changed since it was made. */
+static void test_adopted_mode(void **state)
+{
+	struct world *w = *state;
+	struct listener *l;
+	int fd = bound(w->path, 0666, 1);
+
+	assert_int_equal(sockets_adopt(w->l, fd), 0);
+	assert_int_equal(
+		listener_reserve_local(w->l, w->path, 0660, &w->why), ERR_OK);
+	/* Another process may have it still. */
+	assert_int_equal(mode_of(w->path), 0666);
+	assert_int_equal(listener_open_local(&l, w->l, w->path, 0660,
+				 on_accepted, w, &w->why),
+		ERR_OK);
+	assert_int_equal(mode_of(w->path), 0660);
+	listener_close(&l);
+}
+
+/* A file that is gone cannot be found by anybody: another one is made. */
+static void test_adopted_and_gone(void **state)
+{
+	struct world *w = *state;
+	struct listener *l;
+	int fd = bound(w->path, 0600, 1), client;
+
+	assert_int_equal(sockets_adopt(w->l, fd), 0);
+	must(unlink(w->path) == 0);
+	assert_int_equal(listener_open_local(&l, w->l, w->path, 0600,
+				 on_accepted, w, &w->why),
+		ERR_OK);
+	client = dial_path(w->path);
+	assert_true(client >= 0);
+	w->want = 1;
+	loop_run(w->l);
+	assert_int_equal(w->accepted, 1);
+	close(client);
+	listener_close(&l);
+}
+
+/* The socket of the process before, under another name of its path. */
+static void test_adopted_respelled(void **state)
+{
+	struct world *w = *state;
+	struct listener *l;
+	char other[90];
+	int fd = bound(w->path, 0600, 1), client;
+
+	snprintf(other, sizeof other, "%s/./s", w->dir);
+	client = dial_path(w->path);
+	assert_true(client >= 0);
+	assert_int_equal(sockets_adopt(w->l, fd), 0);
+	assert_int_equal(
+		listener_reserve_local(w->l, other, 0600, &w->why), ERR_OK);
+	assert_int_equal(listener_open_local(&l, w->l, other, 0600, on_accepted,
+				 w, &w->why),
+		ERR_OK);
+	w->want = 1;
+	loop_run(w->l); /* who has connected before */
+	assert_int_equal(w->accepted, 1);
+	close(client);
+	listener_close(&l);
+	assert_int_equal(access(w->path, F_OK), -1);
+}
+
+static void test_in_the_way(void **state)
+{
+	struct world *w = *state;
+	struct listener *l;
+	int fd = bound(w->path, 0600, 1), file;
+
+	/* Another process that listens. */
+	assert_int_equal(
+		listener_reserve_local(w->l, w->path, 0600, &w->why), ERR_BUSY);
+	assert_non_null(strstr(buf_str(&w->why), "another process does (ss"));
+	assert_true(dial_path(w->path) >= 0);
+	/* One that was killed. */
+	close(fd);
+	assert_int_equal(
+		listener_reserve_local(w->l, w->path, 0600, &w->why), ERR_OK);
+	listener_unreserve(w->l);
+	assert_int_equal(access(w->path, F_OK), -1);
+	/* Neither a file nor a link. */
+	for (int i = 0; i < 2; i++) {
+		buf_clear(&w->why);
+		if (i) {
+			must(symlink("/dev/null", w->path) == 0);
+		} else {
+			file = open(w->path, O_CREAT | O_WRONLY, 0600);
+			must(file >= 0 && close(file) == 0);
+		}
+		assert_int_equal(listener_open_local(&l, w->l, w->path, 0600,
+					 on_accepted, w, &w->why),
+			ERR_EXISTS);
+		assert_non_null(strstr(buf_str(&w->why), "which is no socket"));
+		must(unlink(w->path) == 0);
+	}
+}
+
 static void test_retire(void **state)
 {
 	struct world *w = *state;
@@ -337,6 +457,10 @@ int main(void)
 		TEST(test_adopt_nonsense),
 		TEST(test_path_stays),
 		TEST(test_path_of_another),
+		TEST(test_adopted_mode),
+		TEST(test_adopted_and_gone),
+		TEST(test_adopted_respelled),
+		TEST(test_in_the_way),
 		TEST(test_retire),
 	};
 
