@@ -142,7 +142,8 @@ static enum err begin_upgrade(void *arg, const char *binary, struct buf *why)
 	const struct upgrade_events ev = {arg, on_next_ready, reload};
 	struct program *p = arg;
 
-	return upgrade_begin(p->upgrade, binary, &ev, why);
+	return upgrade_begin(
+		p->upgrade, binary, p->node->conf->node.data, &ev, why);
 }
 
 static void view_upgrade(void *arg, struct ctl_upgrade *v_r)

@@ -242,45 +242,45 @@ static char *env_line(const char *name, const int *fd, unsigned n, int first)
 	return s;
 }
 
-/* Our environment and two lines more. */
-static char **make_env(char *one, char *other)
+/* Our environment and some lines more. */
+static char **make_env(char *const *more, unsigned nmore)
 {
 	size_t n = 0, k = 0;
 	char **env;
 
 	while (environ[n])
 		n++;
-	env = x_calloc(n + 3, sizeof *env);
+	env = x_calloc(n + nmore + 1, sizeof *env);
 	for (; k < n; k++)
 		env[k] = environ[k];
-	env[k++] = one;
-	env[k] = other;
+	for (unsigned i = 0; i < nmore; i++)
+		env[k++] = more[i];
 	return env;
 }
 
-/* Why there is no next process, for the program that starts again. */
-static char *env_failed(const struct upgrade *u)
+static char *env_text(const char *name, struct span text)
 {
 	struct buf b;
 	char *s;
 
-	buf_init(&b, sizeof ENV_FAILED + FAILED_MAX + 1);
-	buf_adds(&b, ENV_FAILED "=");
-	buf_add(&b, span_head(buf_span(&u->text), FAILED_MAX));
+	buf_init(&b, 200 + text.n);
+	buf_addf(&b, "%s=%.*s", name, SPAN_ARG(text));
 	s = x_strdup(buf_str(&b));
 	buf_fini(&b);
 	return s;
 }
 
-static int spawn(struct upgrade *u, const char *binary, int theirs)
+static int spawn(
+	struct upgrade *u, const char *binary, struct span data, int theirs)
 {
 	uv_stdio_container_t io[FIRST_FD + 1 + SOCKETS_MAX];
 	char *name = x_strdup(binary), *file = x_strdup(u->file);
 	char opt[] = "-c", *argv[] = {name, opt, file, NULL};
 	int line[] = {FIRST_FD, (int)getpid()}, rc;
 	char *lines[] = {env_line(ENV_LINE, line, 2, 0),
-		env_line(ENV_SOCKETS, NULL, u->nkept, FIRST_FD + 1)};
-	char **env = make_env(lines[0], lines[1]);
+		env_line(ENV_SOCKETS, NULL, u->nkept, FIRST_FD + 1),
+		env_text(ENV_DATA, data)};
+	char **env = make_env(lines, countof(lines));
 	uv_process_options_t o = {
 		.exit_cb = on_exit_of,
 		.file = name,
@@ -298,8 +298,8 @@ static int spawn(struct upgrade *u, const char *binary, int theirs)
 	}
 	rc = uv_spawn(loop_uv(u->loop), &u->process, &o);
 	free(env);
-	free(lines[0]);
-	free(lines[1]);
+	for (unsigned i = 0; i < countof(lines); i++)
+		free(lines[i]);
 	free(name);
 	free(file);
 	return rc;
@@ -321,7 +321,8 @@ static void keep_sockets(struct upgrade *u)
 	}
 }
 
-static enum err start(struct upgrade *u, const char *binary, struct buf *why)
+static enum err start(struct upgrade *u, const char *binary, struct span data,
+	struct buf *why)
 {
 	int pair[2], rc;
 
@@ -331,7 +332,7 @@ static enum err start(struct upgrade *u, const char *binary, struct buf *why)
 	}
 	u->line = pair[0];
 	keep_sockets(u);
-	rc = spawn(u, binary, pair[1]);
+	rc = spawn(u, binary, data, pair[1]);
 	close(pair[1]);
 	must(uv_poll_init(loop_uv(u->loop), &u->poll, u->line) == 0);
 	u->polling = u->running = 1;
@@ -349,7 +350,7 @@ static enum err start(struct upgrade *u, const char *binary, struct buf *why)
 	return ERR_OK;
 }
 
-static enum err begin(struct upgrade *u, const char *binary,
+static enum err begin(struct upgrade *u, const char *binary, struct span data,
 	const struct upgrade_events *ev, struct buf *why)
 {
 	enum err e;
@@ -369,7 +370,7 @@ static enum err begin(struct upgrade *u, const char *binary,
 	u->reload = 0;
 	buf_clear(&u->said);
 	buf_clear(&u->text);
-	e = start(u, binary, why);
+	e = start(u, binary, data, why);
 	if (e != ERR_OK) {
 		failed(u, buf_span(why));
 		return e;
@@ -380,7 +381,7 @@ static enum err begin(struct upgrade *u, const char *binary,
 	return ERR_OK;
 }
 
-enum err upgrade_begin(struct upgrade *u, const char *binary,
+enum err upgrade_begin(struct upgrade *u, const char *binary, struct span data,
 	const struct upgrade_events *ev, struct buf *why)
 {
 	char *real = NULL;
@@ -388,7 +389,7 @@ enum err upgrade_begin(struct upgrade *u, const char *binary,
 
 	check_obj(u, UPGRADE_MAGIC);
 	if (e == ERR_OK)
-		e = begin(u, real, ev, why);
+		e = begin(u, real, data, ev, why);
 	free(real);
 	return e;
 }
@@ -420,8 +421,11 @@ static enum err start_again(struct upgrade *u)
 	static char opt[] = "-c", self[] = "/proc/self/exe";
 	char *name = x_strdup(u->binary ? u->binary : self);
 	char *file = x_strdup(u->file), *argv[] = {name, opt, file, NULL};
-	char *sockets = env_line(ENV_SOCKETS, u->kept, u->nkept, 0);
-	char *why = env_failed(u), **env = make_env(why, sockets);
+	char *lines[] = {
+		env_line(ENV_SOCKETS, u->kept, u->nkept, 0),
+		env_text(ENV_FAILED, span_head(buf_span(&u->text), FAILED_MAX)),
+	};
+	char **env = make_env(lines, countof(lines));
 	struct buf b;
 	int code;
 
@@ -434,8 +438,8 @@ static enum err start_again(struct upgrade *u)
 	execve(self, argv, env);
 	code = errno;
 	free(env);
-	free(why);
-	free(sockets);
+	for (unsigned i = 0; i < countof(lines); i++)
+		free(lines[i]);
 	free(file);
 	free(name);
 	buf_init(&b, SAY_MAX);
@@ -598,6 +602,7 @@ void upgrade_destroy(struct upgrade **up)
 	buf_fini(&u->said);
 	buf_fini(&u->previous_version);
 	free(u->binary);
+	free(u->data);
 	u->magic = 0;
 	free(u);
 }

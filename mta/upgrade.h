@@ -6,7 +6,8 @@
  *   before                                    next
  *   starts it                                 loads the configuration, tries
  *     |                                       certificates, looks at the
- *     |                                       queue's version, opens sockets
+ *     |                                       queue's version and place,
+ *     |                                       opens sockets
  *     |<------------- ready VERSION ------------'
  *   stops accepting: who connects waits       waits
  *   ends what has begun, closes the queue
@@ -64,15 +65,17 @@ int upgrade_running(struct upgrade *u);
 
 /* --- before --------------------------------------------------------------- */
 
-/* Starts binary (NULL: the file that this program was started from). ready(arg)
- * when the new process could take over: the node is to be stopped then.
- * reload(arg) when this process goes on and a reload was held. */
+/* Starts binary (NULL: the file that this program was started from). data is
+ * where the queue is: a next process that would use another one refuses, as
+ * what is queued would be left behind. ready(arg) when the new process could
+ * take over: the node is to be stopped then. reload(arg) when this process goes
+ * on and a reload was held. */
 struct upgrade_events {
 	void *arg;
 	void (*ready)(void *arg);
 	void (*reload)(void *arg);
 };
-enum err upgrade_begin(struct upgrade *u, const char *binary,
+enum err upgrade_begin(struct upgrade *u, const char *binary, struct span data,
 	const struct upgrade_events *ev, struct buf *why) must_use;
 /* A signal asks for a reload. 1: the next process may have read the
  * configuration before it was changed, so it is held until it is known who goes

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
@@ -142,7 +143,7 @@ struct upgrade *upgrade_create(const char *file)
 {
 	struct upgrade *u = x_calloc(1, sizeof *u);
 	const char *line = getenv(ENV_LINE), *list = getenv(ENV_SOCKETS);
-	const char *failed = getenv(ENV_FAILED);
+	const char *failed = getenv(ENV_FAILED), *data = getenv(ENV_DATA);
 
 	u->magic = UPGRADE_MAGIC;
 	u->file = file;
@@ -158,6 +159,9 @@ struct upgrade *upgrade_create(const char *file)
 		read_sockets(u, span_str(list));
 	if (failed)
 		buf_add(&u->text, span_head(span_str(failed), FAILED_MAX));
+	if (data)
+		u->data = x_strdup(data);
+	unsetenv(ENV_DATA);
 	unsetenv(ENV_FAILED);
 	unsetenv(ENV_LINE);
 	unsetenv(ENV_SOCKETS);
@@ -197,13 +201,40 @@ void upgrade_refuse(struct upgrade *u, struct span why)
 	u->before = -1;
 }
 
+static int same_directory(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return strcmp(a, b) == 0 ||
+	       (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
+		       x.st_ino == y.st_ino);
+}
+
+/* The queue that this one would open is the other one's. */
+static enum err check_place(
+	const struct upgrade *u, const char *data, struct buf *why)
+{
+	if (!u->data || same_directory(u->data, data))
+		return ERR_OK;
+	buf_addf(why,
+		"%s: node.data is %s now, and the running process has its "
+		"queue in %s, which would be left behind: set it back, or move "
+		"the queue while nobody runs (systemctl stop umbra; mv %s %s; "
+		"systemctl start umbra)",
+		u->file, data, u->data, u->data, data);
+	return ERR_CONFIG;
+}
+
 /* Everything that could stop a start, while it is still the other one's turn.
  */
 static enum err look(struct upgrade *u, const struct conf *c, struct buf *why)
 {
 	struct arena mem = {0};
-	enum err e = store_check(arena_str(&mem, c->node.data), why);
+	const char *data = arena_str(&mem, c->node.data);
+	enum err e = check_place(u, data, why);
 
+	if (e == ERR_OK)
+		e = store_check(data, why);
 	arena_fini(&mem);
 	if (e == ERR_OK)
 		e = node_listen(u->loop, c, why);

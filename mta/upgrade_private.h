@@ -14,10 +14,12 @@ enum {
 };
 
 /* In the environment of the next process: the line to the one before and the
- * pid of that; the sockets. Descriptors, separated by blanks. Of a program that
- * starts again in its place: the sockets, and why the next process failed. */
+ * pid of that; the sockets; where the queue is. Descriptors, separated by
+ * blanks. Of a program that starts again in its place: the sockets, and why the
+ * next process failed. */
 #define ENV_LINE "UMBRA_UPGRADE_LINE"
 #define ENV_SOCKETS "UMBRA_UPGRADE_SOCKETS"
+#define ENV_DATA "UMBRA_UPGRADE_DATA"
 #define ENV_FAILED "UMBRA_UPGRADE_FAILED"
 
 enum upgrade_stage {
@@ -40,6 +42,7 @@ struct upgrade {
 
 	/* next */
 	int before; /* the line to the process before; -1 */
+	char *data; /* its node.data; NULL: not known */
 	int taking; /* "go" was said, or it is dead */
 	int spare[SOCKETS_MAX];
 	unsigned nspare;

@@ -377,6 +377,24 @@ def test_refused_with_another_name_of_a_socket(peer):
     assert not os.path.exists(u.socket)
 
 
+def test_another_directory_is_refused(peer):
+    """What is queued would be left behind. Another name of the same one will
+    do."""
+    with Umbra(base(peer.port)) as u:
+        peer.down()
+        u.send("a@b.test", "q@example.org", MESSAGE)
+        conf = base(peer.port)
+        conf["node"]["data"] = u.data + ".new"
+        u.configure(conf)
+        said = refused(u)
+        assert "node.data" in said and f"mv {u.data} {u.data}.new" in said
+        assert not os.path.exists(u.data + ".new")
+        os.symlink(u.data, u.data + ".new")
+        u.upgrade()
+        peer.up()
+        assert peer.to("q@example.org").body == MESSAGE
+
+
 # --- the line of succession ---------------------------------------------------------
 
 def test_next_dies_after_ready(peer):
