@@ -24,6 +24,7 @@ enum {
 	FIRST_FD = 3, /* of the next process: the line, then the sockets */
 	END_STEPS = 3000,
 	END_STEP_MS = 10,
+	LINGER_MS = 3000, /* of one that has said why it cannot */
 };
 
 /* --- the end of an attempt -------------------------------------------------
@@ -98,12 +99,29 @@ static void give_up(struct upgrade *u, const char *text)
 	close_line(u);
 }
 
-/* The same, and it can be reloaded now. */
+static int is_failed(const struct upgrade *u)
+{
+	return u->running && u->stage == UPGRADE_FAILED;
+}
+
+static void on_lingering(struct timer *t)
+{
+	struct upgrade *u = container_of(t, struct upgrade, patience);
+
+	if (is_failed(u))
+		uv_process_kill(&u->process, SIGKILL);
+}
+
+/* The same, and it can be reloaded now. The other one may still say something
+ * in the log, but must end: it has our sockets, and stands in the way of the
+ * next upgrade. */
 static void go_on(struct upgrade *u, const char *text)
 {
 	int reload = u->reload;
 
 	give_up(u, text);
+	timer_init(&u->patience, u->loop, on_lingering);
+	timer_start(&u->patience, LINGER_MS);
 	u->reload = 0;
 	if (reload)
 		u->ev.reload(u->ev.arg);
@@ -159,6 +177,8 @@ static void on_exit_of(uv_process_t *p, int64_t status, int sig)
 
 	(void)status;
 	(void)sig;
+	if (is_failed(u))
+		timer_stop(&u->patience);
 	close_process(u);
 }
 
@@ -357,7 +377,12 @@ static enum err begin(struct upgrade *u, const char *binary, struct span data,
 
 	if (u->stage == UPGRADE_STARTING || u->stage == UPGRADE_HANDING ||
 		u->running || u->closing) {
-		buf_addf(why, "an upgrade is under way, to pid %u", u->child);
+		buf_addf(why,
+			is_failed(u) ? "the process of the last upgrade, pid "
+				       "%u, has failed and will be gone in "
+				       "seconds"
+				     : "an upgrade is under way, to pid %u",
+			u->child);
 		return ERR_BUSY;
 	}
 	binary = binary ? binary : u->binary;
@@ -540,6 +565,8 @@ enum err upgrade_finish(struct upgrade *u, unsigned *next_r)
 	*next_r = 0;
 	check_obj(u, UPGRADE_MAGIC);
 	stop_listening(u);
+	if (is_failed(u))
+		uv_process_kill(&u->process, SIGKILL);
 	close_process(u);
 	if (u->stage != UPGRADE_HANDING)
 		return ERR_OK;

@@ -395,6 +395,34 @@ def test_another_directory_is_refused(peer):
         assert peer.to("q@example.org").body == MESSAGE
 
 
+# A new process that cannot, and does not end.
+LINGERS = """#!{python}
+import os, time
+line = int(os.environ["UMBRA_UPGRADE_LINE"].split()[0])
+os.write(line, b"failed no time")
+os.close(line)
+time.sleep(600)
+"""
+
+
+def test_a_failed_one_that_stays_is_ended(peer):
+    with Umbra(base(peer.port)) as u:
+        lingers = script(u, "")
+        with open(lingers, "w", encoding="utf-8") as f:
+            f.write(LINGERS.format(python=sys.executable))
+        assert "no time" in refused(u, "--binary", lingers)
+        child = int(u.seen("upgrade.failed")[0]["child"])
+        assert f"pid {child}, has failed" in refused(u)
+        until(lambda: not os.path.exists(f"/proc/{child}"))
+        u.upgrade()
+        # Nor does it outlive the one that goes on.
+        refused(u, "--binary", lingers)
+        child = int(u.seen("upgrade.failed")[-1]["child"])
+        u.restart()
+        until(lambda: not os.path.exists(f"/proc/{child}") or
+              "zombie" in open(f"/proc/{child}/status").read())
+
+
 # --- the line of succession ---------------------------------------------------------
 
 def test_next_dies_after_ready(peer):
