@@ -293,13 +293,27 @@ static enum err hand_over(struct program *p)
 		loop_uv_turn(p->loop);
 		upgrade_pass_on(p->upgrade);
 	}
-	if (p->watching) {
-		uv_close((uv_handle_t *)&p->term, NULL);
-		uv_close((uv_handle_t *)&p->intr, NULL);
-		uv_close((uv_handle_t *)&p->hup, NULL);
-		uv_close((uv_handle_t *)&p->usr2, NULL);
-	}
 	return e;
+}
+
+/* The last thing: until now a signal for us was one for the next process. To
+ * close the watchers brings the default actions back, and what came then would
+ * take the status away. */
+static void stop_watching(struct program *p)
+{
+	if (!p->watching)
+		return;
+	log_flush(p->log); /* whoever reads it may be slow */
+	loop_uv_turn(p->loop);
+	upgrade_pass_on(p->upgrade);
+	uv_close((uv_handle_t *)&p->term, NULL);
+	uv_close((uv_handle_t *)&p->intr, NULL);
+	uv_close((uv_handle_t *)&p->hup, NULL);
+	uv_close((uv_handle_t *)&p->usr2, NULL);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 }
 
 /* Everything, once the configuration is read. */
@@ -328,6 +342,7 @@ static int serve(struct program *p, struct conf *conf, const char *file)
 		status = EX_OSERR;
 	listener_unreserve(p->loop);
 	log_event(p->log, EV_NODE_STOPPED, F_U("status", status));
+	stop_watching(p);
 	/* The log reads the loop's clock, so it ends first. */
 	log_destroy(&p->log);
 	loop_destroy(&p->loop);

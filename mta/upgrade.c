@@ -547,7 +547,8 @@ static enum err change_hands(struct upgrade *u, unsigned *next_r)
 	enum err e = ERR_OK;
 
 	say_go(u);
-	*next_r = wait_for_running(u) == 0 ? u->child : 0;
+	u->handed = wait_for_running(u) == 0;
+	*next_r = u->handed ? u->child : 0;
 	loop_uv_turn(u->loop); /* signals that came meanwhile */
 	if (*next_r)
 		log_event(u->log, EV_UPGRADE_DONE, F_U("child", *next_r));
@@ -584,11 +585,13 @@ enum err upgrade_finish(struct upgrade *u, unsigned *next_r)
 void upgrade_pass_on(struct upgrade *u)
 {
 	check_obj(u, UPGRADE_MAGIC);
+	if (!u->handed)
+		return;
 	if (u->canceled)
 		(void)kill((pid_t)u->child, SIGTERM);
 	else if (u->reload)
 		(void)kill((pid_t)u->child, SIGHUP);
-	u->reload = 0;
+	u->canceled = u->reload = 0;
 }
 
 void upgrade_view(struct upgrade *u, struct ctl_upgrade *v_r)

@@ -88,8 +88,8 @@ void upgrade_cancel(struct upgrade *u);
  * for. Does not return when this program is started again; ERR_SYSTEM: it
  * should have been and could not, so that nobody runs (logged). */
 enum err upgrade_finish(struct upgrade *u, unsigned *next_r) must_use;
-/* The last thing that is done after that: a stop that was asked for since, or a
- * reload that was held, goes to the next process. */
+/* A stop that was asked for since, or a reload that was held, goes to the next
+ * process. Harmless without one, and as often as one likes. */
 void upgrade_pass_on(struct upgrade *u);
 
 void upgrade_view(struct upgrade *u, struct ctl_upgrade *v_r);

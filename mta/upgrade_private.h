@@ -57,7 +57,7 @@ struct upgrade {
 	int line;             /* to the next process; -1 */
 	int polling, running; /* the two handles are open */
 	unsigned closing;     /* handles that are being closed */
-	int canceled;
+	int canceled, handed; /* to child, which runs */
 	unsigned child;
 	struct buf said;
 	uint64_t since;        /* stopped to accept, on loop_clock */

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -650,6 +651,74 @@ def test_stop_wins_at_the_last_moment(peer, dies):
         u.proc = None
         u.start()
         assert peer.to("held@example.org").body == MESSAGE
+
+
+class Log:
+    """The log of a relay that is read only when it is said."""
+
+    def __init__(self, u):
+        self.end, self.theirs = os.pipe()
+        self.text = b""
+        os.makedirs(u.data, exist_ok=True)
+        u.proc = subprocess.Popen([UMBRAD, "-c", u.file], env=u.env,
+                                  cwd=u.dir, stderr=self.theirs)
+        u._reader = threading.Thread(target=int)  # it has no work
+        u._reader.start()
+
+    def more(self):
+        assert select.select([self.end], [], [], LONG)[0], self.text
+        got = os.read(self.end, 65536)
+        self.text += got
+        return got
+
+    def wait(self, text):
+        while text not in self.text:
+            assert self.more()
+
+    def fill(self):
+        """Nothing goes in any more: who writes a line waits."""
+        fd = os.open(f"/proc/self/fd/{self.theirs}",
+                     os.O_WRONLY | os.O_NONBLOCK)
+        for n in (4096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(fd, b"x" * n)
+        os.close(fd)
+
+    def rest(self):
+        os.close(self.theirs)
+        while self.more():
+            pass
+        os.close(self.end)
+        return self.text
+
+
+def test_stop_for_the_old_one_that_is_done(peer):
+    """The next one runs, and the old one has nothing left to do than to get
+    its last lines out: a stop is not lost, and neither are they."""
+    Adopted.prepare()
+    with Umbra(base(peer.port), start=False) as u:
+        log = Log(u)
+        log.wait(b" node.ready ")
+        old = u.proc
+        with u.smtp() as c:
+            c.envelope("a@b.test", "held@example.org")
+            c.ok("DATA", 354)
+            c.send(MESSAGE)
+            p = upgrade(u)
+            log.wait(b" upgrade.ready ")
+            log.fill()
+            end(c)
+        u.proc = Adopted(told(p)["pid"])
+        until(lambda: "futex" in open(f"/proc/{old.pid}/wchan",
+                                      encoding="ascii").read())
+        old.terminate()
+        text = log.rest()
+        assert old.wait(LONG) == 0
+        assert u.proc.wait() == 0
+        assert b" upgrade.done " in text and b" upgrade.taken " in text
+        assert text.count(b" node.stopped status=0") == 2
+        u.proc = None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
