@@ -1,6 +1,6 @@
 /* job - one file in hand: claimed, read piece by piece, and what is done with
  * it in the end. Every step that blocks is one piece of work on a pool thread;
- * there is one at a time. */
+ * a job has one at a time. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,12 +9,37 @@
 
 enum { WHY_MAX = 1024, MORE = 256 * 1024 };
 
-static void step(
-	struct job *j, void (*run)(struct work *), void (*done)(struct work *))
+/* One at a time of a directory: on a file system that hangs more would take all
+ * pool threads from large messages. */
+static void next_step(struct drop *d)
+{
+	struct job *j = list_first(&d->steps, struct job, step);
+
+	if (d->stepping || !j)
+		return;
+	list_del(&j->step);
+	d->stepping = 1;
+	loop_work(d->p->o.loop, &j->work);
+}
+
+static void on_step(struct work *w)
+{
+	struct job *j = container_of(w, struct job, work);
+	struct drop *d = j->d;
+
+	d->stepping = 0;
+	next_step(d);
+	j->stepped(j);
+}
+
+static void step(struct job *j, void (*run)(struct work *),
+	void (*stepped)(struct job *))
 {
 	j->work.run = run;
-	j->work.done = done;
-	loop_work(j->d->p->o.loop, &j->work);
+	j->work.done = on_step;
+	j->stepped = stepped;
+	list_append(&j->d->steps, &j->step);
+	next_step(j->d);
 }
 
 static void job_free(struct job *j)
@@ -41,10 +66,8 @@ static void do_remove(struct work *w)
 	j->err = dropdir_remove(j->d->dir, j->name);
 }
 
-static void on_removed(struct work *w)
+static void on_removed(struct job *j)
 {
-	struct job *j = container_of(w, struct job, work);
-
 	/* The message was taken: when the directory comes again in this run the
 	 * file is known, but a later one would take it once more, when the
 	 * queue has done with the message. */
@@ -70,10 +93,8 @@ static void do_back(struct work *w)
 	j->err = dropdir_move(j->d->dir, j->name, j->stem, ".eml", j->name);
 }
 
-static void on_moved(struct work *w)
+static void on_moved(struct job *j)
 {
-	struct job *j = container_of(w, struct job, work);
-
 	if (j->err != ERR_OK && j->err != ERR_NOTFOUND)
 		log_event(j->d->p->o.log, EV_PICKUP_LEFT,
 			F_STR("source", drop_name(j->d)),
@@ -100,15 +121,13 @@ static void do_bad(struct work *w)
 	j->err = dropdir_move(j->d->dir, j->name, j->stem, ".bad", j->name);
 }
 
-static void on_bad(struct work *w)
+static void on_bad(struct job *j)
 {
-	struct job *j = container_of(w, struct job, work);
-
 	j->d->p->counts.bad++;
 	log_event(j->d->p->o.log, EV_PICKUP_BAD,
 		F_STR("source", drop_name(j->d)), F_STR("file", j->name),
 		F_SPAN("reason", buf_span(&j->why)));
-	on_moved(w);
+	on_moved(j);
 }
 
 static void set_aside(struct job *j)
@@ -162,10 +181,8 @@ static void back_from_change(struct job *j)
 	step(j, do_back, on_moved);
 }
 
-static void on_read(struct work *w)
+static void on_read(struct job *j)
 {
-	struct job *j = container_of(w, struct job, work);
-
 	if (j->err != ERR_OK) {
 		buf_addf(&j->why, "cannot be read: %s", err_text(j->err));
 		job_bad(j);
@@ -235,10 +252,8 @@ static void judge_again(struct job *j)
 	message_begin(j);
 }
 
-static void on_claimed(struct work *w)
+static void on_claimed(struct job *j)
 {
-	struct job *j = container_of(w, struct job, work);
-
 	if (j->err == ERR_NOTFOUND)
 		job_free(j); /* its writer took it back */
 	else if (j->err != ERR_OK)

@@ -225,6 +225,7 @@ struct pickup *pickup_create(const struct pickup_options *o)
 
 		d->p = p;
 		d->kind = (enum drop_kind)i;
+		list_init(&d->steps);
 		timer_init(&d->timer, o->loop, on_poll);
 		buf_init(&d->path, 1025);
 		buf_init(&d->why, WHY_MAX);

@@ -43,9 +43,11 @@ struct drop { /* one of the two directories */
 	size_t at;                 /* in claimed, then in names */
 	struct known known;
 	unsigned jobs;
-	uint64_t room;   /* thousandths of a message that may be taken */
-	uint64_t filled; /* loop_now when room was counted */
-	unsigned most;   /* of this poll */
+	struct list steps; /* jobs that wait for their turn on a pool thread */
+	int stepping;      /* one has it */
+	uint64_t room;     /* thousandths of a message that may be taken */
+	uint64_t filled;   /* loop_now when room was counted */
+	unsigned most;     /* of this poll */
 };
 
 struct pickup {
@@ -63,12 +65,14 @@ struct job { /* one file in hand */
 	struct drop *d;
 	struct conf *conf;
 	struct work work;
-	void (*next)(struct job *j); /* when the spool is given up */
-	char stem[DROP_NAME];        /* without .eml or .claimed */
-	char name[DROP_NAME];        /* as it is called now */
-	int again;                   /* it was claimed when we came */
-	enum err err;                /* of the pool thread */
-	enum err sync;               /* the claim is not durable */
+	struct list step;               /* in drop */
+	void (*stepped)(struct job *j); /* on the loop again */
+	void (*next)(struct job *j);    /* when the spool is given up */
+	char stem[DROP_NAME];           /* without .eml or .claimed */
+	char name[DROP_NAME];           /* as it is called now */
+	int again;                      /* it was claimed when we came */
+	enum err err;                   /* of the pool thread */
+	enum err sync;                  /* the claim is not durable */
 	struct buf why;
 	struct dropfile *file;
 	uint64_t size;
