@@ -385,6 +385,9 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return EX_USAGE;
 	}
+	/* Twice what names of users (LOOKUPS) and files of directories may take
+	 * when what is behind them hangs: the rest is for large messages. */
+	setenv("UV_THREADPOOL_SIZE", "8", 0);
 	signal(SIGPIPE, SIG_IGN);
 	/* Until watch(): these must not kill. */
 	signal(SIGHUP, SIG_IGN);

@@ -1,7 +1,7 @@
 /* local - who is at the other end of the submission socket.
  *
- * The kernel says which user connected; the name is looked up on a pool thread
- * before the greeting. A user that is not trusted sends as itself: whatever
+ * The kernel says which user connected; the name is looked up (users.h) before
+ * the greeting. A user that is not trusted sends as itself: whatever
  * MAIL says, the sender is user@submission.domain (or the null path, which
  * names nobody).
  */
@@ -11,13 +11,6 @@
 #include <stdlib.h>
 
 #include "mta/base/check.h"
-
-static void look_up(struct work *w)
-{
-	struct local *u = container_of(w, struct local, work);
-
-	user_name(u->uid, u->name);
-}
 
 static int name_char(char c)
 {
@@ -55,19 +48,13 @@ static int listed(struct span list, struct span name)
 	return 0;
 }
 
-static void on_known(struct work *w)
+static void on_known(struct user_wait *w)
 {
-	struct local *u = container_of(w, struct local, work);
+	struct local *u = container_of(w, struct local, wait);
 	struct session *s = u->s;
-	struct receive *r = u->r;
+	struct receive *r = s->r;
 
-	if (!s) {
-		free(u);
-		r->leaving--;
-		receive_maybe_stopped(r);
-		return;
-	}
-	u->known = 1;
+	memcpy(u->name, w->name, sizeof u->name);
 	u->trusted = u->uid == 0 || u->uid == user_self() ||
 		     (u->name[0] && listed(s->c->gen->conf->submission.trusted,
 					    span_str(u->name)));
@@ -81,18 +68,32 @@ static void on_known(struct work *w)
 	session_unhold(s);
 }
 
+/* The end of receive waits for look-ups. */
+static void on_pending(void *arg, int n)
+{
+	struct receive *r = arg;
+
+	if (n > 0) {
+		r->leaving++;
+		return;
+	}
+	r->leaving--;
+	receive_maybe_stopped(r);
+}
+
 void local_begin(struct session *s, uint32_t uid)
 {
 	struct local *u = x_calloc(1, sizeof *u);
+	struct receive *r = s->r;
 
 	u->s = s;
-	u->r = s->r;
 	u->uid = uid;
-	u->work.run = look_up;
-	u->work.done = on_known;
+	u->wait.known = on_known;
 	s->local = u;
 	session_hold(s);
-	loop_work(s->r->o.loop, &u->work);
+	if (!r->users)
+		r->users = users_create(r->o.loop, on_pending, r);
+	users_ask(r->users, &u->wait, uid);
 }
 
 void local_end(struct session *s)
@@ -102,11 +103,8 @@ void local_end(struct session *s)
 	s->local = NULL;
 	if (!u)
 		return;
-	u->s = NULL;
-	if (u->known)
-		free(u);
-	else
-		s->r->leaving++;
+	users_forget(&u->wait);
+	free(u);
 }
 
 int local_sender(struct session *s, struct address *from, struct buf *room)

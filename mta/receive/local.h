@@ -2,16 +2,15 @@
  * send. Internal to receive. */
 #pragma once
 
-#include "mta/net/user.h"
 #include "mta/receive/session.h"
+#include "mta/receive/users.h"
 
 struct local {
-	struct session *s; /* NULL: the session is gone, the look-up is not */
-	struct receive *r;
-	struct work work;
+	struct session *s;
+	struct user_wait wait;
 	uint32_t uid;
 	char name[USER_NAME]; /* fit for the local part of an address */
-	int known, trusted;
+	int trusted;
 };
 
 /* The session is held and greets when the user is known. */

@@ -10,6 +10,7 @@
 
 #include "mta/base/check.h"
 #include "mta/receive/session.h"
+#include "mta/receive/users.h"
 
 enum { BACKLOG = 4096 };
 
@@ -543,6 +544,7 @@ void receive_destroy(struct receive **rp)
 	must(list_empty(&r->sessions) && !r->leaving);
 	stop_listening(r);
 	timer_stop(&r->deadline);
+	users_destroy(&r->users);
 	generation_unref(&r->gen);
 	map_fini(&r->sources);
 	buf_fini(&r->scratch);

@@ -31,6 +31,7 @@ struct slots {
 };
 
 struct local; /* local.h */
+struct users; /* users.h */
 
 struct connector {
 	struct generation *gen;
@@ -123,13 +124,14 @@ struct receive {
 	struct receive_counts counts;
 	uint64_t number;
 	unsigned leaving; /* transactions without a session: a commit or a
-			   * pool thread has them */
+			   * pool thread has them; names being looked up */
 	int stopping, draining;
 	struct timer deadline;
 	struct post stopped;
 	void (*done)(void *arg);
 	void *done_arg;
-	struct buf scratch; /* replies and fields are made here */
+	struct users *users; /* NULL: no local user has come yet */
+	struct buf scratch;  /* replies and fields are made here */
 };
 
 /* session.c */
