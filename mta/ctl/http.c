@@ -26,7 +26,7 @@ struct http {
 	struct listener *listener;
 	struct buf at;        /* http.bind as written */
 	struct list sessions; /* the one idle for longest first */
-	unsigned n;
+	unsigned n, live;     /* of them, those that are not shut */
 	int closed;
 };
 
@@ -47,6 +47,14 @@ static void http_free(struct http *h)
 	buf_fini(&h->at);
 	h->magic = 0;
 	free(h);
+}
+
+/* Nothing more is answered on it. */
+static void shut(struct http_session *s)
+{
+	if (!s->shut)
+		s->h->live--;
+	s->shut = 1;
 }
 
 /* --- replies -------------------------------------------------------------- */
@@ -103,7 +111,7 @@ static void refuse(struct http_session *s, int status, const char *why)
 		F_U("status", status), F_STR("reason", why));
 	buf_init(&body, 1024);
 	r = http_refuse(status, why, &body);
-	s->shut = 1;
+	shut(s);
 	send_reply(s, &r, buf_span(&body), 0, 0);
 	buf_fini(&body);
 }
@@ -115,7 +123,8 @@ static void answer(struct http_session *s, const struct http_request *r)
 
 	buf_init(&body, BODY_MAX);
 	reply = http_answer(&s->h->o, r, &body);
-	s->shut = !r->keep_alive;
+	if (!r->keep_alive)
+		shut(s);
 	send_reply(s, &reply, buf_span(&body), r->ask == ASK_HEAD, r->old);
 	buf_fini(&body);
 }
@@ -211,7 +220,7 @@ static void on_deadline(void *arg)
 		refuse(s, 408, "the request did not come to its end");
 		return;
 	}
-	s->shut = 1;
+	shut(s);
 	stream_abort(s->stream);
 }
 
@@ -223,6 +232,7 @@ static void on_close(void *arg, enum err why)
 	(void)why;
 	check_obj(s, HTTP_SESSION_MAGIC);
 	timer_stop(&s->turn);
+	shut(s);
 	list_del(&s->node);
 	s->magic = 0;
 	free(s);
@@ -230,20 +240,33 @@ static void on_close(void *arg, enum err why)
 	http_free(h);
 }
 
-/* Ends the connection that has been idle for longest. 0: there was one. */
-static int make_room(struct http *h)
+/* How soon it may end for somebody else: one between two requests first, one
+ * that owes us the rest of a request then, one that does not read last. */
+static unsigned rank(const struct http_session *s)
 {
+	return s->held ? 3 : s->partial ? 2 : 1;
+}
+
+/* There is always room for one more: whoever asks whether this program lives
+ * must not hear of others that say nothing. */
+static void make_room(struct http *h)
+{
+	struct http_session *out = NULL;
+
 	list_each (it, &h->sessions) {
 		struct http_session *s =
 			list_item(it, struct http_session, node);
 
-		if (s->shut || s->partial || s->held)
-			continue;
-		s->shut = 1;
-		stream_close(s->stream);
-		return 0;
+		if (!s->shut && (!out || rank(s) < rank(out)))
+			out = s;
 	}
-	return -1;
+	if (!out)
+		return;
+	shut(out);
+	if (rank(out) == 1)
+		stream_close(out->stream);
+	else
+		stream_abort(out->stream);
 }
 
 static void on_accepted(void *arg, struct stream *stream)
@@ -265,11 +288,10 @@ static void on_accepted(void *arg, struct stream *stream)
 	s->partial = 1;
 	timer_init(&s->turn, h->o.loop, on_turn);
 	stream_set_events(stream, &ev);
-	if (++h->n > HTTP_CONNECTIONS && make_room(h) != 0) {
-		list_append(&h->sessions, &s->node);
-		refuse(s, 503, "too many connections at a time");
-		return;
-	}
+	if (h->live == HTTP_CONNECTIONS)
+		make_room(h);
+	h->n++;
+	h->live++;
 	list_append(&h->sessions, &s->node);
 	stream_deadline(stream, REQUEST_MS);
 }
@@ -334,7 +356,7 @@ void http_close(struct http **hp)
 
 		if (s->shut)
 			continue;
-		s->shut = 1;
+		shut(s);
 		stream_abort(s->stream);
 	}
 	h->closed = 1;

@@ -9,9 +9,10 @@
  * GET and HEAD only, no bodies, nothing that changes anything. Connections are
  * kept; requests that were sent ahead are answered in order. Limits:
  * HTTP_HEAD_MAX octets of a head, HTTP_CONNECTIONS at a time (one more ends
- * the one that has been idle for longest, or is refused when none is), 10 s
- * from the first octet of a request to its last, 60 s between requests, and a
- * client that does not read what it asked for gets no more.
+ * the one that has been idle for longest; when none is, the oldest that has not
+ * sent a whole request; when none is left, one that does not read), 10 s from
+ * the first octet of a request to its last, 60 s between requests, and a client
+ * that does not read what it asked for gets no more.
  *
  * It answers from node_start to the end of the program, also while the node
  * stops: then it is alive and not ready.
