@@ -166,7 +166,6 @@ static void ctl_health(void *arg, struct node_health *h_r)
 	if (n->upgrade.view)
 		n->upgrade.view(n->upgrade.arg, &u);
 	*h_r = (struct node_health){
-		.starting = n->state == NODE_STARTING,
 		/* The next process takes who connects now. */
 		.stopping = n->state > NODE_RUNNING && !u.busy,
 		.failed = n->failed,

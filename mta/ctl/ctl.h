@@ -29,7 +29,7 @@ struct ctl;
 enum { CTL_SOCKET_MODE = 0660 };
 
 struct node_health { /* a bit each */
-	int starting, stopping, failed;
+	int stopping, failed;
 };
 
 struct delivery_counts {

@@ -14,8 +14,9 @@
  * the first octet of a request to its last, 60 s between requests, and a client
  * that does not read what it asked for gets no more.
  *
- * It answers from node_start to the end of the program, also while the node
- * stops: then it is alive and not ready.
+ * It answers from the end of node_start to the end of the program, also while
+ * the node stops: then it is alive and not ready. Who connects during a start
+ * waits: the queue is read without turns of the loop.
  */
 #pragma once
 

@@ -73,8 +73,6 @@ static unsigned reasons(const struct ctl_options *o, struct json *j)
 	struct buf text;
 
 	o->health(o->arg, &h);
-	if (h.starting)
-		reason(j, &n, "starting", "the node is starting");
 	if (h.failed)
 		reason(j, &n, "failed", "the store has failed");
 	else if (h.stopping)
