@@ -157,6 +157,19 @@ static size_t on_data(void *arg, struct span unread)
 	return unread.n;
 }
 
+/* Whoever has sent its line may be done with sending (nc -N, socat), and wants
+ * its answer all the same. */
+static void on_eof(void *arg)
+{
+	struct ctl_session *s = arg;
+
+	check_obj(s, CTL_SESSION_MAGIC);
+	if (s->asked)
+		return;
+	s->shut = 1;
+	stream_abort(s->stream);
+}
+
 static void on_deadline(void *arg)
 {
 	struct ctl_session *s = arg;
@@ -215,6 +228,7 @@ static void on_accepted(void *arg, struct stream *stream)
 	list_append(&c->sessions, &s->node);
 	c->n++;
 	stream_set_events(stream, &ev);
+	stream_on_eof(stream, on_eof);
 	if (c->n > SESSIONS_MAX) {
 		s->shut = 1;
 		refuse(c, stream);

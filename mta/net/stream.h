@@ -63,6 +63,10 @@ struct stream *stream_connect(struct loop *l, const struct net_addr *to,
 	void (*connected)(void *arg, struct stream *s, enum err e));
 
 void stream_set_events(struct stream *s, const struct stream_events *ev);
+/* The peer sends no more and still reads, so it can be answered: on_eof(arg of
+ * the events), once, instead of the end with ERR_EOF. Without TLS only; not in
+ * the simulator. */
+void stream_on_eof(struct stream *s, void (*on_eof)(void *arg));
 void stream_hold(struct stream *s);
 void stream_release(struct stream *s); /* on_data follows this turn or next */
 void stream_write(struct stream *s, struct span data);

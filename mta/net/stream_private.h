@@ -63,9 +63,10 @@ enum stream_state { CONNECTING, OPEN, FLUSHING, LINGERING, CLOSING };
 struct stream {
 	unsigned magic;
 	uint8_t state; /* enum stream_state */
-	uint8_t held, reading, in_data, tls_pending, refused;
+	uint8_t held, reading, in_data, tls_pending, refused, eof;
 	struct net *net;
 	struct stream_events ev;
+	void (*on_eof)(void *arg); /* or NULL */
 	union {
 		uv_handle_t handle;
 		uv_stream_t stream;

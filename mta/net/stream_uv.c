@@ -9,6 +9,7 @@
  * there, so never inside a call. libuv's loop->data points at the struct net
  * that all streams of a loop share; it lives as long as any of them.
  */
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -104,7 +105,7 @@ static void on_read(uv_stream_t *u, ssize_t n, const uv_buf_t *b);
 
 void stream_reading(struct stream *s, int on)
 {
-	if (s->reading == on)
+	if (s->reading == on || (on && s->eof && s->state == OPEN))
 		return;
 	s->reading = (uint8_t)on;
 	if (!on)
@@ -196,6 +197,22 @@ static void feed_tls(struct stream *s, struct span cipher)
 		stream_finish(s, st == TLS_FAILED ? ERR_TLS : ERR_EOF);
 }
 
+/* The peer has shut one direction, not both. */
+static int still_reads(const struct stream *s)
+{
+	struct pollfd p = {.events = 0};
+
+	return uv_fileno(&s->h.handle, &p.fd) == 0 && poll(&p, 1, 0) >= 0 &&
+	       !(p.revents & (POLLHUP | POLLERR));
+}
+
+static void half_closed(struct stream *s)
+{
+	s->eof = 1;
+	stream_reading(s, 0);
+	s->on_eof(s->ev.arg);
+}
+
 static void on_read(uv_stream_t *u, ssize_t n, const uv_buf_t *b)
 {
 	struct stream *s = u->data;
@@ -206,6 +223,11 @@ static void on_read(uv_stream_t *u, ssize_t n, const uv_buf_t *b)
 		s->lingered += n > 0 ? (size_t)n : 0;
 		if (n < 0 || s->lingered > LINGER_BYTES)
 			stream_shut(s);
+		return;
+	}
+	if (n == UV_EOF && s->state == OPEN && s->on_eof && !s->tls &&
+		still_reads(s)) {
+		half_closed(s);
 		return;
 	}
 	if (n < 0) {
@@ -361,6 +383,12 @@ void stream_set_events(struct stream *s, const struct stream_events *ev)
 {
 	check_obj(s, STREAM_MAGIC);
 	s->ev = *ev;
+}
+
+void stream_on_eof(struct stream *s, void (*on_eof)(void *arg))
+{
+	check_obj(s, STREAM_MAGIC);
+	s->on_eof = on_eof;
 }
 
 void stream_deadline(struct stream *s, uint64_t ms)

@@ -4,12 +4,14 @@ as without."""
 import json
 import os
 import re
+import socket
 import subprocess
 
 import pytest
 
 import certs
 from umbra import UMBRA, Umbra, base
+from wait import LONG
 
 #: What is typed for each command: when all is well, and when it is not.
 COMMANDS = {
@@ -167,6 +169,31 @@ def test_nobody_answers(relay, folder):
             assert p.returncode not in (0, 1), p
             assert not p.stdout
             assert objects(p.stderr)[-1]["status"] == p.returncode
+
+
+def asked(relay, line):
+    """What comes of a line on the socket, whose writer has nothing to add."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(LONG)
+        s.connect(relay.socket)
+        s.sendall(line)
+        s.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: s.recv(65536), b""))
+
+
+def test_whoever_asks_may_be_done_with_sending(relay):
+    """As nc -N and socat are: the answer comes to its end, also one that the
+    daemon has to wait for."""
+    got = asked(relay, b'{"verb":"status","json":true}\n')
+    assert json.loads(got.partition(b"\n")[0])["name"] and \
+        got.endswith(b"\4 0\n")
+    got = asked(relay, b'{"verb":"config diff","json":true}\n')
+    assert got.endswith(b"\4 0\n")
+    assert asked(relay, b'{"verb":"sta') == b""
+    with socket.socket(socket.AF_UNIX) as s:  # and nobody waits for this one
+        s.connect(relay.socket)
+        s.sendall(b'{"verb":"status"}\n')
+    assert relay.cli("status")
 
 
 @pytest.mark.parametrize("args", [
