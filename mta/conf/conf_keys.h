@@ -536,7 +536,8 @@ V("limits.connections", limits.connections, COUNT, "5000", 1, 1000000, RELOAD, \
 	"Connections at a time.", \
 	"connections: 500") \
 V("limits.connections_per_source", limits.connections_per_source, COUNT, "20", 1, 1000000, RELOAD, \
-	"Connections at a time from one client address.", \
+	"Connections at a time from one client address; of IPv6, from one /64: " \
+	"a client can have all of its addresses.", \
 	"connections_per_source: 100") \
 V("limits.hops", limits.hops, COUNT, "60", 1, 1000, RELOAD, \
 	"A message with more Received fields runs in a circle and is refused.", \

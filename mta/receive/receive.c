@@ -26,10 +26,10 @@ struct bind {
 	enum { UNWANTED, KEPT, NEW } wanted; /* by the snapshot at hand */
 };
 
-struct source { /* one client address */
+struct source { /* one client address, or the /64 of one */
 	struct map_node node;
 	unsigned sessions;
-	char key[17];
+	char key[9];
 };
 
 /* --- generations --------------------------------------------------------- */
@@ -166,12 +166,13 @@ struct connector *connector_for(struct generation *g,
 
 enum { KEY_V4, KEY_V6, KEY_USER };
 
-/* By its address, or by its uid. */
+/* By its address, or by its uid. Of IPv6 by the first half: every client has
+ * all of the second half to itself. */
 static struct source *source_get(
 	struct receive *r, const struct net_addr *a, const uint32_t *uid)
 {
-	char key[17] = {uid ? KEY_USER : a->v6 ? KEY_V6 : KEY_V4};
-	size_t n = key[0] == KEY_V6 ? 17 : 5;
+	char key[9] = {uid ? KEY_USER : a->v6 ? KEY_V6 : KEY_V4};
+	size_t n = key[0] == KEY_V6 ? 9 : 5;
 	struct map_node *found;
 	struct source *src;
 

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from lab import network
 from peer import Peer
 from smtp import Closed, Smtp, queued_as, stuff
 from umbra import NODE, UMBRAD, Umbra, base
@@ -454,6 +455,29 @@ def test_limit_connections_per_source_is_per_source(tight):
         c.ok("NOOP")
     for c in held:
         c.close()
+
+
+def test_limit_connections_per_source_is_per_network(peer):
+    """Of IPv6: who has one address of a /64 has all of them."""
+    one = ["2001:db8:1::%x" % i for i in range(1, 5)]
+    with network(["2001:db8::25", "2001:db8:1:1::1", *one]):
+        conf = base(peer.port)
+        conf["receive_connectors"] = [
+            {"name": "six", "bind": ["[2001:db8::25]:2525"],
+             "remote": ["::/0"], "permissions": ["submit"],
+             "limits": {"connections_per_source": 3}}]
+        with Umbra(conf) as u:
+            def dial(source):
+                return Smtp("2001:db8::25", 2525, source=source)
+
+            held = [dial(a) for a in one[:3]]
+            assert {c.greeting.code for c in held} == {220}
+            refused = dial(one[3])
+            assert refused.greeting == "421 4.7.0"
+            other = dial("2001:db8:1:1::1")
+            assert other.greeting.code == 220
+            for c in (*held, refused, other):
+                c.close()
 
 
 @pytest.mark.parametrize("n, want", [
