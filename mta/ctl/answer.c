@@ -7,7 +7,7 @@
 
 #include "mta/base/check.h"
 
-enum { OUT_MAX = 32 << 20, SAY_MAX = 64 * 1024 };
+enum { OUT_MAX = 32 << 20, SAY_MAX = 64 * 1024, AUDIT_MOST = 3 * 1024 };
 
 typedef int verb_fn(struct answer *a);
 
@@ -149,36 +149,63 @@ int answer_fail_at(struct answer *a, const char *option, struct span why)
 	return answer_fail(a, EX_USAGE, "--%s: %.*s", option, SPAN_ARG(why));
 }
 
+struct field answer_uid(const struct answer *a)
+{
+	if (a->uid == CELL_NONE)
+		return (struct field){.kind = FIELD_END};
+	return F_U("uid", a->uid);
+}
+
+/* Arguments and options as they were typed, but for --yes. */
+static void put_typed(const struct request *r, struct buf *out)
+{
+	for (unsigned i = 0; i < r->nargs; i++)
+		buf_addf(out, "%s%s", i ? " " : "", r->arg[i]);
+	for (unsigned i = 0; i < OPT_COUNT; i++) {
+		if (!request_has(r, (enum option_id)i) || i == OPT_YES)
+			continue;
+		buf_addf(out, "%s--%s", out->n ? " " : "", option_rows[i].name);
+		if (r->text[i])
+			buf_addf(out, " %s", r->text[i]);
+	}
+}
+
+/* No more than fits into a line, as the log writes it, beside what came of the
+ * command; where it ends is marked. */
+static void cut_typed(struct buf *typed)
+{
+	size_t all = typed->n, over;
+	struct buf line;
+
+	buf_init(&line, 8 * REQUEST_SIZE);
+	for (;;) {
+		buf_clear(&line);
+		log_escape(&line, buf_span(typed));
+		if (line.n <= AUDIT_MOST)
+			break;
+		/* An octet becomes four at most. */
+		over = (line.n - AUDIT_MOST + 3) / 4;
+		typed->n -= over;
+	}
+	if (typed->n < all)
+		buf_addf(typed, "... (of %zu octets)", all);
+	buf_fini(&line);
+}
+
 void answer_audit(struct answer *a, uint64_t matched, uint64_t changed)
 {
-	const struct request *r = &a->req;
-	struct buf verb, args;
+	struct buf verb, typed;
 
 	buf_init(&verb, 64);
-	buf_init(&args, LOG_LINE / 2);
-	command_name(&command_rows[r->command], &verb);
-	for (unsigned i = 0; i < r->nargs && !args.full; i++)
-		buf_addf(&args, "%s%s", i ? " " : "", r->arg[i]);
-	for (unsigned i = 0; i < OPT_COUNT && !args.full; i++)
-		if (request_has(r, (enum option_id)i) && r->text[i])
-			buf_addf(&args, "%s--%s %s", args.n ? " " : "",
-				option_rows[i].name, r->text[i]);
-		else if (request_has(r, (enum option_id)i) && i != OPT_YES)
-			buf_addf(&args, "%s--%s", args.n ? " " : "",
-				option_rows[i].name);
-	if (a->uid == CELL_NONE)
-		log_event(a->o->log, EV_CTL_COMMAND,
-			F_SPAN("verb", buf_span(&verb)),
-			F_SPAN("args", buf_span(&args)),
-			F_U("matched", matched), F_U("changed", changed));
-	else
-		log_event(a->o->log, EV_CTL_COMMAND,
-			F_SPAN("verb", buf_span(&verb)),
-			F_SPAN("args", buf_span(&args)),
-			F_U("matched", matched), F_U("changed", changed),
-			F_U("uid", a->uid));
+	buf_init(&typed, 2 * REQUEST_SIZE);
+	command_name(&command_rows[a->req.command], &verb);
+	put_typed(&a->req, &typed);
+	cut_typed(&typed);
+	log_event(a->o->log, EV_CTL_COMMAND, F_SPAN("verb", buf_span(&verb)),
+		F_SPAN("args", buf_span(&typed)), F_U("matched", matched),
+		F_U("changed", changed), answer_uid(a));
 	buf_fini(&verb);
-	buf_fini(&args);
+	buf_fini(&typed);
 }
 
 void answer_note(struct answer *a, const char *fmt, ...)

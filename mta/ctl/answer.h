@@ -105,6 +105,8 @@ int answer_fail_at(struct answer *a, const char *option, struct span why);
 /* The log line of a command that changes something: what it was asked to do,
  * by whom, and what came of it. */
 void answer_audit(struct answer *a, uint64_t matched, uint64_t changed);
+/* By whom, the last field of each such line; ends it when that is not known. */
+struct field answer_uid(const struct answer *a);
 /* For a person who reads text; nothing in JSON. */
 void answer_note(struct answer *a, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -114,7 +114,7 @@ static int order(struct answer *a)
 		o.to = span_str(a->req.text[OPT_TO]);
 	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "drain"),
 		F_SPAN("by", o.by), F_SPAN("reason", o.reason),
-		F_SPAN("to", o.to));
+		F_SPAN("to", o.to), answer_uid(a));
 	buf_init(&why, TEXT_MAX);
 	e = drain_begin(a->o->drain, &o, &why);
 	if (e != ERR_OK)
@@ -282,7 +282,7 @@ int verb_undrain(struct answer *a)
 		answer_note(a, "It was in service already.");
 	if (!a->started) {
 		log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "undrain"),
-			F_SPAN("by", caller(a)));
+			F_SPAN("by", caller(a)), answer_uid(a));
 		drain_end(a->o->drain, caller(a));
 		drain_view(a->o->drain, &v);
 	}

@@ -65,12 +65,22 @@ static void on_done(struct hold_change *c, enum err e)
 		free(p);
 }
 
+/* The client left before the end. A rule that was added stays, also when that
+ * is not durable yet. */
+static void audit_left(struct answer *a, const struct change_rule *r)
+{
+	int added = a->req.command == CMD_HOLD_ADD &&
+		    (!r->p->done || r->p->e == ERR_OK);
+
+	answer_audit(a, r->matched, added ? 1 : r->changed);
+}
+
 static void drop(struct answer *a)
 {
 	struct change_rule *r = a->state;
 
 	if (r->p && !r->audited)
-		answer_audit(a, r->matched, r->changed);
+		audit_left(a, r);
 	if (r->p && !r->p->done)
 		r->p->left = 1;
 	else

@@ -81,7 +81,8 @@ static int stop(struct answer *a, struct span peer)
 	struct shadow_move_view v;
 
 	log_event(a->o->log, EV_CTL_COMMAND,
-		F_STR("verb", "shadow move --stop"), F_SPAN("peer", peer));
+		F_STR("verb", "shadow move --stop"), F_SPAN("peer", peer),
+		answer_uid(a));
 	shadow_move_stop(a->o->shadow, peer);
 	(void)shadow_move_view(a->o->shadow, peer, &v);
 	if (!a->req.json)
@@ -136,7 +137,7 @@ int verb_shadow_move(struct answer *a)
 	if (e == ERR_OK && request_has(&a->req, OPT_YES)) {
 		log_event(a->o->log, EV_CTL_COMMAND,
 			F_STR("verb", "shadow move"), F_SPAN("peer", peer),
-			F_U("messages", a->shown));
+			F_U("messages", a->shown), answer_uid(a));
 		e = shadow_move_start(a->o->shadow, peer, 0, &why);
 	}
 	status = e == ERR_OK ? started(a, peer) : fail(a, e, &why);

@@ -80,7 +80,7 @@ int verb_config_reload(struct answer *a)
 
 	if (!r) {
 		log_event(a->o->log, EV_CTL_COMMAND,
-			F_STR("verb", "config reload"));
+			F_STR("verb", "config reload"), answer_uid(a));
 		r = a->state = arena_alloc(&a->mem, sizeof *r);
 		a->drop = reload_drop;
 	}

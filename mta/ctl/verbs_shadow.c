@@ -332,7 +332,7 @@ static int find(struct answer *a, struct shadow_peer_view *p_r)
 static void order(struct answer *a, const struct shadow_peer_view *p)
 {
 	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "shadow takeover"),
-		F_SPAN("peer", p->name), F_U("copies", p->held));
+		F_SPAN("peer", p->name), F_U("copies", p->held), answer_uid(a));
 	(void)shadow_takeover(a->o->shadow, p->name);
 }
 

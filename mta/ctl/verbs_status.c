@@ -183,7 +183,7 @@ int verb_log_level(struct answer *a)
 				a->req.arg[0]);
 		log_set_level(a->o->log, level);
 		log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "log level"),
-			F_STR("level", log_level_name(level)));
+			F_STR("level", log_level_name(level)), answer_uid(a));
 	}
 	sheet_begin(a, level_columns);
 	cell_str(a, log_level_name(log_get_level(a->o->log)));

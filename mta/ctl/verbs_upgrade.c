@@ -52,7 +52,7 @@ int verb_upgrade(struct answer *a)
 	if (request_has(&a->req, OPT_LAST))
 		return last(a);
 	log_event(a->o->log, EV_CTL_COMMAND, F_STR("verb", "upgrade"),
-		F_STR("binary", binary ? binary : "its own"));
+		F_STR("binary", binary ? binary : "its own"), answer_uid(a));
 	buf_init(&why, 64 * 1024);
 	e = a->o->upgrade(a->o->arg, binary, &why);
 	if (e != ERR_OK)

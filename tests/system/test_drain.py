@@ -84,10 +84,15 @@ def test_connections_are_answered_and_nothing_is_taken():
         assert row["drain_since"] and row["connections_refused"] == 2
         me = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
         assert line["by"] == row["drain_by"] == me
+        line = u.wait("control.command", verb="drain")
+        assert (line["by"], line["reason"], line["uid"]) == (
+            me, "new kernel", str(os.getuid()))
         assert re.search(rf"\nservice              drained since \S+, by {me}: "
                          r"new kernel\n", u.cli("status"))
         u.cli("undrain", "--by", "the night shift")
         assert u.wait("node.undrained")["by"] == "the night shift"
+        assert u.wait("control.command", verb="undrain")["uid"] == str(
+            os.getuid())
         assert service(u) == "in service"
         u.send("s@example.org", ["r@example.org"], MESSAGE)
         sink.to("r@example.org")

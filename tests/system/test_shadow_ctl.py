@@ -1,4 +1,5 @@
 """umbra shadow: what people see of the copies, and what they may order."""
+import os
 import re
 import subprocess
 
@@ -172,6 +173,7 @@ def test_takeover(sinks):
         assert row["copies"] == 3 and row["done"] is True
         line = b.wait("control.command", verb="shadow takeover")
         assert (line["peer"], line["copies"]) == (a.name, "3")
+        assert line["uid"] == str(os.getuid())
         b.wait("shadow.takeover", count=3, reason="operator")
         for i in range(3):
             good.to(f"taken{i}@example.org")

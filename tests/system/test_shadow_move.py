@@ -1,5 +1,6 @@
 """umbra shadow move: the queue of one node becomes another's. Next hops take
 nothing until a test says so, so that each message can be counted."""
+import os
 import subprocess
 import threading
 
@@ -104,6 +105,8 @@ def test_the_queue_moves_and_one_node_is_enough(pair):
     assert len(queued(a)) == n
     (row,) = a.ctl("shadow", "move", b.name, "--yes")
     assert row["messages"] == n and row["done"] is True, row
+    assert a.wait("control.command", verb="shadow move")["uid"] == str(
+        os.getuid())
     moved(a, b, n)
     assert not queued(a) and len(queued(b)) == n
     assert all(m["mid"] for m in b.ctl("message", "show", queued(b)[0]["id"]))

@@ -313,9 +313,10 @@ static void test_audit(void **state)
 	assert_non_null(strstr(
 		f->logged.p, "control.command verb=\"queue retry\" args="));
 	assert_non_null(
-		strstr(f->logged.p, "control.command verb=\"config reload\""));
-	assert_non_null(strstr(
-		f->logged.p, "control.command verb=\"log level\" level=debug"));
+		strstr(f->logged.p, "control.command verb=\"config reload\" "
+				    "uid="));
+	assert_non_null(strstr(f->logged.p,
+		"control.command verb=\"log level\" level=debug uid="));
 }
 
 static size_t lines_of(struct span s)

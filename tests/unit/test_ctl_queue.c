@@ -390,6 +390,57 @@ static void test_names(void **state)
 	buf_fini(&why);
 }
 
+/* A filter of about n octets, each part of it as part says. */
+static void long_request(struct buf *b, const char *part, size_t n)
+{
+	buf_adds(b, "{\"verb\":\"message priority\",\"yes\":true,"
+		    "\"args\":[\"low\"],\"where\":\"age > 1s");
+	while (b->n < n)
+		buf_addf(b, " and recipient != %s", part);
+	buf_adds(b, "\"}\n");
+}
+
+/* Rule: what was typed is in the log as far as there is room, with a mark where
+ * it ends, and what came of it and who typed it is there however long it was.
+ */
+static void test_long_audit(void **state)
+{
+	static const struct {
+		const char *part;
+		size_t n;
+		int cut;
+	} cases[] = {
+		{"x", 2000, 0},
+		{"x", 3800, 1},
+		{"x", 4100, 1},
+		{"'\\u0085\\u00ff\\\"'", 3800, 1},
+	};
+	struct fixture *f = *state;
+	struct buf request, got;
+	const char *line;
+
+	buf_init(&request, 60000);
+	for (size_t i = 0; i < countof(cases); i++) {
+		buf_clear(&request);
+		buf_clear(&f->logged);
+		long_request(&request, cases[i].part, cases[i].n);
+		if (ask(f, buf_str(&request), PLAIN, &got) != 0)
+			fail_msg("%s", buf_str(&got));
+		buf_fini(&got);
+		line = strstr(buf_str(&f->logged), "control.command");
+		assert_non_null(line);
+		if (!strstr(line, " uid=") ||
+			!strstr(line,
+				"verb=\"message priority\" args=\"low --where "
+				"age > 1s and recipient != ") ||
+			!strstr(line, " matched=3 changed="))
+			fail_msg("%s", line);
+		assert_int_equal(
+			!!strstr(line, " octets)\" matched="), cases[i].cut);
+	}
+	buf_fini(&request);
+}
+
 static uint64_t next_try(struct message_row *r, struct msg_id id)
 {
 	struct filter_value v;
@@ -630,6 +681,7 @@ static void test_left(void **state)
 	};
 	struct fixture *f = *state;
 	struct buf got;
+	const char *at;
 	char to[64];
 	int fd;
 
@@ -655,6 +707,9 @@ static void test_left(void **state)
 	assert_non_null(strstr(f->logged.p, "verb=\"message priority\""));
 	assert_non_null(strstr(f->logged.p, "verb=\"message suspend\""));
 	assert_non_null(strstr(f->logged.p, "verb=\"queue suspend\""));
+	at = strstr(f->logged.p, "verb=\"hold add\" args=\"x --where notice\"");
+	assert_non_null(at);
+	assert_int_equal(strtoul(strstr(at, " changed=") + 9, NULL, 10), 1);
 }
 
 /* Rule: what came in before the clock was set back is there like any other. */
@@ -687,6 +742,7 @@ int main(void)
 		TEST(test_changes),
 		TEST(test_hold),
 		TEST(test_names),
+		TEST(test_long_audit),
 		TEST(test_next_try),
 		TEST(test_release),
 		TEST(test_hold_restart),
