@@ -187,14 +187,11 @@ static void view_hops(struct drain *d, struct drain_view *v)
 
 static void view_copies(struct drain *d, struct drain_view *v)
 {
-	struct shadow_peer_view p;
 	struct shadow_counts c;
 
 	shadow_counts(d->o.shadow, &c);
 	v->held = c.held;
 	v->held_bytes = c.held_bytes;
-	for (unsigned i = 0; shadow_peer_view(d->o.shadow, i, &p) == 0; i++)
-		v->barred += p.waiting;
 }
 
 int drain_ordered(const struct drain *d)
@@ -221,6 +218,7 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 		.sessions = r.sessions,
 		.messages = q.messages,
 		.bytes = q.bytes,
+		.barred = q.barred,
 	};
 	view_hops(d, v_r);
 	view_copies(d, v_r);
@@ -231,14 +229,11 @@ void drain_view(struct drain *d, struct drain_view *v_r)
 
 /* Not before the order is recorded, or cannot be (a full disk): whoever hears
  * of the end may stop the program.
- * Every message that is ours has legs or is barred; those that are barred for
- * a moment only (before the 250, in a takeover) are in a session or have
- * legs soon. */
+ * Every message that is ours has legs or is barred. */
 static int nothing_left(struct drain *d, const struct drain_view *v)
 {
 	return !d->writing && receive_idle(d->o.receive) && !v->barred &&
-	       v->ready + v->active + v->retry + v->deferred == 0 &&
-	       v->messages <= v->suspended + v->unreachable;
+	       v->ready + v->active + v->retry + v->deferred == 0;
 }
 
 enum drain_state drain_state(const struct drain *d)

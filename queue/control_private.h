@@ -39,6 +39,10 @@ struct list *message_after(struct queue *q, struct msg_id id);
 const char *leg_state_name(const struct leg *l);
 uint64_t leg_due(const struct leg *l); /* loop_now; 0: none */
 
+/* message.c: ours, and it is, or is not, to be delivered; its legs are the
+ * caller's. */
+void message_set_barred(struct queue *q, struct message *m, int barred);
+
 /* --- legs and hops (nexthop.c) -------------------------------------------- */
 
 void leg_count_in(struct queue *q, struct leg *l); /* rates */

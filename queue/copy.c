@@ -63,7 +63,7 @@ enum err queue_unbar(struct queue *q, struct message *m)
 	e = get(q, m, 0, &h);
 	if (e != ERR_OK)
 		return e;
-	m->barred = 0;
+	message_set_barred(q, m, 0);
 	message_schedule(q, m, &h->env, &h->status);
 	arena_fini(&q->scratch);
 	held_put(q, h);
@@ -84,7 +84,7 @@ int queue_bar(struct queue *q, struct message *m)
 		leg_detach(q, l);
 		leg_free(q, l);
 	}
-	m->barred = 1;
+	message_set_barred(q, m, 1);
 	return 0;
 }
 

@@ -232,7 +232,8 @@ static void on_put(struct store_op *op)
 	m->held = h;
 	h->m = m;
 	h->keep = !m->copy;
-	m->barred = i->barred && !m->copy;
+	if (i->barred && !m->copy)
+		message_set_barred(q, m, 1);
 	m->noticed = h->status.delay_noticed != 0;
 	m->pending = message_pending(&h->status, m->nrcpt);
 	message_orders(q, m, &h->env, &h->status);

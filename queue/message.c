@@ -141,6 +141,7 @@ static void enter(struct queue *q, struct message *m)
 	}
 	q->nmessages++;
 	q->nsuspended += m->suspended;
+	q->nbarred += m->barred;
 	q->bytes += m->size;
 	insert(q, m);
 	expire_inserted(q, m);
@@ -179,7 +180,16 @@ static void unlink_message(struct queue *q, struct message *m)
 	list_del(&m->node);
 	q->nmessages--;
 	q->nsuspended -= m->suspended;
+	q->nbarred -= m->barred;
 	q->bytes -= m->size;
+}
+
+void message_set_barred(struct queue *q, struct message *m, int barred)
+{
+	must(!m->copy);
+	q->nbarred -= m->barred;
+	m->barred = barred != 0;
+	q->nbarred += m->barred;
 }
 
 void message_set_copy(struct queue *q, struct message *m, int copy)

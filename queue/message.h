@@ -191,7 +191,7 @@ struct queue {
 
 	uint64_t full_said, memory_said; /* loop_now of the line, + 1 */
 	uint64_t bytes, nmessages, legs, leased, deferred;
-	uint64_t unreachable, suspended, nsuspended; /* legs; messages */
+	uint64_t unreachable, suspended, nsuspended, nbarred; /* n: messages */
 	uint64_t taken, done, removed, index_bytes, hops_suspended;
 	struct rate in, out;
 	struct load_state load;
@@ -212,7 +212,7 @@ static inline unsigned leg_rcpt(const struct leg *l, unsigned i)
 /* message.c: the list and the marks, legs. */
 struct message *message_new(
 	struct queue *q, const struct envelope *e, int copy);
-/* Ours from now on, or another's. */
+/* Ours from now on, barred; or another's. */
 void message_set_copy(struct queue *q, struct message *m, int copy);
 /* Cuts every tie except the store's; the memory stays. */
 void message_leave(struct queue *q, struct message *m);

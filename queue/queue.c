@@ -283,6 +283,7 @@ void queue_counts(struct queue *q, struct queue_counts *c_r)
 		.unreachable = q->unreachable,
 		.suspended = q->suspended,
 		.suspended_messages = q->nsuspended,
+		.barred = q->nbarred,
 		.suspended_hops = q->hops_suspended,
 		.intake = q->taken,
 		.done = q->done,

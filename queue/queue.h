@@ -245,6 +245,7 @@ struct queue_counts {
 	uint64_t unreachable; /* legs */
 	uint64_t suspended;   /* legs: the message is, or the hop */
 	uint64_t suspended_messages, suspended_hops;
+	uint64_t barred; /* messages; all others have legs */
 	/* Since the start; removed: without a notice, else they are done. */
 	uint64_t intake, done, removed;
 	uint64_t oldest; /* wall of the oldest message; 0 none */

@@ -114,7 +114,8 @@ static void take_up(
 	m->pending = message_pending(s, e->nrcpt);
 	if (e->mid.seq && q->ev.found)
 		m->tag = q->ev.found(q->ev.arg, m, e, s);
-	m->barred = m->tag && !copy;
+	if (m->tag && !copy)
+		message_set_barred(q, m, 1);
 	if (m->pending == 0) {
 		r->finished = room(r->finished, r->nfinished, &r->finished_cap,
 			sizeof(struct message *));

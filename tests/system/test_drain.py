@@ -367,6 +367,40 @@ def test_peers_ask_another():
         until(lambda: held(b) == held(c) == 0, text=p.tail)
 
 
+def test_what_was_taken_over_is_left():
+    """What was taken over, and is not delivered before peers could be asked, is
+    left, also beside a suspended message that waits at two next hops."""
+    with Peer(on=LATER) as sink:
+        host = {"smart_hosts": [f"127.0.0.1:{sink.port}"],
+                "tls": {"mode": "none"}}
+        send = [{"name": "out", "address_spaces": ["*"], **host},
+                {"name": "other", "address_spaces": ["other.example"], **host}]
+        with Pair(receive={"shadow": "prefer"}, more={"send_connectors": send},
+                  shadow={"solo_after": "0s", "start_barrier": "5s"}) as p:
+            p.wait_up()
+            a, b = p.nodes
+            a.send("s@example.org", ["taken@example.org"], MESSAGE)
+            until(lambda: held(b) == 1)
+            a.kill9()
+            b.wait("shadow.link_down")
+            b.cli("shadow", "takeover", a.name, "--yes")
+            b.wait("shadow.takeover")
+            b.send("s@example.org", ["one@example.org", "two@other.example"],
+                   MESSAGE)
+            b.cli("message", "suspend", "--where", "recipients == 2", "--yes")
+            until(lambda: [m["recipients"] for m in rows(
+                b, "message", "list", "--where", "state == suspended")] == [2])
+            b.restart()
+            at = b.mark()
+            sink.on.clear()
+            (row,) = rows(b, "drain", "--no-wait")
+            assert (row["state"], row["messages"], row["suspended"]) == (
+                "draining", 2, 2)
+            assert b.wait("node.drained", since=at)["suspended"] == "2"
+            sink.to("taken@example.org")
+            assert len(b.seen("message.done", since=at)) == 1
+
+
 def test_the_other_of_a_pair_takes_mail_alone():
     with Peer() as sink, Pair(sink=sink, receive={"shadow": "prefer"},
                               shadow={"solo_after": "0s"}) as p:

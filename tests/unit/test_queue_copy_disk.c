@@ -559,7 +559,8 @@ static void chance_notices(struct world *w)
 /* The schedule agrees with itself and with the cards. */
 static void chance_check(struct world *w)
 {
-	unsigned ours = 0, copies = 0, legs = 0;
+	unsigned ours = 0, copies = 0, barred = 0, legs = 0;
+	struct queue_counts n;
 
 	assert_sums(w);
 
@@ -570,11 +571,15 @@ static void chance_check(struct world *w)
 			continue;
 		ours += !m->copy;
 		copies += m->copy;
+		barred += m->barred;
+		assert_true(m->copy || m->barred || m->legs);
 		assert_true(!(m->copy || m->barred) || !m->legs);
 		for (struct leg *l = m->legs; l; l = l->next)
 			legs++;
 	}
 	assert_counts(w, ours, legs);
+	queue_counts(w->q, &n);
+	assert_int_equal(n.barred, barred);
 	list_each (it, &w->q->copies)
 		copies--;
 	assert_int_equal(copies, 0);
