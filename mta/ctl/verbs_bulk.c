@@ -17,7 +17,7 @@ struct bulk {
 	enum priority priority;
 	struct span connector, peer; /* redirect: one of them */
 	uint64_t stay;               /* cannot be given to the peer */
-	uint64_t matched, bytes;
+	uint64_t matched, bytes, changed_bytes;
 	uint64_t is[CHANGED_FAILED + 1]; /* by enum changed */
 	int walked, audited;
 };
@@ -97,6 +97,15 @@ static enum changed apply(struct answer *a, struct bulk *b, struct msg_id id)
 	default:
 		return queue_message_resubmit(q, id, c);
 	}
+}
+
+static void one(struct answer *a, struct bulk *b)
+{
+	enum changed c = apply(a, b, b->sel.row.p.id);
+
+	b->is[c]++;
+	if (c == CHANGED || c == CHANGED_LATER)
+		b->changed_bytes += b->sel.row.p.size;
 }
 
 /* --- begin --------------------------------------------------------------- */
@@ -204,7 +213,7 @@ static void say(struct answer *a, const struct bulk *b)
 	if (!a->req.json) {
 		buf_addf(&a->out, "messages: %llu (",
 			(unsigned long long)(yes ? changed : b->matched));
-		put_bytes(&a->out, b->bytes);
+		put_bytes(&a->out, yes ? b->changed_bytes : b->bytes);
 		buf_addf(&a->out, "); %s", yes ? w->done : w->would);
 	}
 	cell_number(a, b->matched);
@@ -275,7 +284,7 @@ int verb_bulk(struct answer *a)
 		b->bytes += b->sel.row.p.size;
 		if (!b->wait)
 			continue;
-		b->is[apply(a, b, b->sel.row.p.id)]++;
+		one(a, b);
 		if (wait_behind(b->wait))
 			break;
 	}

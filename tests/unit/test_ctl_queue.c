@@ -178,7 +178,7 @@ static const struct step changes[] = {
 				  "\"administrator\""},
 		"three"},
 	{DO("message suspend", "\"all\":true"), 0,
-		{"messages: 2 (300); suspended\n",
+		{"messages: 2 (200); suspended\n",
 			NOTE "1 more were suspended already"},
 		NULL},
 	{ASK("message show", "\"args\":[\"ID\"]"), 0,
@@ -262,6 +262,26 @@ static void test_changes(void **state)
 		"control.command verb=\"queue suspend\" args=two.example"));
 	assert_null(strstr(f->logged.p, "args=\"--where recipient ~ stop\" "
 					"matched=1 changed=0"));
+}
+
+static const struct step twice[] = {
+	{DO("message suspend", "\"args\":[\"ID\"]"), 0,
+		{"messages: 1 (100); suspended\n"}, NULL},
+	{DO("message suspend", "\"args\":[\"ID\"]"), 0,
+		{"messages: 0 (0); suspended\n",
+			"1 more were suspended already"},
+		NULL},
+	{DO("message suspend", "\"all\":true"), 0,
+		{"messages: 2 (200); suspended\n", "1 more were suspended"},
+		NULL},
+	{DO("message suspend", "\"json\":true,\"all\":true"), 0,
+		{"{\"messages\":3,\"bytes\":300,\"changed\":0,"}, NULL},
+};
+
+/* Rule: what is said to be done is no more than was done, octets as well. */
+static void test_twice(void **state)
+{
+	run_steps(*state, twice, countof(twice));
 }
 
 static const struct step rules[] = {
@@ -740,6 +760,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_lists),
 		TEST(test_changes),
+		TEST(test_twice),
 		TEST(test_hold),
 		TEST(test_names),
 		TEST(test_long_audit),
