@@ -36,6 +36,7 @@ static struct grant *grant_new(
 	g->l.rcpt = g->rcpt;
 	g->l.nrcpt = n;
 	g->l.since = loop_now(q->o.loop);
+	g->l.expires = message_expires(q, m);
 	g->l.body = body_ref(h->body);
 	list_init(&g->l.node);
 	return g;

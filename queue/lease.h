@@ -12,6 +12,7 @@ struct lease {
 	unsigned nrcpt;
 	unsigned attempts; /* earlier attempts of this leg */
 	uint64_t since;    /* loop_now of the lease */
+	uint64_t expires;  /* wall, as it was then; 0: suspended */
 	int removed;       /* of expired(): by an administrator, not by age */
 	struct body *body; /* in memory or in a file; the lease's own ref */
 	void *leg;         /* queue's own */

@@ -169,6 +169,7 @@ static void test_no_expiry(void **state)
 	assert_int_equal(p.expires, p.received + 2 * DAY + 10 * DAY + HOUR);
 	sim_loop_step(w->loop, 2 * MINUTE);
 	assert_int_equal(w->ndelayed, 1); /* it is late by now */
+	assert_int_equal(w->delayed[0]->expires, p.expires);
 	queue_delay_noticed(w->q, &w->delayed[0]);
 	sim_loop_step(w->loop, 100);
 	restart(w, 0);
