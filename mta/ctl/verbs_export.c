@@ -22,7 +22,9 @@ struct export
 	struct body *body; /* of the message that is being written, or NULL */
 	struct msg_id id;
 	uint64_t at;
-	uint64_t written, failed;
+	uint32_t crc, want; /* of what was read of it; of all of it */
+	struct msg_id bad;  /* the first that is damaged */
+	uint64_t written, failed, damaged;
 };
 
 static void drop(struct answer *a)
@@ -78,6 +80,8 @@ static int begin(struct answer *a, struct export *x)
 	replay_write(&head, r->v.env, rcpt, n, r->v.env->size);
 	x->id = r->p.id;
 	x->at = 0;
+	x->crc = 0;
+	x->want = r->v.env->crc;
 	if (head.full) {
 		body_unref(&x->body);
 	} else {
@@ -89,6 +93,13 @@ static int begin(struct answer *a, struct export *x)
 	return x->body ? 0 : -1;
 }
 
+static void put_octets(struct answer *a, struct export *x, struct span s)
+{
+	put_frame(a, s);
+	x->crc = crc32c(x->crc, s);
+	x->at += s.n;
+}
+
 static int put_piece(struct answer *a, struct export *x)
 {
 	uint64_t left = x->body->size - x->at;
@@ -96,18 +107,17 @@ static int put_piece(struct answer *a, struct export *x)
 	char piece[PIECE];
 
 	if (x->body->mem) {
-		put_frame(a, span_head(span_skip(blob_span(x->body->mem),
-					       (size_t)x->at),
-				     want));
-		got = want;
+		put_octets(a, x,
+			span_head(span_skip(blob_span(x->body->mem),
+					  (size_t)x->at),
+				want));
 	} else if (store_file_read(queue_store(a->o->queue), x->body->file,
 			   x->at, piece, want, &got) == ERR_OK &&
 		   got == want) {
-		put_frame(a, span(piece, got));
+		put_octets(a, x, span(piece, got));
 	} else {
 		return -1;
 	}
-	x->at += got;
 	return 0;
 }
 
@@ -120,6 +130,10 @@ static void go_on(struct answer *a, struct export *x)
 		/* It was delivered meanwhile, or the disk has trouble. */
 		put_mark(a, "drop", x->id);
 		x->failed++;
+	} else if (x->crc != x->want) {
+		put_mark(a, "drop", x->id);
+		if (x->damaged++ == 0)
+			x->bad = x->id;
 	} else {
 		put_mark(a, "end", x->id);
 		x->written++;
@@ -129,6 +143,17 @@ static void go_on(struct answer *a, struct export *x)
 
 static int ended(struct answer *a, const struct export *x)
 {
+	char id[MSG_ID_TEXT];
+
+	if (x->damaged)
+		return answer_fail(a, EX_IOERR,
+			"%llu messages are damaged, the first of them %s: "
+			"their bodies on the disk are not what was stored. "
+			"Others that were not written: %llu. \"umbra db "
+			"check\" names all that is damaged",
+			(unsigned long long)x->damaged,
+			msg_id_text(x->bad, id).p,
+			(unsigned long long)(x->failed + x->sel.unread));
 	if (x->sel.unread || x->failed)
 		return answer_fail(a, EX_TEMPFAIL,
 			"%llu messages could not be read, or left meanwhile; "

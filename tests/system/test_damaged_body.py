@@ -47,6 +47,22 @@ def test_it_is_set_aside(filled, what):  # noqa: F811
     u.stop()
 
 
+@pytest.mark.parametrize("what, status", [("file_checksum", 74),
+                                          ("file_short", 75)])
+def test_an_export_leaves_it_out(filled, what, status):  # noqa: F811
+    """Also not under another name; the others are written."""
+    u = filled
+    damage(u, what, 3)
+    u.start()
+    out = u.dir + "/out"
+    os.mkdir(out)
+    said = u.cli("message", "export", "--all", "--dir", out, want=status)
+    names = sorted(f"{x}.eml" for k, x in enumerate(u.ids) if k != 3)
+    assert sorted(os.listdir(out)) == names
+    assert said.split() == [os.path.join(out, x) for x in names]
+    u.stop()
+
+
 def test_the_peer_makes_a_copy_again():
     """Where it was damaged is as good for a copy as before."""
     with Peer() as ours, Peer() as its, Pair(

@@ -593,6 +593,69 @@ static void test_hold_restart(void **state)
 	buf_fini(&why);
 }
 
+/* With its body in a file, which is what crc says, or is not. */
+static struct msg_id take_file(
+	struct fixture *f, struct span octets, int damaged)
+{
+	struct recipient r = {.address = SPAN("file@one.example")};
+	struct take *t = x_calloc(1, sizeof *t);
+	struct store *s = queue_store(f->queue);
+	struct envelope e = {
+		.id = queue_next_id(f->queue),
+		.received = loop_wall(f->loop),
+		.sender = SPAN("a@x.example"),
+		.size = octets.n,
+		.in_file = 1,
+		.crc = crc32c(0, octets) + (damaged != 0),
+		.rcpt = &r,
+		.nrcpt = 1,
+	};
+	struct body *body = body_from_file(e.id.v, e.size, e.crc);
+	void *h;
+
+	assert_int_equal(store_file_create(s, e.id.v, &h), ERR_OK);
+	assert_int_equal(store_file_write(h, 0, octets), ERR_OK);
+	assert_int_equal(store_file_finish(&h), ERR_OK);
+	t->f = f;
+	t->i.done = on_taken;
+	f->waits++;
+	queue_intake(f->queue, &t->i, &e, body);
+	body_unref(&body);
+	loop_run(f->loop);
+	return e.id;
+}
+
+/* Rule: a body in a file that is not what was stored gives no file that looks
+ * whole; who exports it is told which, and the others are written. */
+static void test_export_damaged(void **state)
+{
+	static char octets[200000];
+	static const char request[] = "{\"verb\":\"message export\",\"where\":"
+				      "\"recipient ~ file\"}\n";
+	struct fixture *f = *state;
+	struct span whole = span(octets, sizeof octets);
+	char want[300], id[2][MSG_ID_TEXT];
+	struct buf got;
+
+	memset(octets, 'y', sizeof octets);
+	msg_id_text(take_file(f, whole, 0), id[0]);
+	assert_int_equal(ask(f, request, PLAIN, &got), 0);
+	buf_fini(&got);
+	msg_id_text(take_file(f, whole, 1), id[1]);
+	take_file(f, span(octets, 1), 1);
+	take_file(f, span(NULL, 0), 0);
+	assert_int_equal(ask(f, request, PLAIN, &got), 74);
+	snprintf(want, sizeof want, "\6 end %s\n\6 file %s\n", id[0], id[1]);
+	assert_non_null(memmem(got.p, got.n, want, strlen(want)));
+	snprintf(want, sizeof want, "\6 drop %s\n\6 file ", id[1]);
+	assert_non_null(memmem(got.p, got.n, want, strlen(want)));
+	snprintf(want, sizeof want,
+		NOTE "umbra: 2 messages are damaged, the first of them %s: ",
+		id[1]);
+	assert_non_null(memmem(got.p, got.n, want, strlen(want)));
+	buf_fini(&got);
+}
+
 /* Rule: a file is the head and the message, octet by octet; who has it already
  * is left out. */
 static void test_export(void **state)
@@ -768,6 +831,7 @@ int main(void)
 		TEST(test_release),
 		TEST(test_hold_restart),
 		TEST(test_export),
+		TEST(test_export_damaged),
 		TEST(test_many),
 		TEST(test_left),
 		TEST(test_clock),
