@@ -2,7 +2,7 @@
 #include "mta/base/check.h"
 #include "mta/pressure/private.h"
 
-enum { WHOLE = 10000 };
+enum { WHOLE = 10000, KEEP_FOR_OTHERS = 16 << 20 };
 
 /* Hundredths of a percent; more than the whole stays more. */
 static uint64_t part(uint64_t used, uint64_t all)
@@ -31,6 +31,28 @@ static uint64_t disk_used(const struct pressure *p)
 {
 	return less(
 		less(p->raw.disk_size, p->raw.disk_free), p->load.reclaimable);
+}
+
+/* A file that uses up the last octet is in the way of everybody else, and of
+ * the database when it must grow to empty the queue. Far less than the disk's
+ * thresholds leave: after a flood the database keeps what it took, and so a
+ * relay that has delivered all of it may stay below those for ever. */
+uint64_t meters_keep(const struct pressure *p)
+{
+	uint64_t part = p->raw.disk_size / 100;
+
+	return part < KEEP_FOR_OTHERS ? part : KEEP_FOR_OTHERS;
+}
+
+void meters_read_files(struct pressure *p)
+{
+	uint64_t keep = meters_keep(p);
+
+	if (!p->enabled || !p->raw.disk_size)
+		p->no_files = 0;
+	else
+		p->no_files =
+			p->raw.disk_free < (p->no_files ? 2 * keep : keep);
 }
 
 static uint64_t system_memory(const struct probe *r)
@@ -180,6 +202,9 @@ void pressure_explain(const struct pressure *p, unsigned i, struct buf *out)
 		size(out, r->disk_free);
 		buf_adds(out, " and in the database ");
 		size(out, l->reclaimable);
+		if (p->no_files)
+			buf_adds(out, ", where messages of more than "
+				      "queue.large_body cannot be");
 		break;
 	case METER_INODES:
 		of(out, less(r->inodes, r->inodes_free), r->inodes, "inodes");

@@ -116,6 +116,8 @@ static void step(struct pressure *p, unsigned i)
 	pressure_thresholds(i, &p->sizes, &p->set[i], &m->at);
 	level_step(&m->l, &m->at, p->enabled ? m->value : PRESSURE_UNKNOWN);
 	m->actions = actions_of(i, &m->l, &m->at);
+	if (i == METER_DISK && p->no_files)
+		m->actions |= ACTION_LARGE;
 	if (m->l.level != was) {
 		m->since = loop_wall(p->o.loop);
 		m->changes++;
@@ -131,6 +133,7 @@ static void evaluate(struct pressure *p)
 	p->load = (struct pressure_load){0};
 	p->o.load(p->o.arg, &p->load);
 	meters_read(p);
+	meters_read_files(p);
 	for (unsigned i = 0; i < METER_COUNT; i++)
 		step(p, i);
 	conclude(p);
@@ -220,6 +223,26 @@ int pressure_admit(
 	if (a_r->delay)
 		p->counts.delayed[s]++;
 	return 1;
+}
+
+int pressure_admit_file(struct pressure *p, enum pressure_source s,
+	uint64_t size, struct pressure_answer *a_r)
+{
+	uint64_t free, keep;
+
+	*a_r = (struct pressure_answer){0};
+	if (!p)
+		return 1;
+	check_obj(p, PRESSURE_MAGIC);
+	free = p->raw.disk_free;
+	keep = meters_keep(p);
+	if (!p->no_files && (!p->enabled || !p->raw.disk_size ||
+				    (free >= keep && free - keep >= size)))
+		return 1;
+	a_r->what = meter_facts[METER_DISK].what;
+	a_r->meter = meter_facts[METER_DISK].name;
+	p->counts.refused[s]++;
+	return 0;
 }
 
 /* --- life ----------------------------------------------------------------- */
@@ -326,8 +349,8 @@ const char *pressure_source_name(enum pressure_source s)
 
 void pressure_actions_print(unsigned actions, struct buf *out)
 {
-	static const char *const more[] = {
-		"delay", "drop bodies", "stop reading", "stop outbound"};
+	static const char *const more[] = {"delay", "drop bodies",
+		"stop reading", "stop outbound", "large messages"};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < ACTIONS; i++) {

@@ -54,7 +54,9 @@ enum pressure_action {
 	ACTION_DROP_BODIES = 1 << 6,  /* cached bodies leave the memory */
 	ACTION_STOP_READING = 1 << 7, /* sockets in the middle of a message */
 	ACTION_STOP_OUTBOUND = 1 << 8,
-	ACTIONS = 9
+	ACTION_LARGE = 1 << 9, /* bodies that get a file of their own: refused,
+				  whoever sends them */
+	ACTIONS = 10
 };
 
 /* What the rooms of the node measure; PRESSURE_UNKNOWN where nothing does. */
@@ -109,6 +111,11 @@ int pressure_admit(struct pressure *p, enum pressure_source s,
 /* The same for work that has waited for its delay: there is no further one. */
 int pressure_admit_again(struct pressure *p, enum pressure_source s,
 	struct pressure_answer *a_r) must_use;
+/* The same for a body of so many octets that gets a file of its own, when
+ * pressure_admit has said yes: the free pages of the database, which are room
+ * for all others, are none for this one. */
+int pressure_admit_file(struct pressure *p, enum pressure_source s,
+	uint64_t size, struct pressure_answer *a_r) must_use;
 /* The same without counting: would it be refused? NULL, or what is short. */
 const char *pressure_refuses(const struct pressure *p, enum pressure_source s);
 

@@ -52,6 +52,7 @@ struct pressure {
 	struct sizes sizes;
 	struct meter meter[METER_COUNT];
 	const struct meter *refuses[SOURCE_COUNT];
+	int no_files; /* ACTION_LARGE holds */
 	struct sampling *sampling;
 	struct timer tick;
 	struct pressure_counts counts;
@@ -59,3 +60,7 @@ struct pressure {
 
 /* meters.c: p->raw and p->load into p->sizes and the values. */
 void meters_read(struct pressure *p);
+/* Whether there is no room for files; with a hysteresis of its own. */
+void meters_read_files(struct pressure *p);
+/* So much of the disk no body file may use. */
+uint64_t meters_keep(const struct pressure *p);

@@ -79,11 +79,28 @@ static enum pressure_source source_of(const struct session *s)
 	return SOURCE_OUTSIDE;
 }
 
-/* 1: said why not. Else a says how late the answer comes; late: it is. */
-static int not_now(struct session *s, int late, struct pressure_answer *a)
+/* size: as MAIL declares it, of which a client that does not may have none. */
+static int admitted(
+	struct session *s, uint64_t size, int late, struct pressure_answer *a)
 {
 	struct pressure *p = s->r->o.pressure;
 	enum pressure_source from = source_of(s);
+	struct pressure_answer file;
+
+	if (!(late ? pressure_admit_again(p, from, a)
+		   : pressure_admit(p, from, a)))
+		return 0;
+	if (size <= queue_large_body(s->r->o.queue) ||
+		pressure_admit_file(p, from, size, &file))
+		return 1;
+	*a = file;
+	return 0;
+}
+
+/* 1: said why not. Else a says how late the answer comes; late: it is. */
+static int not_now(
+	struct session *s, uint64_t size, int late, struct pressure_answer *a)
+{
 
 	if (s->c->conf->shadow == SHADOW_REQUIRE &&
 		shadow_behind(s->r->o.shadow)) {
@@ -91,8 +108,7 @@ static int not_now(struct session *s, int late, struct pressure_answer *a)
 			"copies on other nodes are behind, try again later");
 		return 1;
 	}
-	if (!(late ? pressure_admit_again(p, from, a)
-		   : pressure_admit(p, from, a))) {
+	if (!admitted(s, size, late, a)) {
 		session_reply(s, 452, 4, 3, 1,
 			"insufficient system resources (%s), try again later",
 			a->what);
@@ -134,7 +150,7 @@ static void on_delay(struct timer *tm)
 	struct pressure_answer a;
 
 	check_obj(s, SESSION_MAGIC);
-	if (not_now(s, 1, &a)) {
+	if (not_now(s, t->mail.size, 1, &a)) {
 		mail_delay_end(s);
 	} else {
 		s->delayed = NULL;
@@ -189,7 +205,7 @@ enum cmd cmd_mail(struct session *s, const struct command *c)
 	}
 	if (refused(s, &m))
 		return CMD_DONE;
-	if (not_now(s, 0, &a))
+	if (not_now(s, m.size, 0, &a))
 		return CMD_DONE;
 	buf_init(&own, 400);
 	set = local_sender(s, &m.from, &own);

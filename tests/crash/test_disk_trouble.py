@@ -5,6 +5,7 @@ Full: a tmpfs of 32 MiB in a mount namespace of its own (root only). Failing:
 single calls return an error (faults.c).
 """
 import errno
+import json
 import os
 import random
 import subprocess
@@ -45,6 +46,30 @@ def small(tmp_path):
         holder.wait()
         holder.stdout.close()
         holder.stderr.close()
+
+
+def ballast(seen):
+    """Somebody else uses the disk up to the last octet."""
+    with open(f"{seen}/ballast", "wb", buffering=0) as f:
+        size = 1 << 20
+        while size:
+            try:
+                if not f.write(b"x" * size):
+                    size //= 2
+            except OSError:
+                size //= 2
+
+
+def asked(n, size):
+    """What MAIL is answered that declares this size."""
+    with Smtp("127.0.0.1", n.port("relay")) as c:
+        c.ehlo()
+        return c.cmd(f"MAIL FROM:<x@sender.test> SIZE={size}")
+
+
+def disk_row(n):
+    return next(r for r in map(json.loads, n.cli(
+        "pressure", "--json").splitlines()) if r["meter"] == "disk")
 
 
 def fill(n, prefix, sizes):
@@ -118,14 +143,7 @@ class TestFull:
         n.start()
         send_some(n.port("relay"), n.ledger, "t", 40, 9000, TO)
         send_some(n.port("relay"), n.ledger, "l", 10, 90000, TO)
-        with open(f"{seen}/ballast", "wb", buffering=0) as f:
-            size = 1 << 20
-            while size:
-                try:
-                    if not f.write(b"x" * size):
-                        size //= 2
-                except OSError:
-                    size //= 2
+        ballast(seen)
         fill(n, "full", (800, 120000))
         n.crash()
         n.start()
@@ -139,6 +157,38 @@ class TestFull:
         works(n, "again")
         n.stop()
         assert n.ledger.verify() == {}
+
+
+    def test_only_the_database_has_room(self, small):
+        """The database keeps what a flood took, and nothing else is free:
+        small messages go into its free pages, large ones, which would be files,
+        are refused at MAIL by their declared size, not after their data."""
+        n, hop, seen = small
+        hop.close_gate()
+        n.start()
+        fill(n, "t", (20000,))
+        hop.open_gate()
+        n.drained()
+        ballast(seen)
+        row = until(lambda: (r := disk_row(n))["off"] == "large messages" and r,
+                    text=lambda: f"{disk_row(n)} {n.tail(5)}")
+        assert row["level"] == "normal" and row["value"] < 50
+        assert "more than queue.large_body" in row["why"]
+        r = asked(n, 120000)
+        assert r == "452 4.3.1" and "disk space of the queue" in r.text
+        assert asked(n, 3000) == 250
+        send_some(n.port("relay"), n.ledger, "small", 5, 3000, TO)
+        n.drained()
+        os.unlink(f"{seen}/ballast")
+        until(lambda: asked(n, 120000).code == 250,
+              text=lambda: f"{disk_row(n)}")
+        send_some(n.port("relay"), n.ledger, "large", 1, 120000, TO)
+        n.drained()
+        told = [(x["to"], x["off"]) for x in n.seen(
+            "pressure.changed", resource="disk")]
+        assert told[-2:] == [("normal", "large messages"), ("normal", "")]
+        n.stop()
+        n.ledger.verify()
 
 
 #: Not an error: half of it is written, and there is room again by the time

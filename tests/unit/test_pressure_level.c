@@ -383,6 +383,56 @@ static void test_words(void **state)
 	}
 }
 
+/* --- room for files ------------------------------------------------------- */
+
+/* Rule: a body that gets a file is refused when what is really free, without
+ * the free pages of the database, has no room for it, or is nearly used up;
+ * that ends at twice as much. One after the other on a disk of 10 GiB, of which
+ * 16 MiB are kept. */
+static const struct {
+	uint64_t free, size;
+	int enabled, refused, off;
+} files[] = {
+	{100 * MIB, MIB, 1, 0, 0},
+	{100 * MIB, 84 * MIB, 1, 0, 0},
+	{100 * MIB, 85 * MIB, 1, 1, 0},
+	{16 * MIB, 0, 1, 0, 0},
+	{16 * MIB, 1, 1, 1, 0},
+	{16 * MIB - 1, 0, 1, 1, 1},
+	{32 * MIB - 1, MIB, 1, 1, 1},
+	{0, MIB, 1, 1, 1},
+	{32 * MIB, MIB, 1, 0, 0},
+	{31 * MIB, MIB, 1, 0, 0},
+	{0, MIB, 0, 0, 0},
+	{0, MIB, 1, 1, 1},
+};
+
+static void test_files(void **state)
+{
+	struct pressure p = {.magic = PRESSURE_MAGIC,
+		.raw = {.disk_size = 10 * GIB},
+		.load = {.reclaimable = 9 * GIB}};
+	struct pressure_answer a;
+
+	(void)state;
+	for (size_t i = 0; i < countof(files); i++) {
+		p.enabled = files[i].enabled;
+		p.raw.disk_free = files[i].free;
+		meters_read_files(&p);
+		if (p.no_files != files[i].off)
+			fail_msg("%zu: large messages are off: %d", i,
+				p.no_files);
+		if (pressure_admit_file(&p, SOURCE_PEER, files[i].size, &a) ==
+			files[i].refused)
+			fail_msg("%zu: admitted: %d", i, !files[i].refused);
+		if (files[i].refused)
+			assert_string_equal(a.meter, "disk");
+	}
+	p.raw = (struct probe){0}; /* nobody knows */
+	meters_read_files(&p);
+	assert_true(pressure_admit_file(&p, SOURCE_PEER, GIB, &a));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +446,7 @@ int main(void)
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
