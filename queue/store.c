@@ -318,19 +318,34 @@ enum err store_space(struct store *s, struct store_space *sp_r)
 	return dir_space(&s->dir, sp_r);
 }
 
+/* A commit under way has lasted at least so long; without the one before it a
+ * slow disk would look quick each time that a commit begins. */
+static uint64_t commit_ms(struct store *s)
+{
+	uint64_t most = atomic_exchange(&s->commit_most, 0);
+	uint64_t began = atomic_load(&s->commit_began);
+	uint64_t now = loop_clock(s->o.loop), last;
+
+	if (began == 0) {
+		if (most == 0)
+			atomic_store(&s->commit_last, 0);
+		return most;
+	}
+	last = atomic_load(&s->commit_last);
+	if (most < last)
+		most = last;
+	return now > began && now - began > most ? now - began : most;
+}
+
 enum err store_load(struct store *s, struct store_load *l_r)
 {
-	uint64_t began, now = loop_clock(s->o.loop);
 	enum err e;
 
 	check_obj(s, STORE_MAGIC);
 	*l_r = (struct store_load){0};
 	e = db_load(s, l_r);
 	l_r->uncommitted = writer_owed(s->writer);
-	l_r->commit_ms = atomic_exchange(&s->commit_most, 0);
-	began = atomic_load(&s->commit_began);
-	if (began && now > began && now - began > l_r->commit_ms)
-		l_r->commit_ms = now - began;
+	l_r->commit_ms = commit_ms(s);
 	return e;
 }
 

@@ -131,7 +131,10 @@ void store_stats(const struct store *s, struct store_stats *st_r);
 struct store_load {
 	uint64_t uncommitted; /* operations that are not on disk yet */
 	uint64_t commit_ms;   /* the slowest commit since the last call; one
-				 that is under way counts with its time so far */
+				 that is under way counts with its time so far,
+				 and no less than the one before it, as long as
+				 one follows the other: what has only begun
+				 proves nothing better */
 	uint64_t page_size, pages_file; /* of the file, in use or free */
 	uint64_t pages_used, pages_map; /* of these in use; the most there
 					   can be */

@@ -83,8 +83,8 @@ struct store {
 	int told; /* the loop's: fatal was called */
 	atomic_uint_least64_t commits, ops;
 	/* loop_clock when the commit under way began, 0: none; the longest
-	 * since it was asked for, ms. */
-	atomic_uint_least64_t commit_began, commit_most;
+	 * since it was asked for, ms; the last one, 0: long ago. */
+	atomic_uint_least64_t commit_began, commit_most, commit_last;
 	atomic_int full; /* 1: the device was full, 2: the map */
 	atomic_uchar subdir_known[SUBDIRS]; /* bodies/xx is durable */
 	struct doing doing;

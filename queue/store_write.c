@@ -359,6 +359,7 @@ void store_commit(void *arg, struct store_op *first)
 	 * time so far. */
 	if (took > atomic_load(&s->commit_most))
 		atomic_store(&s->commit_most, took);
+	atomic_store(&s->commit_last, took);
 	atomic_store(&s->commit_began, 0);
 }
 

@@ -19,7 +19,7 @@ struct store {
 	struct store_op *waiting, **waiting_tail;
 	struct store_op *flying; /* the transaction under way */
 	int busy, urgent, crashed;
-	uint64_t owed, began, commit_most;
+	uint64_t owed, began, commit_most, commit_last;
 	const char *full;
 	struct hook hook;
 	struct timer commit, lazy, fatal;
@@ -126,8 +126,9 @@ static void on_commit(struct timer *t)
 
 	check_obj(s, SIM_STORE_MAGIC);
 	disk_commit(s);
-	if (loop_now(s->o.loop) - s->began > s->commit_most)
-		s->commit_most = loop_now(s->o.loop) - s->began;
+	s->commit_last = loop_now(s->o.loop) - s->began;
+	if (s->commit_last > s->commit_most)
+		s->commit_most = s->commit_last;
 	s->busy = 0;
 	disk_tell(s);
 }
@@ -325,9 +326,13 @@ enum err store_load(struct store *s, struct store_load *l_r)
 	uint64_t now = loop_now(s->o.loop);
 
 	check_obj(s, SIM_STORE_MAGIC);
+	if (!s->busy && s->commit_most == 0)
+		s->commit_last = 0;
 	*l_r = (struct store_load){
 		.uncommitted = s->owed,
-		.commit_ms = s->commit_most,
+		.commit_ms = s->busy && s->commit_last > s->commit_most
+				     ? s->commit_last
+				     : s->commit_most,
 		.page_size = 4096,
 		.pages_file = s->d->records.n + 2,
 		.pages_used = s->d->records.n + 2,

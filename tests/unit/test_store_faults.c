@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,12 +18,21 @@
 #include "tests/lib/store_fixture.h"
 
 static int sync_fails;
+static unsigned sync_ms;
+static atomic_int sync_waits, sync_go;
 
 int fdatasync(int fd);
 
 /* LMDB's commits come through here. */
 int fdatasync(int fd)
 {
+	if (sync_ms)
+		usleep(sync_ms * 1000);
+	if (atomic_load(&sync_waits)) {
+		atomic_store(&sync_waits, 2);
+		while (!atomic_load(&sync_go))
+			sched_yield();
+	}
 	if (sync_fails) {
 		errno = EIO;
 		return -1;
@@ -180,6 +190,53 @@ static void failed_sync_is_fatal(void **state)
 	assert_true(have_env(id));
 	assert_false(have_env(id + 2));
 	assert_int_equal(put(id + 3, 10), ERR_OK);
+}
+
+static uint64_t commit_ms(void)
+{
+	struct store_load l;
+
+	assert_int_equal(store_load(store, &l), ERR_OK);
+	return l.commit_ms;
+}
+
+static uint64_t looked[2];
+
+/* Looks twice while a commit is under way, and lets it end. */
+static void on_look(struct timer *t)
+{
+	if (atomic_load(&sync_waits) != 2) {
+		timer_start(t, 1);
+		return;
+	}
+	looked[0] = commit_ms();
+	looked[1] = commit_ms();
+	atomic_store(&sync_waits, 0);
+	atomic_store(&sync_go, 1);
+}
+
+/* What a commit under way has taken so far says only that it is no quicker:
+ * behind a slow one it is believed to be as slow, until it has ended. When
+ * nothing is committed any more there is nothing to be said. */
+static void slow_commits(void **state)
+{
+	struct store_op op = put_op(me.next + 1, NULL, SPAN("e"));
+	struct timer t;
+
+	(void)state;
+	sync_ms = 200;
+	assert_int_equal(put(me.next, 10), ERR_OK);
+	sync_ms = 0;
+	assert_true(commit_ms() >= 200);
+	atomic_store(&sync_go, 0);
+	atomic_store(&sync_waits, 1);
+	timer_init(&t, loop, on_look);
+	timer_start(&t, 1);
+	submit(&op);
+	drain();
+	assert_true(looked[0] >= 200 && looked[1] >= 200);
+	(void)commit_ms(); /* of the last one */
+	assert_int_equal(commit_ms(), 0);
 }
 
 static int ack_pipe[2];
@@ -589,6 +646,7 @@ int main(void)
 		TEST(unusable_database),
 		TEST(permissions),
 		TEST(failed_sync_is_fatal),
+		TEST(slow_commits),
 		TEST(killed),
 		TEST(killed_joined),
 		TEST(older_schema),
