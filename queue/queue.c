@@ -85,6 +85,7 @@ static void on_hook(struct hook *h)
 		timer_start(&q->turn, 0);
 }
 
+/* Without words of the store it was a file, which needs more than room. */
 void queue_say_full(struct queue *q)
 {
 	struct store_stats st;
@@ -95,7 +96,11 @@ void queue_say_full(struct queue *q)
 	q->full_said = now + 1;
 	store_stats(q->store, &st);
 	log_event(q->o.log, EV_QUEUE_FULL, F_STR("dir", q->o.dir),
-		F_STR("text", st.full));
+		F_STR("text",
+			st.full ? st.full
+				: "no room for a body file: the queue's file "
+				  "system is full, or a quota or its inodes "
+				  "are used up"));
 }
 
 static void init(struct queue *q)

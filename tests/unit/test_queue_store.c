@@ -210,6 +210,19 @@ static void test_file(void **state)
 	w->disk->fail = ERR_OK;
 }
 
+/* A body file without room is told in words as well: the store, which has not
+ * met it, has none. */
+static void test_nospace_file(void **state)
+{
+	struct world *w = *state;
+
+	queue_file_trouble(w->q, ERR_NOSPACE);
+	queue_file_trouble(w->q, ERR_NOSPACE);
+	assert_int_equal(logged(w, "queue.full"), 1);
+	assert_int_equal(logged(w, "for a body file"), 1);
+	assert_int_equal(w->nfatal, 0);
+}
+
 /* A full disk refuses new mail, once in the log; deletes go through; a status
  * is written when there is room again. */
 static void test_nospace(void **state)
@@ -447,6 +460,7 @@ int main(void)
 		T(test_budget),
 		T(test_load_counts_what_cannot_be_dropped),
 		T(test_file),
+		T(test_nospace_file),
 		T(test_nospace),
 		T(test_io),
 		T(test_io_read),
