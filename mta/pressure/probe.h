@@ -13,7 +13,8 @@ struct probe {
 	 * reserved for root when we are not root. No inodes: it has no fixed
 	 * number of them. */
 	uint64_t disk_size, disk_free, inodes, inodes_free;
-	uint64_t own_memory; /* octets of ours that are no file's */
+	uint64_t own_memory; /* octets of ours that are no file's, also those
+				that are swapped out */
 	uint64_t memory_size, memory_free; /* free: without swapping */
 	/* The control group that leaves the least room, when one has a limit;
 	 * used: without file pages that it can drop. */

@@ -88,6 +88,8 @@ static void read_memory(struct probe *p, char *text)
 	shared = number(cut(&s, ' '));
 	if (resident > shared) /* the map of the database is a file's */
 		p->own_memory = (resident - shared) * page;
+	s = read_file("/proc/self/status", text);
+	p->own_memory += field(s, "VmSwap:") * 1024;
 	s = read_file("/proc/meminfo", text);
 	p->memory_size = field(s, "MemTotal:") * 1024;
 	p->memory_free = field(s, "MemAvailable:") * 1024;
@@ -97,15 +99,15 @@ static void read_memory(struct probe *p, char *text)
 
 /* Where the two versions have them, and what they call things. */
 struct groups {
-	const char *root, *limit, *used;
+	const char *root, *limit, *high, *used;
 	const char *inactive, *active; /* of memory.stat */
 };
 
 static const struct groups version1 = {"/sys/fs/cgroup/memory",
-	"memory.limit_in_bytes", "memory.usage_in_bytes",
+	"memory.limit_in_bytes", NULL, "memory.usage_in_bytes",
 	"total_inactive_file ", "total_active_file "};
 static const struct groups version2 = {"/sys/fs/cgroup", "memory.max",
-	"memory.current", "inactive_file ", "active_file "};
+	"memory.high", "memory.current", "inactive_file ", "active_file "};
 
 /* Version 1 says the largest number of pages for no limit, 2 says "max". */
 #define NO_LIMIT (UINT64_C(1) << 62)
@@ -119,15 +121,28 @@ static struct span read_value(const struct groups *g, const char *dir,
 	return read_file(path, text);
 }
 
+/* In octets; 0: none. Above version 2's memory.high the kernel does not end a
+ * process, but stops it again and again until the group uses less: for a relay
+ * that is no better. */
+static uint64_t limit_of(const struct groups *g, const char *dir, char *text)
+{
+	uint64_t limit = number(read_value(g, dir, g->limit, text));
+	uint64_t high = g->high ? number(read_value(g, dir, g->high, text)) : 0;
+
+	if (limit >= NO_LIMIT)
+		limit = 0;
+	return high && (limit == 0 || high < limit) ? high : limit;
+}
+
 /* One group, when it has a limit, and leaves less room than those before. */
 static void read_group(
 	const struct groups *g, const char *dir, struct probe *p, char *text)
 {
-	uint64_t limit = number(read_value(g, dir, g->limit, text));
+	uint64_t limit = limit_of(g, dir, text);
 	uint64_t used, cache;
 	struct span stat;
 
-	if (limit == 0 || limit >= NO_LIMIT)
+	if (limit == 0)
 		return;
 	used = number(read_value(g, dir, g->used, text));
 	stat = read_value(g, dir, "memory.stat", text);

@@ -54,6 +54,10 @@ def refused(n, door, words):
     assert r.code == 452 and words in r.lines[0], r
 
 
+def own(n):
+    return int(float(meter(n, "memory")["why"].split()[0]) * MIB)
+
+
 # --- a control group's limit -------------------------------------------------
 
 class Group:
@@ -64,8 +68,9 @@ class Group:
         os.makedirs(folder)
         self.say(limit=None, used=0)
 
-    def say(self, limit, used, cache=0):
+    def say(self, limit, used, cache=0, high=None):
         for name, text in (("max", "max" if limit is None else limit),
+                           ("high", "max" if high is None else high),
                            ("current", used + cache),
                            ("stat", f"anon {used}\nfile {cache}\n"
                             f"inactive_file {cache // 4 * 3}\n"
@@ -136,6 +141,41 @@ class TestGroup:
         n.stop()
         assert n.ledger.verify() == {}
 
+    def test_above_memory_high_is_above_the_limit(self, grouped):
+        """There the kernel slows a group down until it uses less."""
+        n, _, group = grouped
+        n.start()
+        group.say(limit=1000 * MIB, high=100 * MIB, used=95 * MIB)
+        row = at(n, "system_memory", "high")
+        assert "control group 95.0 MiB of 100.0 MiB" in row["why"]
+        assert " of 100.0 MiB" in meter(n, "memory")["why"]
+        group.say(limit=100 * MIB, high=1000 * MIB, used=10 * MIB)
+        row = at(n, "system_memory", "normal")
+        assert "control group 10.0 MiB of 100.0 MiB" in row["why"]
+        group.say(limit=None, high=200 * MIB, used=10 * MIB)
+        until(lambda: "control group 10.0 MiB of 200.0 MiB" in meter(
+            n, "system_memory")["why"])
+        n.stop()
+
+    def test_swapped_pages_are_used(self, grouped, tmp_path):
+        """What the kernel has put aside is still the process's."""
+        n, _, group = grouped
+        n.start()
+        group.say(limit=10000 * MIB, used=0)
+        before = own(n)
+        told = tmp_path / "status"
+        told.write_text("Name:\tumbrad\nVmRSS:\t 1 kB\nVmSwap:\t"
+                        f"{3000 * 1024} kB\n", encoding="ascii")
+        r = subprocess.run(
+            ["nsenter", "-t", str(n.holder), "-m", "mount", "--bind",
+             str(told), f"/proc/{n.proc.pid}/status"], check=False,
+            capture_output=True, text=True)
+        if r.returncode:
+            pytest.skip("cannot mount over /proc here: " + r.stderr)
+        until(lambda: own(n) > before + 2500 * MIB,
+              text=lambda: f"{meter(n, 'memory')}")
+        n.stop()
+
     def test_own_memory_above_the_limit(self, grouped):
         """Outside is refused; then nobody is read from, but ours may begin;
         then everybody is refused. What is queued is delivered, and when there
@@ -145,9 +185,7 @@ class TestGroup:
         n.start()
         hop.close_gate()
         send_some(n.port("relay"), n.ledger, "q", 20, 20000, NEW)
-        def own():
-            return int(float(meter(n, "memory")["why"].split()[0]) * MIB)
-        group.say(limit=own() * 2, used=0)
+        group.say(limit=own(n) * 2, used=0)
         row = at(n, "memory", "medium")
         until(lambda: "outside" in (meter(n, "memory")["off"] or ""))
         refused(n, "inbound", "(memory)")
@@ -160,12 +198,12 @@ class TestGroup:
         middle.ok("DATA", 354)
         wire = re.sub(rb"(?m)^\.", b"..", body)
         middle.send(wire[:1000])
-        group.say(limit=int(own() / 0.87), used=0)
+        group.say(limit=int(own(n) / 0.87), used=0)
         row = at(n, "memory", "high")
         assert "stop reading" in row["off"] and "internal" not in row["off"]
         assert mail_from(n, "relay").code == 250
         refused(n, "inbound", "(memory)")
-        group.say(limit=own(), used=0)
+        group.say(limit=own(n), used=0)
         row = until(lambda: "internal" in meter(n, "memory")["off"])
         refused(n, "relay", "(memory)")
         refused(n, "inbound", "(memory)")
