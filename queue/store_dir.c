@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -16,6 +17,8 @@
 #include "queue/store_private.h"
 
 #define RESERVE_FILE "umbra.reserve"
+
+enum { LOCK_TRIES = 100, LOCK_STEP_MS = 1 };
 
 void dir_explain(
 	const struct store_dir *d, const char *file, int err, struct buf *why)
@@ -103,7 +106,7 @@ int store_in_use(const char *dir)
 {
 	int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int fd = at < 0 ? -1 : openat(at, LOCK_FILE, O_RDONLY | O_CLOEXEC);
-	int rc = fd < 0 ? 0 : flock(fd, LOCK_EX | LOCK_NB);
+	int rc = fd < 0 ? 0 : flock(fd, LOCK_SH | LOCK_NB);
 	int used = rc != 0 && errno == EWOULDBLOCK;
 
 	if (fd >= 0)
@@ -111,6 +114,17 @@ int store_in_use(const char *dir)
 	if (at >= 0)
 		close(at);
 	return used;
+}
+
+/* 0 or -1. Who only looks (store_in_use) has it for an instant, too. */
+static int try_lock(int fd)
+{
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
+		if (errno != EWOULDBLOCK || i == LOCK_TRIES)
+			return -1;
+		(void)!poll(NULL, 0, LOCK_STEP_MS);
+	}
+	return 0;
 }
 
 static enum err take_lock(struct store_dir *d, struct buf *why)
@@ -121,7 +135,7 @@ static enum err take_lock(struct store_dir *d, struct buf *why)
 	int err;
 
 	d->lock = openat(d->fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (d->lock < 0 || flock(d->lock, LOCK_EX | LOCK_NB) != 0) {
+	if (d->lock < 0 || try_lock(d->lock) != 0) {
 		err = errno;
 		if (err != EWOULDBLOCK || d->lock < 0) {
 			dir_explain(d, LOCK_FILE, err, why);

@@ -4,6 +4,8 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
@@ -590,6 +592,33 @@ static void space(void **state)
 	assert_true(sp.free > 0 && sp.free <= sp.total);
 }
 
+static void *look(void *arg)
+{
+	atomic_int *over = arg;
+
+	while (!atomic_load(over))
+		(void)store_in_use(dir);
+	return NULL;
+}
+
+/* Whoever only looks whether it is in use keeps nobody out. */
+static void looked_at(void **state)
+{
+	atomic_int over = 0;
+	pthread_t t;
+
+	(void)state;
+	assert_true(store_in_use(dir));
+	must(pthread_create(&t, NULL, look, &over) == 0);
+	for (int i = 0; i < 50; i++)
+		reopen();
+	atomic_store(&over, 1);
+	must(pthread_join(t, NULL) == 0);
+	store_close(&store);
+	assert_false(store_in_use(dir));
+	assert_int_equal(open_store(), ERR_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -612,6 +641,7 @@ int main(void)
 		TEST(starts),
 		TEST(urgent),
 		TEST(space),
+		TEST(looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
