@@ -501,6 +501,13 @@ static void on_unlinked(void *arg)
 	maybe_stopped(n);
 }
 
+static void on_silent(void *arg)
+{
+	struct node *n = arg;
+
+	n->stopped(n);
+}
+
 /* Links last until receiving and delivering have ended: both need peers. */
 static void maybe_stopped(struct node *n)
 {
@@ -514,7 +521,10 @@ static void maybe_stopped(struct node *n)
 	if (!n->unlinked)
 		return;
 	n->state = NODE_STOPPED;
-	n->stopped(n);
+	if (n->http)
+		http_stop(n->http, on_silent, n);
+	else
+		n->stopped(n);
 }
 
 void flow_pool_gone(struct node *n)

@@ -18,6 +18,7 @@ enum {
 	OUT_WAIT = 256 * 1024, /* octets that have not left */
 	AT_ONCE = 16,          /* answers in one turn of the loop */
 	TURN_MS = 1,
+	LAST_MS = 250, /* at the end, for who is asking */
 };
 
 struct http {
@@ -28,6 +29,9 @@ struct http {
 	struct list sessions; /* the one idle for longest first */
 	unsigned n, live;     /* of them, those that are not shut */
 	int closed;
+	struct timer last;
+	void (*done)(void *arg); /* http_stop was called */
+	void *done_arg;
 };
 
 struct http_session {
@@ -123,7 +127,7 @@ static void answer(struct http_session *s, const struct http_request *r)
 
 	buf_init(&body, BODY_MAX);
 	reply = http_answer(&s->h->o, r, &body);
-	if (!r->keep_alive)
+	if (!r->keep_alive || s->h->done)
 		shut(s);
 	send_reply(s, &reply, buf_span(&body), r->ask == ASK_HEAD, r->old);
 	buf_fini(&body);
@@ -237,6 +241,8 @@ static void on_close(void *arg, enum err why)
 	s->magic = 0;
 	free(s);
 	h->n--;
+	if (h->done && !h->n && h->last.armed)
+		timer_start(&h->last, 0);
 	http_free(h);
 }
 
@@ -298,6 +304,14 @@ static void on_accepted(void *arg, struct stream *stream)
 
 /* --- life ----------------------------------------------------------------- */
 
+static void on_last(struct timer *t)
+{
+	struct http *h = container_of(t, struct http, last);
+
+	check_obj(h, HTTP_MAGIC);
+	h->done(h->done_arg);
+}
+
 struct http *http_create(const struct ctl_options *o)
 {
 	struct http *h = x_calloc(1, sizeof *h);
@@ -307,6 +321,7 @@ struct http *http_create(const struct ctl_options *o)
 	h->o.socket = NULL; /* the caller's, for the call only */
 	buf_init(&h->at, 300);
 	list_init(&h->sessions);
+	timer_init(&h->last, h->o.loop, on_last);
 	return h;
 }
 
@@ -341,6 +356,25 @@ enum err http_configure(struct http *h, const struct conf *c, struct buf *why)
 	return ERR_OK;
 }
 
+void http_stop(struct http *h, void (*done)(void *arg), void *arg)
+{
+	check_obj(h, HTTP_MAGIC);
+	must(!h->done);
+	h->done = done;
+	h->done_arg = arg;
+	listener_close(&h->listener);
+	list_each (it, &h->sessions) {
+		struct http_session *s =
+			list_item(it, struct http_session, node);
+
+		if (s->shut || rank(s) != 1)
+			continue;
+		shut(s);
+		stream_close(s->stream);
+	}
+	timer_start(&h->last, h->n ? LAST_MS : 0);
+}
+
 void http_close(struct http **hp)
 {
 	struct http *h = *hp;
@@ -349,6 +383,7 @@ void http_close(struct http **hp)
 		return;
 	check_obj(h, HTTP_MAGIC);
 	*hp = NULL;
+	timer_stop(&h->last);
 	listener_close(&h->listener);
 	list_each (it, &h->sessions) {
 		struct http_session *s =

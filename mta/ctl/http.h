@@ -33,4 +33,9 @@ struct http *http_create(const struct ctl_options *o);
  * connections stay. On an error (why) nothing has changed. */
 enum err http_configure(
 	struct http *h, const struct conf *c, struct buf *why) must_use;
+/* The end: nobody is accepted any more, connections between two requests are
+ * closed, and who has connected is answered, for 250 ms at most: who asks at
+ * the moment of an upgrade is not cut off. done(arg) once, never inside the
+ * call; then http_close. */
+void http_stop(struct http *h, void (*done)(void *arg), void *arg);
 void http_close(struct http **h);

@@ -17,6 +17,13 @@ enum err http_configure(struct http *h, const struct conf *c, struct buf *why)
 	return ERR_OK;
 }
 
+void http_stop(struct http *h, void (*done)(void *arg), void *arg)
+{
+	(void)h;
+	(void)done;
+	(void)arg;
+}
+
 void http_close(struct http **h)
 {
 	*h = NULL;
