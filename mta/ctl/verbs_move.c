@@ -80,6 +80,12 @@ static int stop(struct answer *a, struct span peer)
 {
 	struct shadow_move_view v;
 
+	(void)shadow_move_view(a->o->shadow, peer, &v);
+	if (v.go_on)
+		return answer_fail(a, EX_TEMPFAIL,
+			"this node is being drained, and its mail goes to "
+			"%.*s: umbra undrain ends both",
+			SPAN_ARG(peer));
 	log_event(a->o->log, EV_CTL_COMMAND,
 		F_STR("verb", "shadow move --stop"), F_SPAN("peer", peer),
 		answer_uid(a));

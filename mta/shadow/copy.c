@@ -115,6 +115,7 @@ void copy_hold(struct copy *c, struct peer *owner, int sid, uint32_t gen)
 	c->checked = c->since;
 	c->epoch = owner->epoch;
 	c->ntarget = 0;
+	c->stale = 0;
 	c->elsewhere = 0;
 	c->heir = NULL;
 	owner->nheld++;

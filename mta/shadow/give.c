@@ -36,6 +36,8 @@ static void on_heard(struct call *call, struct peer *p, const struct reply *r,
 	free(g);
 	if (r && r->code == 250 && wire_noted_read(text, &n, &why) == 0)
 		return;
+	if (c && r && r->code == 550)
+		c->stale = 1;
 	if (!c || c->to != p || c->giving != GIVING_SENT)
 		return;
 	move_unsure(c);
@@ -44,15 +46,18 @@ static void on_heard(struct call *call, struct peer *p, const struct reply *r,
 }
 
 /* Too long a status does not go: who is finished, the answer to the claim
- * says. */
+ * says. Send connectors are this node's, so a redirection stays here. */
 static void add_status(struct copy *c, struct buf *out, struct wire_give *w)
 {
 	struct queue *q = c->s->o.queue;
 	struct copy_view v;
+	struct status there;
 
 	if (queue_read(q, c->m, 0, &v) != ERR_OK)
 		return;
-	if (status_encode(v.status, out) == 0 && !out->full)
+	there = *v.status;
+	there.redirect = span("", 0);
+	if (status_encode(&there, out) == 0 && !out->full)
 		w->status = out->n;
 	queue_read_end(q, &v);
 }
@@ -81,6 +86,35 @@ static void say(struct copy *c, struct peer *p)
 		link_call(p, &g->call);
 	}
 	buf_fini(&status);
+}
+
+/* Whether it goes by itself at its new owner, who was not told: it would be
+ * delivered whatever an administrator ordered here. Also when it cannot be
+ * read just now. */
+static int needs_status(struct copy *c)
+{
+	struct copy_view v;
+	int needs;
+
+	if (queue_read(c->s->o.queue, c->m, 0, &v) != ERR_OK)
+		return 1;
+	needs = v.status->suspension != SUSPEND_AS_CAME;
+	queue_read_end(c->s->o.queue, &v);
+	return needs;
+}
+
+int give_again(struct copy *c, struct peer *p)
+{
+	const struct mid mid = c->mid;
+	struct shadow *s = c->s;
+
+	if (!c->m || c->moving || c->stale || p->current != c->owner_sid ||
+		!needs_status(c))
+		return 0;
+	c = copy_find(s, &mid);
+	if (c && c->to != p && link_up(p) && p->gives == WIRE_GIVES_OK)
+		say(c, p);
+	return 1;
 }
 
 /* --- 2 and 3: no longer ours ---------------------------------------------- */

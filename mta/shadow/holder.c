@@ -1,6 +1,7 @@
 /* holder - what we hold for others: asking what became of it, answering their
  * questions, and deciding when to take it over (R7, R8). */
 #include "mta/base/check.h"
+#include "mta/shadow/move.h"
 #include "mta/shadow/serve.h"
 
 /* --- questions of others -------------------------------------------------- */
@@ -40,8 +41,7 @@ static int elsewhere(const struct copy *c, const struct peer *p)
 	       !(c->storing && c->storing->peer == p);
 }
 
-static void answer_copy(
-	struct copy *c, const struct peer *p, struct wire_answer *a)
+static void answer_copy(struct copy *c, struct peer *p, struct wire_answer *a)
 {
 	const struct shadow *s = c->s;
 	int own = memcmp(c->mid.sid, s->me.sid, sizeof s->me.sid) == 0;
@@ -50,6 +50,8 @@ static void answer_copy(
 	if (c->state == COPY_LEAVING && !own) {
 		a->state = c->aloof ? WIRE_NONE : WIRE_GONE;
 		a->gen = 0;
+	} else if (c->state == COPY_HELD && c->owner == p && give_again(c, p)) {
+		a->state = WIRE_LIVE; /* nothing to be done until then */
 	} else if (c->state == COPY_HELD) {
 		a->state = WIRE_HELD;
 		a->owner = span_str(c->owner->name);
@@ -67,7 +69,7 @@ static void answer_copy(
 	}
 }
 
-int holder_status(struct shadow *s, const struct peer *p, const struct mid *m,
+int holder_status(struct shadow *s, struct peer *p, const struct mid *m,
 	struct wire_answer *a_r)
 {
 	struct copy *c = copy_find(s, m);

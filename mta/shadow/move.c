@@ -371,8 +371,10 @@ enum err shadow_move_start(
 	m = move_of(p);
 	begin(m);
 	m->all = 1;
-	m->go_on = go_on != 0;
-	s->all = go_on ? m : NULL;
+	if (go_on) { /* what goes on already does not end by this order */
+		m->go_on = 1;
+		s->all = m;
+	}
 	begin_looking(m);
 	look_for(m);
 	look(m);

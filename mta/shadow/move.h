@@ -60,6 +60,10 @@ void move_unsure(struct copy *c); /* SENT, and nobody will say more */
 /* give.c: the next step of c, which is QUEUED and in no list. 0: the peer can
  * have no more just now, c is as it was. */
 int give_step(struct copy *c);
+/* p, whose copy c we hold, asks about it: it does not know that c is its own.
+ * 1: it must hear so by GIVE, which is said again when it can be (c may be
+ * gone); 0: it may be told in any way. */
+int give_again(struct copy *c, struct peer *p);
 
 /* give_in.c: one GIVE that comes in on v. */
 struct give_in;

@@ -159,7 +159,7 @@ struct copy {
 	struct peer *to;         /* to be given to; NULL: stays */
 	struct list give, every; /* in its struct move; in s->every */
 	uint32_t order;          /* of that move */
-	uint8_t giving;          /* enum giving (mta/shadow/move.h) */
+	uint8_t giving, stale; /* enum giving (move.h); GIVE was answered so */
 	struct accept *accept;
 	struct store_call *storing; /* a STORE of it under way, or NULL */
 	struct own own; /* its node, while nothing moves: s->retry */

@@ -55,7 +55,7 @@ void store_in_orphan(struct shadow *s, struct serve *v); /* v is gone */
 /* holder.c, keeper.c: what verbs mean. */
 void holder_done(struct shadow *s, const struct wire_done *d);
 /* -1: cannot be read now. */
-int holder_status(struct shadow *s, const struct peer *p, const struct mid *m,
+int holder_status(struct shadow *s, struct peer *p, const struct mid *m,
 	struct wire_answer *a_r);
 void keeper_claim(struct shadow *s, struct peer *p, const struct wire_claim *w,
 	struct buf *reply);

@@ -220,6 +220,8 @@ static void take_peers(struct shadow *s, const struct conf *c)
 			link_close(p, "no longer a peer");
 			if (p->serve)
 				serve_close(p->serve, "no longer a peer");
+			/* What was to be given to it may go to others. */
+			shadow_move_stop(s, span_str(p->name));
 		}
 		p->configured = p->configured != 0;
 	}

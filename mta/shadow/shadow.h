@@ -130,7 +130,8 @@ enum err shadow_move_start(struct shadow *s, struct span peer, int go_on,
 /* Whether that could be ordered: the same errors. */
 enum err shadow_may_move(
 	struct shadow *s, struct span peer, struct buf *why) must_use;
-/* What was not begun, or not found yet, stays. */
+/* What was not begun, or not found yet, stays. So it is when the peer is taken
+ * out of shadow.peers. */
 void shadow_move_stop(struct shadow *s, struct span peer);
 /* One message, by its tag in the queue; errors as above, and ERR_NOTFOUND when
  * it has no identity, or is not ours. */

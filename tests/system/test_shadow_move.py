@@ -8,6 +8,7 @@ import pytest
 
 from pair import Pair
 from peer import Peer
+from proxy import Proxy
 from umbra import UMBRA
 from wait import until
 
@@ -203,6 +204,42 @@ def test_orders_go_along(pair):
     all_there(sink, wanted(2), b)
 
 
+def test_suspended_mail_is_given_again_until_it_is_heard():
+    """GIVE is lost with the link after it is no longer ours. The peer asks who
+    has it, and must not deliver what was suspended here."""
+    with Peer(on={"MAIL": LATER}) as sink, Pair(
+            sink=sink, receive={"shadow": "require"}, start=False,
+            shadow={"takeover_after": "1h", "start_barrier": "2s"}) as p:
+        a, b = p.nodes
+        wire, back = Proxy(b.shadow_port), Proxy(a.shadow_port)
+        p.via.update({(0, 1): wire.port, (1, 0): back.port})
+        p.configure()
+        p.start()
+        p.wait_up()
+        fill(a, 3)
+        until(lambda: len(a.seen("delivery.deferred")) >= 3)
+        first = queued(a)[0]["id"]
+        a.cli("message", "suspend", "--where", "sender != m2@sender.test",
+              "--yes")
+        wire.hold("there")
+        a.cli("shadow", "move", b.name, "--yes")
+        a.wait("shadow.moved_out", count=3)
+        mark = a.mark()
+        wire.reset()
+        wire.let()
+        a.wait("shadow.link_up", since=mark)
+        back.reset()  # the peer asks when its own link is up again
+        open_up(sink)
+        until(lambda: len(queued(b)) >= 2 and not queued(a))
+        all_there(sink, [("m2@sender.test", f"{t}2@example.org")
+                         for t in "rs"], b)
+        assert first not in [m["id"] for m in queued(a)]
+        left = queued(b)
+        assert [m["state"] for m in left] == ["suspended"] * 2, left
+        b.cli("message", "resume", "--all", "--yes")
+        all_there(sink, wanted(3), b)
+
+
 def test_who_cannot_be_given_mail(pair):
     """Nobody; a node that is drained says no, until it is back."""
     a, b, sink = *pair.nodes, pair.sink
@@ -235,6 +272,62 @@ def test_stopped(pair):
     open_up(sink)
     all_there(sink, wanted(3), a)
     assert not b.seen("shadow.moved_in")
+
+
+def test_a_redirection_stays_behind(pair):
+    """Its connector is the giver's: the peer goes by its own table."""
+    a, b, sink = *pair.nodes, pair.sink
+    c = pair.conf(0)
+    c["send_connectors"].append({"name": "backup", "smart_hosts": [
+        "127.0.0.1:9"], "address_spaces": ["nowhere.test"]})
+    assert a.reload(c).event == "config.loaded"
+    fill(a, 1)
+    until(lambda: len(queued(a)) == 1)
+    a.cli("message", "redirect", "--all", "--connector", "backup", "--yes")
+    a.cli("shadow", "move", b.name, "--yes")
+    moved(a, b, 1)
+    open_up(sink)
+    all_there(sink, wanted(1), b)
+
+
+def test_a_drain_moves_on_whatever_is_ordered_beside_it(pair):
+    a, b, sink = *pair.nodes, pair.sink
+    fill(a, 2)
+    until(lambda: len(queued(a)) == 2)
+    b.cli("drain", "--no-wait")
+    until(lambda: moving(a, b)["free"] == "full")
+    a.cli("drain", "--to", b.name, "--no-wait")
+    _, said = order(a, b.name, "--stop", want=75)
+    assert "umbra undrain" in said
+    a.cli("shadow", "move", b.name, "--yes")
+    _, said = order(a, b.name, "--stop", want=75)
+    a.cli("undrain")
+    assert moving(a, b)["moving_left"] == 0
+    open_up(sink)
+    all_there(sink, wanted(2), a)
+
+
+def test_mail_for_a_peer_that_is_no_longer_one_goes_to_another():
+    with Peer(on={"MAIL": LATER}) as sink, Pair(
+            sink=sink, n=3, receive={"shadow": "require"},
+            shadow={"takeover_after": "1h", "start_barrier": "2s"}) as p:
+        p.wait_up()
+        a, b, c = p.nodes
+        fill(a, 3)
+        until(lambda: len(queued(a)) == 3)
+        c.cli("drain", "--no-wait")
+        until(lambda: moving(a, c)["free"] == "full")
+        a.cli("shadow", "move", c.name, "--yes")
+        until(lambda: moving(a, c)["moving_left"] == 3)
+        without = p.conf(0)
+        without["shadow"]["peers"] = [
+            x for x in without["shadow"]["peers"] if x["name"] != c.name]
+        assert a.reload(without).event == "config.loaded"
+        a.cli("shadow", "move", b.name, "--yes")
+        moved(a, b)
+        assert not queued(a) and len(queued(b)) == 3
+        open_up(sink)
+        all_there(sink, wanted(3), b)
 
 
 def test_some_messages_are_redirected_to_a_peer(pair):
