@@ -169,11 +169,8 @@ static void separator(struct scan *c, char ch, const struct taker *t)
 		forget(c);
 		return;
 	}
-	if (ch == ';') {
-		if (!c->group)
-			c->why = "a semicolon where there is no group";
+	if (ch == ';')
 		c->group = 0;
-	}
 	if (c->angle && c->text.n)
 		c->why = "something stands behind an address in < >";
 	else

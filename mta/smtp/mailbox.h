@@ -2,7 +2,8 @@
  * people still write it): names, comments, groups, folds and quotes.
  *
  * Only for mail without an envelope: sendmail -t and the pickup directory. The
- * relay never looks for a recipient here.
+ * relay never looks for a recipient here. A semicolon where there is no group
+ * separates like a comma, as people write it who have learnt it elsewhere.
  */
 #pragma once
 

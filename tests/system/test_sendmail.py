@@ -151,6 +151,12 @@ def test_mailx(run, got):
                for h in head_of(tx))
 
 
+def test_semicolons(run, got):
+    """Between recipients, as Postfix takes it as well."""
+    run("sendmail", "-t", stdin=b"To: a@x.example; B <b@x.example>;\n\n")
+    assert got().to == ["a@x.example", "b@x.example"]
+
+
 def test_no_header(run, got):
     run("sendmail", "a@x.example", stdin=b"just text\n.\nnot this\n")
     tx = got()

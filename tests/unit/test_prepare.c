@@ -98,7 +98,8 @@ static void test_mailboxes(void **state)
 		{"a (b", NULL},
 		{"\"a", NULL},
 		{"a@[192.0.2.1", NULL},
-		{"a@b.example;", NULL},
+		{"a@b.example;", "a@b.example"},
+		{"a@b.example; C <c@d.example>;d", "a@b.example|c@d.example|d"},
 		{"g: h: a@b.example;;", NULL},
 	};
 
