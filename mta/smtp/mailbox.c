@@ -2,13 +2,14 @@
  * before ":" a group's; what neither follows is the address itself. */
 #include "mta/smtp/mailbox.h"
 
-#include "mta/base/buf.h"
+#include "mta/smtp/address.h"
 
 enum { COMMENT_DEPTH = 32 };
 
 struct scan {
 	struct span s;   /* not read yet */
 	struct buf text; /* the words since the last separator */
+	const char *end; /* of the last word, in the input */
 	int gap;         /* blanks between two words: a name, or nothing */
 	int blank;       /* blanks or a comment before what comes */
 	int angle;       /* an address in < > was given */
@@ -71,6 +72,7 @@ static void word(struct scan *c, size_t n)
 			buf_addc(&c->text, c->s.p[i]);
 	c->blank = 0;
 	next(c, n);
+	c->end = c->s.p;
 }
 
 /* The run of octets that mean nothing here. */
@@ -119,9 +121,8 @@ static void forget(struct scan *c)
 	c->gap = c->blank = 0;
 }
 
-struct taker {
-	struct arena *mem;
-	void (*each)(void *arg, struct span address);
+struct taker { /* end: where the address ends in the input */
+	void (*take)(void *arg, struct span address, const char *end);
 	void *arg;
 };
 
@@ -130,7 +131,7 @@ static void give(struct scan *c, const struct taker *t)
 	if (c->gap)
 		c->why = "blanks inside an address";
 	else if (c->text.n)
-		t->each(t->arg, arena_span(t->mem, buf_span(&c->text)));
+		t->take(t->arg, buf_span(&c->text), c->end);
 	forget(c);
 }
 
@@ -178,12 +179,10 @@ static void separator(struct scan *c, char ch, const struct taker *t)
 	c->angle = 0;
 }
 
-int mailbox_list(struct span value, struct arena *a,
-	void (*each)(void *arg, struct span address), void *arg,
-	const char **why_r)
+/* NULL, or what is wrong with it. */
+static const char *each_of(struct span value, const struct taker *t)
 {
 	struct scan c = {.s = value};
-	struct taker t = {a, each, arg};
 	char ch;
 
 	buf_init(&c.text, value.n);
@@ -192,13 +191,88 @@ int mailbox_list(struct span value, struct arena *a,
 		if (c.why)
 			break;
 		if (ch == '<' && !c.angle)
-			angle(&c, &t);
+			angle(&c, t);
 		else if (ch == '<' || ch == '>')
 			c.why = "\"<\" or \">\" out of place";
 		else
-			separator(&c, ch, &t);
+			separator(&c, ch, t);
 	} while (ch && !c.why);
 	buf_fini(&c.text);
-	*why_r = c.why;
-	return c.why ? -1 : 0;
+	return c.why;
+}
+
+/* --- the addresses ------------------------------------------------------- */
+
+struct lister {
+	struct arena *mem;
+	void (*each)(void *arg, struct span address);
+	void *arg;
+};
+
+static void list(void *arg, struct span address, const char *end)
+{
+	const struct lister *l = arg;
+
+	(void)end;
+	l->each(l->arg, arena_span(l->mem, address));
+}
+
+int mailbox_list(struct span value, struct arena *a,
+	void (*each)(void *arg, struct span address), void *arg,
+	const char **why_r)
+{
+	struct lister l = {a, each, arg};
+
+	*why_r = each_of(value, &(struct taker){list, &l});
+	return *why_r ? -1 : 0;
+}
+
+/* --- with their domain --------------------------------------------------- */
+
+struct qualifier {
+	struct span rest; /* of the input, not copied yet */
+	struct span domain;
+	struct buf *out;
+};
+
+static int is_address(struct span local, struct span domain)
+{
+	struct address a;
+	const char *why;
+	struct buf b;
+	int ok;
+
+	buf_init(&b, local.n + domain.n + 1);
+	buf_add(&b, local);
+	buf_addc(&b, '@');
+	buf_add(&b, domain);
+	ok = address_parse(buf_span(&b), &a, &why) == 0 &&
+	     !(a.flags & ADDRESS_UTF8);
+	buf_fini(&b);
+	return ok;
+}
+
+static void qualify(void *arg, struct span address, const char *end)
+{
+	struct qualifier *q = arg;
+	size_t n = (size_t)(end - q->rest.p);
+
+	if (span_rchr(address, '@') >= 0 || !is_address(address, q->domain))
+		return;
+	buf_add(q->out, span_head(q->rest, n));
+	buf_addc(q->out, '@');
+	buf_add(q->out, q->domain);
+	q->rest = span_skip(q->rest, n);
+}
+
+void mailbox_qualify(struct span value, struct span domain, struct buf *out)
+{
+	struct qualifier q = {value, domain, out};
+	size_t was = out->n;
+
+	if (each_of(value, &(struct taker){qualify, &q})) {
+		out->n = was;
+		q.rest = value;
+	}
+	buf_add(out, q.rest);
 }

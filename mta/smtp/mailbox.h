@@ -8,6 +8,7 @@
 #pragma once
 
 #include "mta/base/arena.h"
+#include "mta/base/buf.h"
 #include "mta/base/span.h"
 
 /* Calls each with every address of the list in value, in order: without name,
@@ -18,3 +19,6 @@
 int mailbox_list(struct span value, struct arena *a,
 	void (*each)(void *arg, struct span address), void *arg,
 	const char **why_r);
+/* Appends value with "@domain" behind every address that has no domain and is
+ * one with it; all else as it was. What is no list is appended as it is. */
+void mailbox_qualify(struct span value, struct span domain, struct buf *out);

@@ -184,6 +184,36 @@ static int names_recipients(const struct work *w, enum kind k)
 	return resent ? k == RESENT_TO || k == RESENT_BCC : k == TO || k == BCC;
 }
 
+static int names_people(struct span name)
+{
+	static const struct span known[] = {SPAN_INIT("From"),
+		SPAN_INIT("Sender"), SPAN_INIT("Reply-To"), SPAN_INIT("To"),
+		SPAN_INIT("Cc")};
+	static const struct span again = SPAN_INIT("Resent-");
+
+	if (span_istarts(name, again))
+		name = span_skip(name, again.n);
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (span_ieq(name, known[i]))
+			return 1;
+	return 0;
+}
+
+/* "From: root" is no address to who receives it (RFC 6409 8.1). */
+static void add_field(
+	const struct work *w, const struct header_field *f, struct buf *out)
+{
+	size_t before = f->value.n ? (size_t)(f->value.p - f->whole.p) : 0;
+
+	if (!before || !w->p->domain.n || !names_people(f->name)) {
+		buf_add(out, f->whole);
+		return;
+	}
+	buf_add(out, span_head(f->whole, before));
+	mailbox_qualify(f->value, w->p->domain, out);
+	buf_add(out, span_skip(f->whole, before + f->value.n));
+}
+
 static void copy(struct work *w, struct span message, struct buf *out)
 {
 	struct span s = message, from = {NULL, 0}, other = {NULL, 0};
@@ -200,7 +230,7 @@ static void copy(struct work *w, struct span message, struct buf *out)
 		if (strict && k == SENDER && other.n == 0)
 			sender(w, f.value, &other);
 		if (!taken_out(w, k))
-			buf_add(out, f.whole);
+			add_field(w, &f, out);
 	}
 	w->r->sender = other.n ? other : from;
 }

@@ -5,7 +5,8 @@
  * Bcc; when there are Resent-To, Resent-Cc or Resent-Bcc fields and they are
  * kept, from these instead. Bcc is always taken out. From, Date and Message-ID
  * are added where they are missing, behind the other fields, which stay as
- * they are and in their order.
+ * they are and in their order, but for addresses without a domain: with the
+ * domain that there is for those, they get it in all fields that name people.
  */
 #pragma once
 

@@ -116,7 +116,8 @@ def test_cron(run, got):
     assert body == b"line\r\n.\r\nafter \xc3\xbc\r\n"
     assert tx.param(tx.mail, "BODY") == "8BITMIME"
     head = head.decode().split("\r\n")
-    assert head[:2] == ["From: root (Cron Daemon)", "To: root"]
+    assert head[:2] == ["From: root@local.example.org (Cron Daemon)",
+                        "To: root@local.example.org"]
     assert re.fullmatch(r"Message-ID: <[0-9a-f]{32}@local\.example\.org>",
                         head[-1])
     assert re.fullmatch(r"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000",
@@ -149,6 +150,7 @@ def test_mailx(run, got):
     assert tx.to == ["a@x.example", "b@x.example", "c@x.example"]
     assert any(re.match(r'From: ("root" )?<root@local\.example\.org>', h)
                for h in head_of(tx))
+    assert "To: somebody@local.example.org" in head_of(tx)
 
 
 def test_semicolons(run, got):

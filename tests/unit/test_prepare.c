@@ -124,6 +124,44 @@ static void test_mailboxes(void **state)
 	}
 }
 
+static void test_qualified(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+		{"", ""},
+		{"root", "root@d.example"},
+		{"root (Cron Daemon)", "root@d.example (Cron Daemon)"},
+		{"(x) root(y), a@b.example,\r\n\tB <b>",
+			"(x) root@d.example(y), a@b.example,\r\n\tB "
+			"<b@d.example>"},
+		{"< root >", "< root@d.example >"},
+		{"root <root>", "root <root@d.example>"},
+		{"\"a b\"", "\"a b\"@d.example"},
+		{"ops: a, b; c", "ops: a@d.example, b@d.example; c@d.example"},
+		{"a;b", "a@d.example;b@d.example"},
+		{"<>", "<>"},
+		{"x y, root", "x y, root"},
+		{"root, <x", "root, <x"},
+		{"a..b, root", "a..b, root@d.example"},
+		{"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
+		{"undisclosed-recipients:;", "undisclosed-recipients:;"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < countof(cases); i++) {
+		struct buf b;
+
+		buf_init(&b, 1000);
+		buf_adds(&b, "To: ");
+		mailbox_qualify(span_str(cases[i].in), SPAN("d.example"), &b);
+		buf_drop(&b, 4);
+		if (!span_eq(buf_span(&b), span_str(cases[i].out)))
+			fail_msg("%s: \"%s\"", cases[i].in, buf_str(&b));
+		buf_fini(&b);
+	}
+}
+
 /* A comment as deep as one likes costs no stack. */
 static void test_deep(void **state)
 {
@@ -180,13 +218,25 @@ static void test_sendmail(void **state)
 		{PREPARE_RECIPIENTS,
 			"To: a, b@x.example\r\nCc: b@x.example\r\nBCC: c\r\n"
 			" <c@y.example>\r\nX: y\r\nbody: no\r\n\r\n",
-			"To: a, b@x.example\r\nCc: b@x.example\r\nX: y\r\n"
+			"To: a@dom.example, b@x.example\r\n"
+			"Cc: b@x.example\r\nX: y\r\n"
 			"body: no\r\nFrom: U <u@dom.example>\r\n" ADDED "\r\n",
 			"a@dom.example|b@x.example|c@y.example", 0},
+		{0,
+			"Reply-To:\r\n ops \r\nsender: S <s>\r\n"
+			"Resent-From: r\r\nResent-Date: today\r\nX-To: x\r\n"
+			"From: root (Cron)\r\nTo:\r\nDate: d\r\n"
+			"Message-ID: m\r\n\r\n",
+			"Reply-To:\r\n ops@dom.example \r\n"
+			"sender: S <s@dom.example>\r\n"
+			"Resent-From: r@dom.example\r\nResent-Date: today\r\n"
+			"X-To: x\r\nFrom: root@dom.example (Cron)\r\n"
+			"To:\r\nDate: d\r\nMessage-ID: m\r\n\r\n",
+			"", 0},
 		{PREPARE_RECIPIENTS,
 			"To: a@x.example\r\nResent-To: r\r\nResent-Bcc: s\r\n"
 			"\r\n",
-			"To: a@x.example\r\nResent-To: r\r\n"
+			"To: a@x.example\r\nResent-To: r@dom.example\r\n"
 			"From: U <u@dom.example>\r\n" ADDED "\r\n",
 			"r@dom.example|s@dom.example", 0},
 	};
@@ -314,6 +364,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_mailboxes),
+		cmocka_unit_test(test_qualified),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_sendmail),
 		cmocka_unit_test(test_pickup),
