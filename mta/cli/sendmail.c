@@ -42,9 +42,11 @@ struct job {
 	const struct sendmail *m;
 	struct submit s;
 	struct arena mem;
-	struct buf raw;  /* as it came */
-	struct buf text; /* with CRLF */
-	struct buf head; /* the new one */
+	struct buf raw;   /* as it came */
+	struct buf text;  /* with CRLF */
+	struct buf head;  /* the new one */
+	struct buf clean; /* the body, when it had to be made fit */
+	struct span body;
 	struct prepared p;
 	struct span domain;
 	struct span sender; /* empty: the null path */
@@ -129,6 +131,55 @@ static void convert(struct job *j)
 	}
 	lines_take(&l, s, gather, j);
 	lines_end(&l, gather, j);
+}
+
+/* --- the body ------------------------------------------------------------ */
+
+static int is_fit(struct span s)
+{
+	if (s.n && memchr(s.p, '\0', s.n))
+		return 0;
+	for (;;) {
+		const char *cr = s.n ? memchr(s.p, '\r', s.n) : NULL;
+
+		if (!cr)
+			return 1;
+		s = span_skip(s, (size_t)(cr - s.p) + 1);
+		if (s.n == 0 || s.p[0] != '\n')
+			return 0;
+	}
+}
+
+/* What programs print while they work (a CR begins the line anew, a NUL ends a
+ * name) is no mail: CRs without LF become a line end, NULs are left out. Not
+ * in the header, where a line end would make a field: the relay refuses that.
+ */
+static void make_fit(struct job *j)
+{
+	struct span s = span_skip(buf_span(&j->text), j->p.used);
+	int cr = 0;
+
+	j->body = s;
+	if (is_fit(s))
+		return;
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (c == '\0')
+			continue;
+		if (c == '\r') {
+			cr = 1;
+			continue;
+		}
+		if (cr || c == '\n')
+			buf_adds(&j->clean, "\r\n");
+		if (c != '\n')
+			buf_addc(&j->clean, c);
+		cr = 0;
+	}
+	if (cr)
+		buf_adds(&j->clean, "\r\n");
+	j->body = buf_span(&j->clean);
 }
 
 /* --- who ----------------------------------------------------------------- */
@@ -313,6 +364,7 @@ static int prepare(struct job *j)
 	}
 	buf_fini(&from);
 	buf_fini(&mid);
+	make_fit(j);
 	return status == EX_OK ? who_gets(j) : status;
 }
 
@@ -353,7 +405,7 @@ static void say_mail(struct job *j)
 {
 	static const char *const ret[] = {"", " RET=FULL", " RET=HDRS"};
 	const struct sendmail *m = j->m;
-	size_t size = j->head.n + j->text.n - j->p.used;
+	size_t size = j->head.n + j->body.n;
 
 	submit_line(&j->s, "MAIL FROM:<%.*s> SIZE=%zu%s%s%s%s%s%s",
 		SPAN_ARG(j->sender), size, m->body || j->eight ? " BODY=" : "",
@@ -436,8 +488,7 @@ static int transfer(struct job *j)
 		return status;
 	status = content(j, buf_span(&j->head), &d);
 	if (status == EX_OK)
-		status = content(
-			j, span_skip(buf_span(&j->text), j->p.used), &d);
+		status = content(j, j->body, &d);
 	if (status == EX_OK)
 		status = submit_send(&j->s, dots_end(&d));
 	return status == EX_OK ? ask(j, none, NULL) : status;
@@ -471,11 +522,13 @@ static int send_one(const struct sendmail *m, const char *path)
 	buf_init(&j.raw, MESSAGE_MAX);
 	buf_init(&j.text, MESSAGE_MAX);
 	buf_init(&j.head, MESSAGE_MAX);
+	buf_init(&j.clean, MESSAGE_MAX);
 	status = deliver(&j, path);
 	free(j.rcpt);
 	buf_fini(&j.raw);
 	buf_fini(&j.text);
 	buf_fini(&j.head);
+	buf_fini(&j.clean);
 	arena_fini(&j.mem);
 	return status;
 }

@@ -5,7 +5,8 @@
  * front of it belong to the line end. A CR anywhere else stays as it is, and
  * the message is refused for it later, as from any client: if it became a line
  * end here, a program that only keeps LF out of a header could be made to
- * write fields that it does not know of.
+ * write fields that it does not know of. (sendmail makes it one in the body,
+ * where it knows that the header is over.)
  */
 #pragma once
 

@@ -285,14 +285,41 @@ def test_bad_address(run, got):
 def test_refused_by_relay(run, got, relay):
     """In the relay's words; all or nobody."""
     p = run("sendmail", "-i", "a@x.example", "-f", "a@x.example",
-            stdin=b"Subject: x\n\na\rb\n", want=EX_DATAERR)
+            stdin=b"Subject: x\ry\n\nb\n", want=EX_DATAERR)
     assert b"550 5.5.2 bare <CR>" in p.stderr
+    p = run("sendmail", "-i", "a@x.example", "-f", "a@x.example",
+            stdin=b"Subject: x\0y\n\nb\n", want=EX_DATAERR)
+    assert b"NUL" in p.stderr
     many = [f"u{i}@x.example" for i in range(1001)]
     p = run("sendmail", "-i", *many, stdin=b"Subject: x\n\n",
             want=EX_TEMPFAIL)
     assert b"<u1000@x.example>: 452 4.5.3 too many recipients" in p.stderr
     assert b"nobody gets the message" in p.stderr
     assert got.none()
+
+
+PROGRESS = [
+    (b"sent 1\rsent 2\r\r\nend\n", b"sent 1\r\nsent 2\r\nend\r\n"),
+    (b"a\0b\0\r\0\nc\n", b"ab\r\nc\r\n"),
+    (b"\r.\r.\n..\n", b"\r\n.\r\n.\r\n..\r\n"),
+    (b"50%\r100%\r", b"50%\r\n100%\r\n"),
+    (b"\0\r\r\0x", b"\r\nx\r\n"),
+]
+
+
+@pytest.mark.parametrize("which", range(len(PROGRESS)))
+def test_progress(run, got, which):
+    """What rsync and wget print, in the mail that cron makes of it: a CR
+    without LF ends a line, a NUL is left out."""
+    raw, body = PROGRESS[which]
+    run("sendmail", "-i", "a@x.example",
+        stdin=b"From: root (Cron Daemon)\nTo: root\n\n" + raw)
+    assert got().body.split(b"\r\n\r\n", 1)[1] == body
+
+
+def test_progress_without_a_header(run, got):
+    run("sendmail", "-i", "a@x.example", stdin=b"10 %\r20 %\0\n")
+    assert got().body.endswith(b"\r\n\r\n10 %\r\n20 %\r\n")
 
 
 def test_header_injection(run, got):
