@@ -396,6 +396,7 @@ static int hello(struct job *j)
 
 	if (status != EX_OK)
 		return status;
+	submit_greeted(&j->s);
 	submit_line(&j->s, "EHLO localhost");
 	(void)submit_flush(&j->s);
 	return ask(j, blank, &j->domain);
@@ -489,8 +490,10 @@ static int transfer(struct job *j)
 	status = content(j, buf_span(&j->head), &d);
 	if (status == EX_OK)
 		status = content(j, j->body, &d);
-	if (status == EX_OK)
+	if (status == EX_OK) {
+		j->s.handed = 1;
 		status = submit_send(&j->s, dots_end(&d));
+	}
 	return status == EX_OK ? ask(j, none, NULL) : status;
 }
 
@@ -576,12 +579,21 @@ static int speak(const char *path)
 		{.fd = STDIN_FILENO, .events = POLLIN}, {.events = POLLIN}};
 	int status = submit_open(&s, path, 0);
 	struct buf last;
+	int rc;
 
 	buf_init(&last, READ_SIZE + QUIT_SIZE);
+	s.handed = 1; /* perhaps: what is said is not looked at */
 	p[1].fd = s.fd;
 	while (status == EX_OK) {
-		if (poll(p, 2, SUBMIT_MS) < 0 && errno != EINTR)
-			status = EX_OSERR;
+		submit_renew(&s);
+		rc = poll(p, 2, (int)s.total);
+		if (rc == 0) {
+			fputs("sendmail: nobody says anything\n", stderr);
+			status = EX_TEMPFAIL;
+		} else if (rc < 0) {
+			status = errno == EINTR ? EX_OK : EX_OSERR;
+			continue;
+		}
 		if (p[1].revents && !from_relay(&s))
 			break;
 		if (p[0].revents && !to_relay(&s, &last)) {

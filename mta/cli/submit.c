@@ -6,16 +6,75 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mta/base/check.h"
 #include "mta/smtp/reply.h"
 
-enum { READ_SIZE = 16 * 1024, OUT_MAX = 1 << 20 };
+enum { READ_SIZE = 16 * 1024, OUT_MAX = 1 << 20, TOTAL_MAX = 86400 };
+
+/* --- time ---------------------------------------------------------------- */
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	must(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* $UMBRA_SUBMISSION_TIMEOUT when it is a number of seconds. */
+static uint64_t total_ms(void)
+{
+	const char *s = getenv("UMBRA_SUBMISSION_TIMEOUT");
+	char *end = NULL;
+	long n = s && *s ? strtol(s, &end, 10) : 0;
+
+	return 1000 * (uint64_t)(end && !*end && n > 0 && n <= TOTAL_MAX
+					 ? n
+					 : SUBMIT_TOTAL);
+}
+
+static void begin_time(struct submit *s)
+{
+	uint64_t first = SUBMIT_FIRST * 1000;
+
+	s->began = now_ms();
+	s->total = total_ms();
+	s->until = s->began + (first < s->total ? first : s->total);
+}
+
+void submit_greeted(struct submit *s)
+{
+	s->until = s->began + s->total;
+}
+
+void submit_renew(struct submit *s)
+{
+	s->began = now_ms();
+	submit_greeted(s);
+}
+
+/* connect() waits while the queue of connections is full. */
+static void limit_connect(const struct submit *s)
+{
+	uint64_t ms = s->until - s->began;
+	struct timeval t = {
+		.tv_sec = (time_t)(ms / 1000),
+		.tv_usec = (suseconds_t)(ms % 1000 * 1000),
+	};
+
+	(void)setsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
+}
+
+/* --- the connection ------------------------------------------------------ */
 
 static int not_there(const char *path, int code)
 {
@@ -32,6 +91,12 @@ static int not_there(const char *path, int code)
 		fprintf(stderr,
 			"sendmail: the mail was not sent: umbrad is not "
 			"running, or has no submission.socket at %s\n",
+			path);
+		return EX_TEMPFAIL;
+	case EAGAIN:
+		fprintf(stderr,
+			"sendmail: the mail was not sent: umbrad does not "
+			"answer at %s\n",
 			path);
 		return EX_TEMPFAIL;
 	default:
@@ -61,6 +126,8 @@ int submit_open(struct submit *s, const char *path, int verbose)
 		perror("sendmail: socket");
 		return EX_OSERR;
 	}
+	begin_time(s);
+	limit_connect(s);
 	do
 		rc = connect(s->fd, (const struct sockaddr *)&un, sizeof un);
 	while (rc < 0 && errno == EINTR);
@@ -79,21 +146,29 @@ void submit_close(struct submit *s)
 
 static int lost(const struct submit *s, const char *why)
 {
-	fprintf(stderr,
-		"sendmail: %s: %s; whether the mail was taken is in umbrad's "
-		"log\n",
-		s->path, why);
+	if (s->handed)
+		fprintf(stderr,
+			"sendmail: %s: %s; whether the mail was taken is in "
+			"umbrad's log\n",
+			s->path, why);
+	else
+		fprintf(stderr, "sendmail: the mail was not sent: %s: %s\n",
+			s->path, why);
 	return EX_TEMPFAIL;
 }
 
 static int wait_for(const struct submit *s, short events)
 {
 	struct pollfd p = {.fd = s->fd, .events = events};
+	uint64_t now;
 	int rc;
 
-	do
-		rc = poll(&p, 1, SUBMIT_MS);
-	while (rc < 0 && errno == EINTR);
+	do {
+		now = now_ms();
+		if (now >= s->until)
+			return 0;
+		rc = poll(&p, 1, (int)(s->until - now));
+	} while (rc < 0 && errno == EINTR);
 	return rc > 0;
 }
 
@@ -108,7 +183,7 @@ int submit_send(struct submit *s, struct span data)
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
 			if (wait_for(s, POLLOUT))
 				continue;
-			return lost(s, "it does not read any more");
+			return lost(s, "umbrad does not read any more");
 		}
 		if (n < 0) /* it may have said why before it hung up */
 			return EX_OK;
@@ -156,7 +231,7 @@ int submit_reply(struct submit *s, struct outcome *o_r, struct span *ehlo)
 	while ((got = reply_take(buf_span(&s->in), &r, &used, &why)) ==
 		REPLY_MORE) {
 		if (!wait_for(s, POLLIN))
-			return lost(s, "no answer");
+			return lost(s, "umbrad does not answer");
 		if (buf_reserve(&s->in, READ_SIZE) != ERR_OK)
 			return lost(s, "an answer without an end");
 		n = read(s->fd, s->in.p + s->in.n, READ_SIZE);

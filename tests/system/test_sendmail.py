@@ -4,10 +4,13 @@ sendmail, mailq and newaliases as programs call them.
 A program is only told that mail was sent when it is in the queue, and when it
 is told anything else nobody gets the mail.
 """
+import contextlib
+import errno
 import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -341,6 +344,32 @@ def test_not_running(run):
         p = run("sendmail", "a@x.example", stdin=b"x", want=EX_TEMPFAIL,
                 env={"UMBRA_SUBMISSION_SOCKET": path})
         assert b"umbrad is not running" in p.stderr
+
+
+def test_stopped(peer, programs):
+    """A relay that does not answer is not waited for without end: neither
+    before it greets, nor when no more connections fit."""
+    with Local(conf_for(peer)) as u, contextlib.ExitStack() as rest:
+        u.proc.send_signal(signal.SIGSTOP)
+        rest.callback(u.proc.send_signal, signal.SIGCONT)
+
+        def run(mode):
+            p = subprocess.run(
+                [os.path.join(programs, "sendmail"), mode, "a@x.example"],
+                input=b"Subject: x\n\n", timeout=60, check=False,
+                capture_output=True,
+                env={**u.env, "UMBRA_SUBMISSION_SOCKET": u.submit,
+                     "UMBRA_SUBMISSION_TIMEOUT": "1"})
+            assert p.returncode == EX_TEMPFAIL, p
+            return p.stderr
+        assert b"was not sent" in run("-i")
+        full = False
+        while not full:
+            c = rest.enter_context(socket.socket(socket.AF_UNIX))
+            c.setblocking(False)
+            full = c.connect_ex(u.submit) == errno.EAGAIN
+        assert b"umbrad does not answer" in run("-i")
+        assert b"umbrad does not answer" in run("-bs")
 
 
 # --- who --------------------------------------------------------------------
