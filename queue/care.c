@@ -87,17 +87,34 @@ static void read_pid(struct care *c)
 		c->f.pid = (long)pid;
 }
 
-/* A directory without a lock file has never been a daemon's: a copy. */
+static int open_lock(const struct care *c)
+{
+	return openat(c->s.dir.fd, LOCK_FILE, O_RDONLY | O_CLOEXEC);
+}
+
+/* A directory without a lock file has never been a daemon's: a copy. Its daemon
+ * may start while it is changed. Somebody may make the file before we do. */
+static int lock_file(struct care *c)
+{
+	struct care_owner o = {c->f.owner, c->f.group};
+	int fd = open_lock(c);
+
+	if (fd >= 0 || errno != ENOENT || c->how != CARE_CHANGE)
+		return fd;
+	fd = care_create(c->s.dir.fd, LOCK_FILE, o);
+	return fd < 0 && errno == EEXIST ? open_lock(c) : fd;
+}
+
 static enum err take_lock(struct care *c, struct buf *why)
 {
 	struct store_dir *d = &c->s.dir;
 	int code;
 
-	d->lock = openat(d->fd, LOCK_FILE, O_RDONLY | O_CLOEXEC);
+	d->lock = lock_file(c);
 	if (d->lock < 0 && errno == ENOENT)
 		return ERR_OK;
 	if (d->lock >= 0 &&
-		flock(d->lock, (c->how == CARE_STOPPED ? LOCK_EX : LOCK_SH) |
+		flock(d->lock, (c->how == CARE_ANY ? LOCK_SH : LOCK_EX) |
 				       LOCK_NB) == 0)
 		return ERR_OK;
 	code = errno;

@@ -2,9 +2,10 @@
  * it, copying it, changing a copy. For `umbra db` and its tests.
  *
  * A directory that no daemon has is opened under the daemon's own lock, which
- * keeps one from starting meanwhile; nothing in it is written, so a file system
- * that is mounted read-only will do. One that a daemon has is opened beside it
- * (live): each message is read in a short transaction of its own.
+ * keeps one from starting meanwhile; nothing in it is written (but with
+ * CARE_CHANGE), so a file system that is mounted read-only will do. One that a
+ * daemon has is opened beside it (live): each message is read in a short
+ * transaction of its own.
  *
  * A file whose pages are damaged can make LMDB, and with it the calling
  * process, die of a signal. care_guard runs a function in a process of its own,
@@ -74,6 +75,8 @@ struct care_facts {
 enum care_open_how {
 	CARE_ANY,     /* live if it must be */
 	CARE_STOPPED, /* ERR_BUSY when a daemon has it */
+	CARE_CHANGE,  /* the same, to be changed: the lock file is made when
+			 there is none, so that no daemon starts meanwhile */
 	CARE_PRIVATE, /* a copy that nobody else knows of: may be changed */
 };
 
@@ -185,7 +188,7 @@ enum err care_new_identity(struct care *c, const uint8_t sid[16], uint64_t *n_r,
 int care_take_over(struct care_message *m, const uint8_t sid[16],
 	struct arena *a, struct buf *out);
 
-/* Writes data.mdb of a CARE_STOPPED one anew without its free pages. c is as
+/* Writes data.mdb of a CARE_CHANGE one anew without its free pages. c is as
  * before, of the old file: close it. */
 enum err care_compact(
 	struct care *c, uint64_t *file_r, struct buf *why) must_use;

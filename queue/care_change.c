@@ -186,7 +186,7 @@ enum err care_compact(struct care *c, uint64_t *file_r, struct buf *why)
 	enum err e;
 
 	check_obj(c, CARE_MAGIC);
-	must(c->how == CARE_STOPPED);
+	must(c->how == CARE_CHANGE);
 	e = write_small(c, file_r);
 	if (e == ERR_OK &&
 		((unlinkat(dir, "lock.mdb", 0) != 0 && errno != ENOENT) ||

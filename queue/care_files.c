@@ -53,6 +53,7 @@ int care_create(int dir, const char *name, struct care_owner o)
 		int code = errno;
 
 		close(fd);
+		unlinkat(dir, name, 0);
 		errno = code;
 		return -1;
 	}

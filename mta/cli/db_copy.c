@@ -385,7 +385,7 @@ static enum err compact_child(void *arg)
 	enum err e;
 
 	buf_init(&why, sizeof k->why - 1);
-	e = care_open(&c, k->from, CARE_STOPPED, &why);
+	e = care_open(&c, k->from, CARE_CHANGE, &why);
 	if (e == ERR_OK) {
 		k->was = care_facts(c)->file;
 		e = care_compact(c, &k->is, &why);

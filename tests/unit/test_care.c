@@ -110,6 +110,38 @@ static void one_at_a_time(void **state)
 	assert_int_equal(open_store(), ERR_OK);
 }
 
+/* Who is to change a directory keeps a daemon out also where none has been yet,
+ * as after a restore: it makes the lock file. Who only looks makes none. */
+static void no_lock_file(void **state)
+{
+	struct care *c;
+	char path[300];
+	struct stat st, of;
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/umbra.lock", dir);
+	store_close(&store);
+	assert_int_equal(unlink(path), 0);
+	if (geteuid() == 0)
+		assert_int_equal(chown(dir, 65534, 65534), 0);
+	c = look(CARE_STOPPED);
+	care_close(&c);
+	assert_int_equal(access(path, F_OK), -1);
+	for (int i = 0; i < 2; i++) {
+		c = look(CARE_CHANGE);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(stat(dir, &of), 0);
+		assert_int_equal(st.st_uid, of.st_uid);
+		assert_int_equal(st.st_gid, of.st_gid);
+		assert_int_equal(st.st_mode & 07777, 0600);
+		assert_int_equal(open_store(), ERR_BUSY);
+		care_close(&c);
+	}
+	assert_int_equal(open_store(), ERR_OK);
+	buf_clear(&why);
+	assert_int_equal(care_open(&c, dir, CARE_CHANGE, &why), ERR_BUSY);
+}
+
 static struct status status_of(struct care *c, uint64_t id)
 {
 	struct care_message m;
@@ -332,6 +364,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(messages),
 		TEST(one_at_a_time),
+		TEST(no_lock_file),
 		TEST(new_identity),
 		TEST(guard),
 		TEST(places),
