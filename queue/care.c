@@ -45,6 +45,17 @@ static void explain(
 		c->s.dir.path, *file ? "/" : "", file, strerror(code));
 }
 
+/* The directory is its owner's: what stands in a file's place may lead us
+ * (root) to where he may not go, or make us wait for ever. */
+static enum err strange(const struct care *c, const char *file, struct buf *why)
+{
+	buf_addf(why,
+		"%s/%s is not a regular file; the queue's are, and a link is "
+		"not followed: put the file itself there",
+		c->s.dir.path, file);
+	return ERR_PERM;
+}
+
 static enum err open_dir(struct care *c, const char *dir, struct buf *why)
 {
 	struct store_dir *d = &c->s.dir;
@@ -60,7 +71,7 @@ static enum err open_dir(struct care *c, const char *dir, struct buf *why)
 	}
 	c->f.owner = st.st_uid;
 	c->f.group = st.st_gid;
-	if (fstatat(d->fd, DATA_FILE, &st, 0) != 0) {
+	if (fstatat(d->fd, DATA_FILE, &st, AT_SYMLINK_NOFOLLOW) != 0) {
 		code = errno;
 		if (code == ENOENT)
 			buf_addf(why,
@@ -73,7 +84,7 @@ static enum err open_dir(struct care *c, const char *dir, struct buf *why)
 		return err_from_errno(code);
 	}
 	c->f.file = (uint64_t)st.st_size;
-	return ERR_OK;
+	return S_ISREG(st.st_mode) ? ERR_OK : strange(c, DATA_FILE, why);
 }
 
 static void read_pid(struct care *c)
@@ -89,7 +100,8 @@ static void read_pid(struct care *c)
 
 static int open_lock(const struct care *c)
 {
-	return openat(c->s.dir.fd, LOCK_FILE, O_RDONLY | O_CLOEXEC);
+	return openat(c->s.dir.fd, LOCK_FILE,
+		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
 /* A directory without a lock file has never been a daemon's: a copy. Its daemon
@@ -108,11 +120,15 @@ static int lock_file(struct care *c)
 static enum err take_lock(struct care *c, struct buf *why)
 {
 	struct store_dir *d = &c->s.dir;
+	struct stat st;
 	int code;
 
 	d->lock = lock_file(c);
 	if (d->lock < 0 && errno == ENOENT)
 		return ERR_OK;
+	if (d->lock < 0 ? errno == ELOOP
+			: fstat(d->lock, &st) != 0 || !S_ISREG(st.st_mode))
+		return strange(c, LOCK_FILE, why);
 	if (d->lock >= 0 &&
 		flock(d->lock, (c->how == CARE_ANY ? LOCK_SH : LOCK_EX) |
 				       LOCK_NB) == 0)

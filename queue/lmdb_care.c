@@ -53,6 +53,24 @@ static int open_beside(struct store *s, unsigned flags)
 	return rc;
 }
 
+/* LMDB follows links: what it has opened must be what is in the directory. (Who
+ * opened that before looked whether it is a file, which may have changed.) */
+static int check_opened(struct store *s)
+{
+	struct stat ours, there;
+	int fd, rc = mdb_env_get_fd(s->env, &fd);
+
+	if (rc == 0 &&
+		(fstat(fd, &ours) != 0 || fstatat(s->dir.fd, DATA_FILE, &there,
+						  AT_SYMLINK_NOFOLLOW) != 0))
+		rc = errno;
+	if (rc == 0 &&
+		(!S_ISREG(there.st_mode) || ours.st_dev != there.st_dev ||
+			ours.st_ino != there.st_ino))
+		rc = ELOOP;
+	return rc;
+}
+
 /* Without LMDB's own lock file when nobody else can have the database: it
  * would have to be made, by whoever looks. */
 enum err db_look(
@@ -72,7 +90,8 @@ enum err db_look(
 		(rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&
 		(rc = how == DB_BESIDE ? open_beside(s, flag)
 				       : mdb_env_open(s->env, s->dir.path, flag,
-						 0600)) == 0)
+						 0600)) == 0 &&
+		(rc = check_opened(s)) == 0)
 		rc = open_tables(s, have_r, &e);
 	if (rc == 0)
 		rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->read);

@@ -142,6 +142,38 @@ static void no_lock_file(void **state)
 	assert_int_equal(care_open(&c, dir, CARE_CHANGE, &why), ERR_BUSY);
 }
 
+/* What is in the directory is its owner's, who must not make who looks (root)
+ * wait for ever, or read what he may not: a link or a pipe in a file's place is
+ * refused in words. */
+static void strange_files(void **state)
+{
+	static const char *const file[] = {"umbra.lock", "data.mdb"};
+	static const enum care_open_how how[] = {
+		CARE_ANY, CARE_STOPPED, CARE_CHANGE};
+	char path[300], away[310];
+	struct care *c;
+
+	(void)state;
+	store_close(&store);
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, file[i / 6]);
+		snprintf(away, sizeof away, "%s.away", path);
+		assert_int_equal(rename(path, away), 0);
+		assert_int_equal(
+			i % 2 ? mkfifo(path, 0600) : symlink(away, path), 0);
+		alarm(60); /* instead of waiting for ever */
+		buf_clear(&why);
+		assert_int_equal(
+			care_open(&c, dir, how[i / 2 % 3], &why), ERR_PERM);
+		alarm(0);
+		assert_non_null(strstr(buf_str(&why), path));
+		assert_non_null(strstr(why.p, "is not a regular file"));
+		assert_int_equal(rename(away, path), 0);
+	}
+	c = look(CARE_ANY);
+	care_close(&c);
+}
+
 static struct status status_of(struct care *c, uint64_t id)
 {
 	struct care_message m;
@@ -365,6 +397,7 @@ int main(void)
 		TEST(messages),
 		TEST(one_at_a_time),
 		TEST(no_lock_file),
+		TEST(strange_files),
 		TEST(new_identity),
 		TEST(guard),
 		TEST(places),
