@@ -17,6 +17,9 @@
 #include "queue/store_private.h"
 
 #define MAP_SIZE ((size_t)1 << 40)
+#define LMDB_LOCK "lock.mdb"
+
+enum { LMDB_LOCK_SIZE = 8192 }; /* with its default number of readers */
 
 struct span id_key(struct key *k, uint64_t id)
 {
@@ -124,10 +127,39 @@ static int keep_to_ourselves(const struct store *s)
 	return rc;
 }
 
+/* LMDB makes its lock file a hole and writes to it through a map, which on a
+ * full device ends the process by SIGBUS. So it gets its octets before: 0, or
+ * the errno of no room. What else is wrong with it LMDB will say; some file
+ * systems cannot do this at all. (Before LMDB has it open: its locks are
+ * POSIX's, and would end with this descriptor.) */
+static int allocate_lock(const struct store *s)
+{
+	int fd = openat(s->dir.fd, LMDB_LOCK,
+		O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	int rc = fd < 0 ? errno : posix_fallocate(fd, 0, LMDB_LOCK_SIZE);
+
+	if (fd >= 0)
+		close(fd);
+	return rc == ENOSPC || rc == EDQUOT ? rc : 0;
+}
+
+static int make_lock(struct store *s, struct buf *why)
+{
+	int rc = allocate_lock(s);
+
+	if (rc && dir_release(&s->dir))
+		rc = allocate_lock(s);
+	if (rc)
+		dir_explain(&s->dir, LMDB_LOCK, rc, why);
+	return rc;
+}
+
 enum err db_open(struct store *s, struct buf *why)
 {
-	int rc, dead;
+	int rc = make_lock(s, why), dead;
 
+	if (rc)
+		return db_err(rc);
 	drop_unborn(s);
 	if ((rc = mdb_env_create(&s->env)) == 0 &&
 		(rc = mdb_env_set_mapsize(s->env, MAP_SIZE)) == 0 &&

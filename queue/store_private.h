@@ -51,8 +51,9 @@ struct store_dir {
 enum err dir_open(
 	struct store_dir *d, const char *path, struct buf *why) must_use;
 void dir_close(struct store_dir *d);
-/* The reserve file keeps 1 MiB of the device, so that deleting, which needs
- * new pages before it frees old ones, works when all else is full. */
+/* The reserve file keeps 1 MiB of the device, so that starting, and deleting,
+ * which needs new pages before it frees old ones, work when all else is full.
+ */
 void dir_reserve(struct store_dir *d); /* makes it, when there is room */
 int dir_release(struct store_dir *d);  /* 1: space was given back */
 enum err dir_space(

@@ -159,6 +159,43 @@ class TestFull:
         assert n.ledger.verify() == {}
 
 
+    @pytest.mark.parametrize("lock", ["missing", "sparse"])
+    def test_start_without_room_for_the_lock(self, small, lock):
+        """LMDB's lock file has no room of its own, as after compact or
+        restore, and nothing is free: the start takes it from the reserve, and
+        the queue is delivered."""
+        n, hop, seen = small
+        hop.close_gate()
+        n.start()
+        send_some(n.port("relay"), n.ledger, "t", 20, 3000, TO)
+        n.crash()
+        os.unlink(f"{seen}/lock.mdb")
+        if lock == "sparse":
+            with open(f"{seen}/lock.mdb", "xb") as f:
+                os.ftruncate(f.fileno(), 8192)
+        ballast(seen)
+        n.start()
+        assert n.recovered()["damaged"] == 0
+        hop.open_gate()
+        n.drained()
+        os.unlink(f"{seen}/ballast")
+        works(n, "again")
+        n.stop()
+        n.ledger.verify()
+
+    def test_start_without_any_room_is_refused_in_words(self, small):
+        n, _, seen = small
+        n.start()
+        n.stop()
+        os.unlink(f"{seen}/lock.mdb")
+        os.truncate(f"{seen}/umbra.reserve", 0)
+        ballast(seen)
+        n.launch()
+        assert n.died() > 0
+        said = "\n".join(n.stray)
+        assert "lock.mdb: No space left on device" in said, said
+        assert "make room on its file system" in said, said
+
     def test_only_the_database_has_room(self, small):
         """The database keeps what a flood took, and nothing else is free:
         small messages go into its free pages, large ones, which would be files,
