@@ -227,20 +227,6 @@ static int take_words(struct parse *p)
 	return 0;
 }
 
-static void help(struct span noun, struct span verb, struct buf *say)
-{
-	const struct command_row *c = command_find(noun, verb);
-
-	if (span_eq(noun, SPAN("fields")) && !verb.n)
-		help_fields(say);
-	else if (c && c != &command_rows[CMD_HELP])
-		help_command(c, say);
-	else if (is_noun(noun) && !c)
-		help_noun(noun, say);
-	else
-		help_all(say);
-}
-
 static int take_values(struct parse *p)
 {
 	struct request *r = p->r;
@@ -272,6 +258,36 @@ static void say_more(const struct parse *p, const struct command_row *c)
 	}
 }
 
+/* What stands in the list of all commands and is none of the table's. */
+static int is_mail(struct span noun)
+{
+	return span_eq(noun, SPAN("sendmail")) ||
+	       span_eq(noun, SPAN("mailq")) ||
+	       span_eq(noun, SPAN("newaliases"));
+}
+
+/* About noun and verb, or what is wrong with them. */
+static enum request_result help(struct parse *p)
+{
+	const struct command_row *c = command_find(p->noun, p->verb);
+
+	if (span_eq(p->noun, SPAN("fields")) && !p->verb.n) {
+		help_fields(p->say);
+	} else if (p->noun.n == 0 || c == &command_rows[CMD_HELP] ||
+		   is_mail(p->noun)) {
+		help_all(p->say);
+	} else if (c) {
+		help_command(c, p->say);
+	} else if (is_noun(p->noun) && !p->verb.n) {
+		help_noun(p->noun, p->say);
+	} else {
+		(void)resolve(p->noun, p->verb, &c, p->say);
+		say_more(p, c);
+		return REQUEST_WRONG;
+	}
+	return REQUEST_HELP;
+}
+
 enum request_result request_parse(
 	int argc, char *const argv[], struct request *r_r, struct buf *say)
 {
@@ -281,10 +297,12 @@ enum request_result request_parse(
 
 	*r_r = (struct request){0};
 	bad = take_words(&p);
-	if (!bad && (p.help || p.noun.n == 0)) {
-		help(p.noun, p.verb, say);
-		return p.help ? REQUEST_HELP : REQUEST_WRONG;
+	if (!bad && p.noun.n == 0 && !p.help) {
+		help_all(say);
+		return REQUEST_WRONG;
 	}
+	if (!bad && p.help)
+		return help(&p);
 	if (!bad && (bad = resolve(p.noun, p.verb, &c, say)) == 0) {
 		r_r->command = (enum command_id)(c - command_rows);
 		bad = check(r_r, p.given, say) || take_values(&p);
@@ -295,12 +313,11 @@ enum request_result request_parse(
 		say_more(&p, c);
 		return REQUEST_WRONG;
 	}
-	if (r_r->command == CMD_HELP) {
-		help(span_str(r_r->nargs ? r_r->arg[0] : NULL),
-			span_str(r_r->nargs > 1 ? r_r->arg[1] : NULL), say);
-		return REQUEST_HELP;
-	}
-	return REQUEST_OK;
+	if (r_r->command != CMD_HELP)
+		return REQUEST_OK;
+	p.noun = span_str(r_r->nargs ? r_r->arg[0] : NULL);
+	p.verb = span_str(r_r->nargs > 1 ? r_r->arg[1] : NULL);
+	return help(&p);
 }
 
 /* --- the wire ------------------------------------------------------------ */
