@@ -106,6 +106,11 @@ int cli_socket(const struct request *r, struct arena *a, const char **path_r)
 	/* Who may ask the daemon need not be able to read its keys. */
 	buf_init(&why, TEXT_MAX);
 	status = conf_load(&c, r->config, &why) == ERR_OK ? EX_OK : EX_CONFIG;
+	if (status != EX_OK)
+		buf_addf(&why,
+			"umbra: control.socket is in this file, so nothing was "
+			"asked. To ask without it: umbra --socket %s ...\n",
+			default_socket);
 	(void)cli_fail_lines(r, status, buf_span(&why));
 	buf_fini(&why);
 	if (status != EX_OK)

@@ -168,7 +168,12 @@ def test_nobody_answers(relay, folder):
                 continue
             assert p.returncode not in (0, 1), p
             assert not p.stdout
-            assert objects(p.stderr)[-1]["status"] == p.returncode
+            said = objects(p.stderr)
+            assert said[-1]["status"] == p.returncode
+            if options[0] == "-c" and command == ["status"]:
+                assert len(said) == 1
+                assert ("To ask without it: umbra --socket /run/umbra/"
+                        "control.sock ...") in said[0]["error"]
 
 
 def asked(relay, line):
