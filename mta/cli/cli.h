@@ -27,8 +27,9 @@ int cli_upgrade(const struct request *r, const char *path);
 int cli_ask_rows(const struct request *r, const char *path,
 	void (*row)(void *arg, struct span line), void *arg);
 /* sendmail.c: sendmail, mailq and newaliases, by the last part of argv[0].
- * config and socket: umbra -c and --socket, or NULL. Its status. */
-int cli_sendmail(int argc, char **argv, const char *config, const char *socket);
+ * Of r only what stood before the word counts: config, socket, json. Its
+ * status. */
+int cli_sendmail(int argc, char **argv, const struct request *r);
 /* What needs no daemon. 1 and a status, or 0: not one of these. */
 int cli_local(const struct request *r, int *status_r);
 /* Files in an answer (ANSWER_FRAME), into --dir of the request. mark: the line

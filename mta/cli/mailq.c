@@ -1,5 +1,6 @@
 /* mailq - the queue in the form that people and their scripts know from other
- * mail systems. Made of the same rows as `umbra message list --json`. */
+ * mail systems. Made of the same rows as `umbra message list --json`, which are
+ * what --json gives. */
 #include <jansson.h>
 #include <stdio.h>
 #include <sysexits.h>
@@ -78,6 +79,7 @@ int sendmail_list(const struct sendmail *m)
 		.given = 1u << OPT_LIMIT, /* of nought: all of them */
 		.config = m->config,
 		.socket = m->socket,
+		.json = m->json,
 	};
 	struct listing l = {0};
 	struct arena mem = {0};
@@ -85,9 +87,10 @@ int sendmail_list(const struct sendmail *m)
 	int status = cli_socket(&r, &mem, &path);
 
 	if (status == EX_OK)
-		status = cli_ask_rows(&r, path, on_row, &l);
+		status = m->json ? cli_ask(&r, path)
+				 : cli_ask_rows(&r, path, on_row, &l);
 	arena_fini(&mem);
-	if (status != EX_OK)
+	if (status != EX_OK || m->json)
 		return status;
 	if (l.messages == 0)
 		puts("Mail queue is empty");

@@ -87,23 +87,25 @@ static int is_sendmail(const char *name)
 static int sendmail(int argc, char **argv, int *status_r)
 {
 	const char *slash = strrchr(argv[0], '/');
-	const char *config = NULL, *socket = NULL;
+	struct request r = {.json = 0};
 	int at = 1;
 
 	if (is_sendmail(slash ? slash + 1 : argv[0])) {
-		*status_r = cli_sendmail(argc, argv, NULL, NULL);
+		*status_r = cli_sendmail(argc, argv, &r);
 		return 1;
 	}
-	for (; at + 1 < argc && argv[at][0] == '-'; at += 2)
-		if (strcmp(argv[at], "-c") == 0)
-			config = argv[at + 1];
+	for (; at + 1 < argc && argv[at][0] == '-'; at++)
+		if (strcmp(argv[at], "--json") == 0)
+			r.json = 1;
+		else if (strcmp(argv[at], "-c") == 0)
+			r.config = argv[++at];
 		else if (strcmp(argv[at], "--socket") == 0)
-			socket = argv[at + 1];
+			r.socket = argv[++at];
 		else
 			return 0;
 	if (at >= argc || !is_sendmail(argv[at]))
 		return 0;
-	*status_r = cli_sendmail(argc - at, argv + at, config, socket);
+	*status_r = cli_sendmail(argc - at, argv + at, &r);
 	return 1;
 }
 

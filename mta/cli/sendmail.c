@@ -655,9 +655,10 @@ static int retry(const struct sendmail *m)
 	return status;
 }
 
-int cli_sendmail(int argc, char **argv, const char *config, const char *socket)
+int cli_sendmail(int argc, char **argv, const struct request *r)
 {
-	struct sendmail m = {.config = config, .socket = socket};
+	struct sendmail m = {
+		.config = r->config, .socket = r->socket, .json = r->json};
 	struct arena mem = {0};
 	const char *path = NULL;
 	int status = sendmail_args(argc, argv, &m);

@@ -15,6 +15,7 @@ enum sendmail_mode {
 struct sendmail {
 	enum sendmail_mode mode;
 	const char *config, *socket; /* umbra -c, --socket; -C */
+	int json;                    /* of MODE_LIST alone */
 	int headers;                 /* -t: recipients are in the header */
 	int dots; /* a line with a dot alone ends the message (no -i) */
 	int verbose;
@@ -29,8 +30,8 @@ struct sendmail {
 };
 
 /* sendmail_args.c. Reads argv (with the program's name in front) into m_r,
- * whose config and socket are set. EX_OK, or a status when it was said what is
- * wrong. */
+ * whose config, socket and json are set. EX_OK, or a status when it was said
+ * what is wrong. */
 int sendmail_args(int argc, char **argv, struct sendmail *m_r);
 
 /* mailq.c: what waits, as mailq shows it. */

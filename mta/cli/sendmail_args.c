@@ -164,10 +164,27 @@ static const char *called(const char *argv0)
 	return slash ? slash + 1 : argv0;
 }
 
+/* The one long option, which is umbra's and not sendmail's, is taken out. */
+static int take_json(int argc, char **argv, struct sendmail *m)
+{
+	int n = 1, plain = 0;
+
+	for (int i = 1; i < argc; i++) {
+		plain |= strcmp(argv[i], "--") == 0;
+		if (!plain && strcmp(argv[i], "--json") == 0)
+			m->json = 1;
+		else
+			argv[n++] = argv[i];
+	}
+	argv[n] = NULL;
+	return n;
+}
+
 int sendmail_args(int argc, char **argv, struct sendmail *m_r)
 {
 	int c, status = EX_OK;
 
+	argc = take_json(argc, argv, m_r);
 	m_r->dots = 1;
 	if (strcmp(called(argv[0]), "mailq") == 0)
 		m_r->mode = MODE_LIST;
@@ -180,6 +197,8 @@ int sendmail_args(int argc, char **argv, struct sendmail *m_r)
 		status = one(m_r, c);
 	m_r->rcpt = argv + optind;
 	m_r->nrcpt = argc - optind;
+	if (status == EX_OK && m_r->json && m_r->mode != MODE_LIST)
+		return wrong("only mailq has --json", NULL);
 	if (status == EX_OK && m_r->mode == MODE_SEND && !m_r->headers &&
 		m_r->nrcpt == 0)
 		status = wrong("to whom? Name the recipients, or give -t to "

@@ -79,6 +79,7 @@ MORE = [
     (["config", "show", "--manual"], 0), (["queue", "--help"], 0),
     (["message", "list", "--help"], 0), (["frob"], 64), ([], 64),
     (["config", "check"], 64), (["upgrade", "--last"], 0),
+    (["mailq"], 0), (["sendmail", "-bp"], 0), (["help", "nonsense"], 64),
 ]
 
 

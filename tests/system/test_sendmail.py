@@ -6,6 +6,7 @@ is told anything else nobody gets the mail.
 """
 import contextlib
 import errno
+import json
 import os
 import pwd
 import re
@@ -476,6 +477,17 @@ def test_mailq(programs):
         assert out[-2] == "-- 1 Kbytes in 1 Request."
         assert any(x.strip() == "b@y.example" for x in out)
         assert any(x.strip() == "(and 1 more)" for x in out)
+        for args in ([os.path.join(programs, "mailq"), "--json"],
+                     [UMBRA, "--json", "mailq"],
+                     [UMBRA, "--socket", u.socket, "--json", "mailq"]):
+            p = subprocess.run(args, env=env, capture_output=True, text=True,
+                               check=True, timeout=60)
+            assert json.loads(p.stdout)["id"] == qid
+        p = subprocess.run([os.path.join(programs, "sendmail"), "--json",
+                            "a@x.example"], env=env, input="", text=True,
+                           capture_output=True, check=False, timeout=60)
+        assert (p.returncode, p.stderr) == (
+            64, "sendmail: only mailq has --json\n")
         for args in (["newaliases"], ["sendmail", "-bi"], ["sendmail", "-q"],
                      ["sendmail", "-bp"]):
             subprocess.run([os.path.join(programs, args[0]), *args[1:]],
