@@ -367,5 +367,7 @@ int letter_prepare(struct letter *l, struct span domain)
 	buf_fini(&from);
 	buf_fini(&mid);
 	make_fit(l);
+	if (l->text.full || l->head.full || l->clean.full)
+		status = too_large();
 	return status == EX_OK ? who_gets(l) : status;
 }
