@@ -53,7 +53,8 @@ all: build/umbrad build/umbra
 build/umbrad build/umbra: build/%: $(B)/mta/%
 	$(Q)cp -f $< $@.new && mv -f $@.new $@
 
-$(B)/mta/umbrad: $(B)/mta/main.o $(B)/mta/upgrade.o $(B)/mta/upgrade_next.o $(LIB)
+$(B)/mta/umbrad: $(B)/mta/main.o $(B)/mta/upgrade.o \
+		$(B)/mta/upgrade_binary.o $(B)/mta/upgrade_next.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/mta/umbra: $(CLI:%.c=$(B)/%.o) $(LIB)

@@ -4,13 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -185,69 +183,6 @@ static void on_exit_of(uv_process_t *p, int64_t status, int sig)
 /* --- starting it ------------------------------------------------------------
  */
 
-/* Root's or ours, and nobody else can change it; in a directory with the
- * sticky bit nobody can change what is another's. */
-static int is_safe(const char *path, struct buf *why)
-{
-	struct stat st;
-
-	if (lstat(path, &st) != 0) {
-		buf_addf(why, "%s: %s", path, strerror(errno));
-		return 0;
-	}
-	if ((st.st_uid == 0 || st.st_uid == geteuid()) &&
-		(!(st.st_mode & 022) ||
-			(S_ISDIR(st.st_mode) && (st.st_mode & S_ISVTX))))
-		return 1;
-	buf_addf(why,
-		"%s must belong to root or to uid %u and be writable for "
-		"nobody else: chown root %s && chmod go-w %s",
-		path, (unsigned)geteuid(), path, path);
-	return 0;
-}
-
-/* path, which has no links in it, and every directory above it: who could
- * rename one of them could put another program there before it is started. */
-static int all_safe(const char *path, struct buf *why)
-{
-	char up[PATH_MAX];
-	size_t n = strlen(path);
-
-	if (n >= sizeof up || !is_safe(path, why))
-		return 0;
-	memcpy(up, path, n + 1);
-	while (n > 1) {
-		while (n > 1 && up[n - 1] != '/')
-			n--;
-		n -= n > 1;
-		up[n] = '\0';
-		if (!is_safe(up, why))
-			return 0;
-	}
-	return 1;
-}
-
-/* Whoever may use the control socket may name a program: one that root or this
- * user put there, and nobody else can write to. real_r: free() it. */
-static enum err look_at(const char *binary, char **real_r, struct buf *why)
-{
-	char *real = binary[0] == '/' ? realpath(binary, NULL) : NULL;
-	struct stat st;
-
-	if (binary[0] != '/')
-		buf_addf(why, "%s: the whole path, please", binary);
-	else if (!real || stat(real, &st) != 0)
-		buf_addf(why, "%s: %s", binary, strerror(errno));
-	else if (!S_ISREG(st.st_mode) || access(real, X_OK) != 0)
-		buf_addf(why, "%s cannot be executed", binary);
-	else if (all_safe(real, why))
-		*real_r = real;
-	if (*real_r)
-		return ERR_OK;
-	free(real);
-	return ERR_PERM;
-}
-
 static char *env_line(const char *name, const int *fd, unsigned n, int first)
 {
 	struct buf b;
@@ -410,7 +345,7 @@ enum err upgrade_begin(struct upgrade *u, const char *binary, struct span data,
 	const struct upgrade_events *ev, struct buf *why)
 {
 	char *real = NULL;
-	enum err e = binary ? look_at(binary, &real, why) : ERR_OK;
+	enum err e = binary ? upgrade_look_at(binary, &real, why) : ERR_OK;
 
 	check_obj(u, UPGRADE_MAGIC);
 	if (e == ERR_OK)
@@ -614,6 +549,8 @@ void upgrade_view(struct upgrade *u, struct ctl_upgrade *v_r)
 		.text = buf_str(&u->text),
 		.busy = u->stage == UPGRADE_STARTING ||
 			u->stage == UPGRADE_HANDING,
+		.ending = u->stage == UPGRADE_FAILED &&
+			  (u->running || u->closing),
 	};
 }
 

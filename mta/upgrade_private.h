@@ -67,6 +67,10 @@ struct upgrade {
 	int reload; /* one is held */
 };
 
+/* binary is one that root or this user put there, and nobody else can write to.
+ * real_r: its path without links; free() it. */
+enum err upgrade_look_at(
+	const char *binary, char **real_r, struct buf *why) must_use;
 void upgrade_stage(struct upgrade *u, enum upgrade_stage s);
 /* All of s; 0, or -1 when nobody reads it. */
 int upgrade_say(int fd, struct span s);

@@ -50,6 +50,7 @@ struct ctl_upgrade {
 	const char *previous_version; /* or "" */
 	const char *text;             /* of a failure, or "" */
 	int busy;                     /* it is not decided yet */
+	int ending; /* it has failed, and its process has not ended yet */
 };
 
 struct ctl_options {

@@ -25,7 +25,7 @@ static int last(struct answer *a)
 	struct ctl_upgrade v;
 
 	a->o->upgrade_view(a->o->arg, &v);
-	if (v.busy)
+	if (v.busy || v.ending) /* then another one can begin */
 		return ANSWER_LATER;
 	sheet_begin(a, columns);
 	cell_str(a, v.state);

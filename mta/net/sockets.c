@@ -240,13 +240,14 @@ static int take_local(struct net *net, const char *path)
 static int set_mode(const char *path, unsigned mode, struct buf *why)
 {
 	struct stat st;
+	int err;
 
 	if ((lstat(path, &st) == 0 && (st.st_mode & 07777) == mode) ||
 		chmod(path, mode) == 0)
 		return 0;
-	buf_addf(
-		why, "its permissions must be %04o: %s", mode, strerror(errno));
-	return errno;
+	err = errno;
+	buf_addf(why, "its permissions must be %04o: %s", mode, strerror(err));
+	return err;
 }
 
 int socket_local(
