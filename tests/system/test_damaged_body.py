@@ -8,7 +8,10 @@ from pair import Pair
 from peer import Peer
 from test_db import (LARGE, SMALL, body_file, damage_file,  # noqa: F401
                      filled, page_with)
-from wait import until
+from wait import LONG, until
+
+#: A holder asks about what it holds so often, when its link stays up.
+ASKED = 60
 
 
 def damage(u, what, i):
@@ -77,7 +80,7 @@ def test_the_peer_makes_a_copy_again():
         damage(u, "file_checksum", 3)
         ours.up()
         u.start()
-        v.wait("shadow.takeover", timeout=60)
+        v.wait("shadow.takeover", timeout=ASKED + LONG)
         u.wait("shadow.held", owner=v.name)
         v.kill9()
         v.wipe()
@@ -104,7 +107,7 @@ def test_a_peer_delivers_its_copy(what):
         sink.up()
         u.start()
         u.wait("queue.damaged", msg=u.ids[i])
-        p.node(1).wait("shadow.takeover", timeout=60)
+        p.node(1).wait("shadow.takeover", timeout=ASKED + LONG)
         until(lambda: len(sink.messages) == 2, text=p.tail)
         assert sorted((m.to[0], m.body) for m in sink.messages) == [
             ("u3@example.org", LARGE), ("u4@example.org", SMALL)]
