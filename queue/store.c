@@ -358,7 +358,7 @@ void store_submit(struct store *s, struct store_op *first)
 void store_stats(const struct store *s, struct store_stats *st_r)
 {
 	static const char *const full[] = {NULL,
-		"the queue's file system is full",
+		"the queue's file system is full, or a quota is used up",
 		"the queue's database has reached 1 TiB, the most it can be"};
 
 	check_obj(s, STORE_MAGIC);

@@ -67,7 +67,7 @@
 	X(EV_QUEUE_DAMAGED, "queue.damaged", LOG_ERROR, "A record of the queue is damaged and was set aside.") \
 	X(EV_QUEUE_CRASHED, "queue.crashed", LOG_ERROR, "The last run crashed while it was at work on this message: by which signal, doing what, how many times now; after queue.poison_after times it is set aside as poison.") \
 	X(EV_QUEUE_POISON, "queue.poison", LOG_ERROR, "A message is suspended as poison; look at it (umbra message export), then resume or remove it.") \
-	X(EV_QUEUE_FULL, "queue.full", LOG_ERROR, "The queue's file system is full; new mail gets 452, deliveries go on.") \
+	X(EV_QUEUE_FULL, "queue.full", LOG_ERROR, "The queue's file system is full, or a quota is used up; new mail gets 452, deliveries go on.") \
 	X(EV_QUEUE_IMPORTED, "queue.imported", LOG_INFO, "A message of another database (umbra db import) is durable here, and ours; it is delivered when the peers were asked about it.") \
 	X(EV_QUEUE_FATAL, "queue.fatal", LOG_ERROR, "The outcome of a write is unknown; the program stops and recovers at the next start.") \
 	X(EV_QUEUE_MEMORY, "queue.memory", LOG_WARN, "The budget for bodies in memory is used up; sockets wait.") \
