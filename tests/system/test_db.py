@@ -1,5 +1,4 @@
 """umbra db: checking, copying and rescuing a queue's directory."""
-import contextlib
 import json
 import os
 import shutil
@@ -7,6 +6,7 @@ import subprocess
 
 import pytest
 
+from disk import mounted
 from peer import Peer
 from umbra import UMBRA, Umbra, base
 
@@ -28,20 +28,6 @@ def check(where, want=0):
     lines = [json.loads(x) for x in
              db("check", where, "--json", want=want).stdout.splitlines()]
     return lines[:-1], lines[-1]
-
-
-@contextlib.contextmanager
-def mounted(where, *options):
-    os.makedirs(where, exist_ok=True)
-    p = subprocess.run(["mount", *options, where], capture_output=True,
-                       text=True, timeout=60, check=False)
-    if p.returncode:
-        pytest.skip(f"cannot mount: {p.stderr}")
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", "-l", where], check=False, timeout=60,
-                       capture_output=True)
 
 
 @pytest.fixture

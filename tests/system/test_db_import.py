@@ -10,9 +10,10 @@ import threading
 
 import pytest
 
+from disk import mounted
 from pair import Pair
 from peer import Peer
-from test_db import LARGE, SMALL, body_file, mounted, page_with
+from test_db import LARGE, SMALL, body_file, page_with
 from umbra import UMBRA, Umbra, base
 from wait import until
 

@@ -1,13 +1,12 @@
 """A pair whose disks are both full: neither takes mail or copies, both go on
 delivering, and both are back without a restart. Nothing that was acknowledged
 is lost, and nothing comes twice."""
-import contextlib
 import json
 import os
-import subprocess
 
 import pytest
 
+from disk import small_disk
 from ledger import Ledger
 from load import Sink
 from pair import Pair
@@ -15,21 +14,6 @@ from wait import until
 
 LATER = "451 4.3.0 later"
 MOST = 2000  # messages that fill the disk, and more
-
-
-@contextlib.contextmanager
-def small_disk(where, size):
-    os.makedirs(where)
-    p = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755",
-                        "tmpfs", where], capture_output=True, text=True,
-                       timeout=60, check=False)
-    if p.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {p.stderr}")
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", "-l", where], check=False, timeout=60,
-                       capture_output=True)
 
 
 def level(node):

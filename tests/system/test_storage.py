@@ -3,11 +3,11 @@ directory that is not right."""
 import contextlib
 import os
 import re
-import subprocess
 import time
 
 import pytest
 
+from disk import small_disk
 from peer import Peer
 from smtp import Closed
 from umbra import Umbra, base
@@ -100,21 +100,6 @@ def test_many_idle_sessions(hasty):
 
 
 # --- the disk ----------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def small_disk(where, size):
-    os.makedirs(where, exist_ok=True)
-    p = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs",
-                        where], capture_output=True, text=True, timeout=60,
-                       check=False)
-    if p.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {p.stderr}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", where], check=False, timeout=60,
-                       capture_output=True)
 
 
 def offer(c, to, text):
