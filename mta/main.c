@@ -345,6 +345,7 @@ static int serve(struct program *p, struct conf *conf, const char *file)
 	stop_watching(p);
 	/* The log reads the loop's clock, so it ends first. */
 	log_destroy(&p->log);
+	streams_cut(p->loop);
 	loop_destroy(&p->loop);
 	return status;
 }

@@ -281,10 +281,9 @@ void ctl_close(struct ctl **cp)
 	list_each (it, &c->sessions) {
 		struct ctl_session *s = list_item(it, struct ctl_session, node);
 
-		if (s->shut)
-			continue;
 		s->shut = 1;
-		stream_abort(s->stream);
+		if (s->stream)
+			stream_abort(s->stream);
 	}
 	c->closed = 1;
 	ctl_free(c);

@@ -76,6 +76,10 @@ size_t stream_pending(const struct stream *s);
 void stream_deadline(struct stream *s, uint64_t ms);
 void stream_close(struct stream *s);
 void stream_abort(struct stream *s);
+/* At the end of l, when nobody has an open stream any more: those that were
+ * closed and wait for peers to read their last words go now, or the loop would
+ * wait for them. Not in the simulator. */
+void streams_cut(struct loop *l);
 
 /* Starts TLS on a stream with nothing unread and nothing pending but what was
  * just written (the 220), which leaves in clear before the first TLS byte.

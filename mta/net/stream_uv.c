@@ -379,6 +379,22 @@ void stream_abort(struct stream *s)
 	stream_shut(s);
 }
 
+static void cut(uv_handle_t *h, void *arg)
+{
+	struct stream *s = h->data;
+
+	(void)arg;
+	if ((h->type == UV_TCP || h->type == UV_NAMED_PIPE) && s &&
+		s->magic == STREAM_MAGIC &&
+		(s->state == FLUSHING || s->state == LINGERING))
+		stream_shut(s);
+}
+
+void streams_cut(struct loop *l)
+{
+	uv_walk(loop_uv(l), cut, NULL);
+}
+
 void stream_set_events(struct stream *s, const struct stream_events *ev)
 {
 	check_obj(s, STREAM_MAGIC);

@@ -268,6 +268,21 @@ def test_who_is_asking_at_the_end_is_answered():
     assert (a.status, a.head["connection"]) == (200, "close")
 
 
+def test_an_end_does_not_wait_for_who_does_not_read():
+    """Whatever is on its way to them, in the kernel or still here. The end is
+    clean: stop() wants status 0."""
+    with Umbra(conf()) as u:
+        deaf = [Http(u) for _ in range(30)]
+        for i, h in enumerate(deaf):
+            h.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            h.send((GET % "/metrics").encode() * (20 * i + 1))
+        for _ in range(100):
+            assert get(u, "/livez").status == 200
+        u.stop()
+        for h in deaf:
+            h.sock.close()
+
+
 def test_reload_moves_it():
     c = conf()
     with Umbra(c) as u, Http(u) as kept:
