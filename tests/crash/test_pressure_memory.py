@@ -372,9 +372,8 @@ def test_slow_commits(faults):
                           if t.startswith("i")), timeout=60)
         n.control.delay_ms = 0
         until(lambda: meter(n, "commit")["level"] == "normal")
-        mark = len([s for s in ledger.sent.values() if s.acked])
-        until(lambda: len([s for s in ledger.sent.values() if s.acked]) >
-              mark + 20)
+        mark = ledger.counts()["acked"]
+        until(lambda: ledger.counts()["acked"] > mark + 20)
         for s in inside + [outside]:
             s.end()
         n.drained()
