@@ -1057,5 +1057,5 @@ def test_local_mail_over_an_upgrade(peer):
         both(2)
         u.upgrade()
         both(3)
-        assert os.listdir(spool) == []
+        until(lambda: os.listdir(spool) == [])  # after the delivery
         assert not u.seen("pickup.again")
