@@ -13,7 +13,8 @@ import subprocess
 import pytest
 
 from ledger import Ledger
-from node import KINDS, Hop, Node, message, quick, send_some, submit
+from node import (KINDS, Hop, Node, config, message, quick, send_some,
+                  submit)
 from smtp import Smtp
 from wait import until
 
@@ -119,8 +120,12 @@ class TestFull:
                              ids=["database", "files", "both"])
     def test_by_mail(self, small, sizes):
         """452 4.3.1, then the next hop comes back, the queue drains, and mail
-        is taken again, all without a restart."""
+        is taken again, all without a restart; also when nobody has seen it
+        come."""
         n, hop, _ = small
+        conf = config(hop.port)
+        conf["back_pressure"] = {"enabled": False}
+        n.configure(conf)
         hop.close_gate()
         n.start()
         taken = fill(n, "t", sizes)
