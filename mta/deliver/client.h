@@ -23,6 +23,7 @@
 #include "mta/smtp/reply.h"
 
 enum {
+	DELIVER_MAGIC = 0xde11,
 	EXPECT_MAX = 16,      /* runs of expected replies */
 	FLUSH_AT = 32 * 1024, /* commands gathered before a write */
 	OUT_MAX = 1 << 20,

@@ -15,7 +15,7 @@
 
 #include "mta/base/check.h"
 
-enum { POOL_MAGIC = 0x9001, DELIVER_MAGIC = 0xde11 };
+enum { POOL_MAGIC = 0x9001 };
 
 static uint64_t now(const struct pool *p)
 {
@@ -560,42 +560,4 @@ void pool_describe(const struct pool *p, struct buf *out)
 		buf_addf(out, "last failure %.*s: %u %.*s\n",
 			SPAN_ARG(p->last.host), (unsigned)p->last.code,
 			SPAN_ARG(p->last.text));
-}
-
-struct deliver *deliver_create(const struct deliver_options *o)
-{
-	struct deliver *d = x_calloc(1, sizeof *d);
-
-	d->magic = DELIVER_MAGIC;
-	d->o = *o;
-	buf_init(&d->node, DNS_NAME_MAX);
-	buf_add(&d->node, o->node);
-	buf_init(&d->out, OUT_MAX);
-	buf_init(&d->scratch, 2 * REPLY_TEXT);
-	permits_init(d, o->connections);
-	return d;
-}
-
-void deliver_pause(struct deliver *d, int on)
-{
-	check_obj(d, DELIVER_MAGIC);
-	d->paused = on;
-}
-
-void deliver_destroy(struct deliver **dp)
-{
-	struct deliver *d = *dp;
-
-	if (!d)
-		return;
-	check_obj(d, DELIVER_MAGIC);
-	must(d->pools == 0);
-	permits_fini(d);
-	buf_fini(&d->node);
-	buf_fini(&d->out);
-	buf_fini(&d->scratch);
-	free(d->r);
-	d->magic = 0;
-	free(d);
-	*dp = NULL;
 }
