@@ -189,7 +189,7 @@ enum err care_compact(struct care *c, uint64_t *file_r, struct buf *why)
 	must(c->how == CARE_CHANGE);
 	e = write_small(c, file_r);
 	if (e == ERR_OK &&
-		((unlinkat(dir, "lock.mdb", 0) != 0 && errno != ENOENT) ||
+		((unlinkat(dir, LMDB_LOCK, 0) != 0 && errno != ENOENT) ||
 			renameat(dir, COMPACT_FILE, dir, DATA_FILE) != 0 ||
 			fsync(dir) != 0))
 		e = err_from_errno(errno);

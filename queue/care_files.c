@@ -16,8 +16,8 @@
 
 /* What may be in a directory that care made, in the order in which it is put
  * in place: with the last one it is whole. */
-static const char *const parts[] = {COMPACT_FILE, "lock.mdb", "bodies",
-	"damaged", DATA_FILE, CARE_MANIFEST};
+static const char *const parts[] = {
+	COMPACT_FILE, LMDB_LOCK, "bodies", "damaged", DATA_FILE, CARE_MANIFEST};
 
 enum err care_say(const char *dir, const char *name, int code, struct buf *why)
 {

@@ -39,7 +39,7 @@ static int open_beside(struct store *s, unsigned flags)
 	int rc, uid, gid;
 	struct stat st;
 
-	if (fstatat(s->dir.fd, "lock.mdb", &st, AT_SYMLINK_NOFOLLOW) != 0) {
+	if (fstatat(s->dir.fd, LMDB_LOCK, &st, AT_SYMLINK_NOFOLLOW) != 0) {
 		if (errno != ENOENT || fstat(s->dir.fd, &st) != 0)
 			return errno;
 	} else if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {

@@ -17,7 +17,6 @@
 #include "queue/store_private.h"
 
 #define MAP_SIZE ((size_t)1 << 40)
-#define LMDB_LOCK "lock.mdb"
 
 enum { LMDB_LOCK_SIZE = 8192 }; /* with its default number of readers */
 

@@ -31,6 +31,7 @@ enum {
 };
 
 #define DATA_FILE "data.mdb"
+#define LMDB_LOCK "lock.mdb" /* its own, beside that */
 #define LOCK_FILE "umbra.lock"
 
 enum { DB_ENV, DB_BODY, DB_STATUS, DB_META, DB_DAMAGED, DB_NOTES, DB_COUNT };

@@ -101,7 +101,6 @@ static int admitted(
 static int not_now(
 	struct session *s, uint64_t size, int late, struct pressure_answer *a)
 {
-
 	if (s->c->conf->shadow == SHADOW_REQUIRE &&
 		shadow_behind(s->r->o.shadow)) {
 		session_reply(s, 451, 4, 3, 2,
