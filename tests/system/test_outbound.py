@@ -70,10 +70,9 @@ def test_never_more_than_the_limit():
 
 def test_a_busy_next_hop_gives_one_of_several_up():
     """It had all of them and mail for more than the test takes."""
-    c = many(0, delivery={"connections": 4})
     with Counter() as sink:
+        c = many(sink.port, delivery={"connections": 4})
         for s in c["send_connectors"]:
-            s["smart_hosts"] = [f"127.0.0.1:{sink.port}"]
             s["limits"] = {"extra_connection_at": 1,
                            "messages_per_connection": 1000000}
         with Umbra(c) as u, u.smtp() as client:

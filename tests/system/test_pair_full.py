@@ -89,8 +89,8 @@ def test_both_are_full(tmp_path):
         until(lambda: not ledger.missing(), text=lambda: p.tail())
         for x in p.nodes:
             until(lambda x=x: not x.ctl("message", "list"))
-            until(lambda x=x: not os.listdir(f"{x.data}/bodies") or not [
-                f for _, _, f in os.walk(f"{x.data}/bodies") if f])
+            until(lambda x=x: not any(
+                f for _, _, f in os.walk(f"{x.data}/bodies")))
 
         ballast(disk, False)
         for x in p.nodes:

@@ -1,6 +1,7 @@
 """umbra shadow move: the queue of one node becomes another's. Next hops take
 nothing until a test says so, so that each message can be counted."""
 import os
+import contextlib
 import subprocess
 import threading
 
@@ -74,13 +75,21 @@ def all_there(sink, want, *nodes):
     assert delivered(sink) == want
 
 
-@pytest.fixture
-def pair():
+@contextlib.contextmanager
+def nodes(**more):
+    """Who is silent is not taken over from; the next hop takes nothing yet."""
     with Peer(on={"MAIL": LATER}) as sink, Pair(
             sink=sink, receive={"shadow": "require"},
-            shadow={"takeover_after": "1h", "start_barrier": "2s"}) as p:
-        p.wait_up()
+            shadow={"takeover_after": "1h", "start_barrier": "2s"},
+            **more) as p:
         p.sink = sink
+        yield p
+
+
+@pytest.fixture
+def pair():
+    with nodes() as p:
+        p.wait_up()
         yield p
 
 
@@ -207,10 +216,8 @@ def test_orders_go_along(pair):
 def test_suspended_mail_is_given_again_until_it_is_heard():
     """GIVE is lost with the link after it is no longer ours. The peer asks who
     has it, and must not deliver what was suspended here."""
-    with Peer(on={"MAIL": LATER}) as sink, Pair(
-            sink=sink, receive={"shadow": "require"}, start=False,
-            shadow={"takeover_after": "1h", "start_barrier": "2s"}) as p:
-        a, b = p.nodes
+    with nodes(start=False) as p:
+        a, b, sink = *p.nodes, p.sink
         wire, back = Proxy(b.shadow_port), Proxy(a.shadow_port)
         p.via.update({(0, 1): wire.port, (1, 0): back.port})
         p.configure()
@@ -308,11 +315,9 @@ def test_a_drain_moves_on_whatever_is_ordered_beside_it(pair):
 
 
 def test_mail_for_a_peer_that_is_no_longer_one_goes_to_another():
-    with Peer(on={"MAIL": LATER}) as sink, Pair(
-            sink=sink, n=3, receive={"shadow": "require"},
-            shadow={"takeover_after": "1h", "start_barrier": "2s"}) as p:
+    with nodes(n=3) as p:
         p.wait_up()
-        a, b, c = p.nodes
+        a, b, c, sink = *p.nodes, p.sink
         fill(a, 3)
         until(lambda: len(queued(a)) == 3)
         c.cli("drain", "--no-wait")
